@@ -1,0 +1,1 @@
+//! Tokens: the only place that says `jsonwebtoken`.

@@ -1,0 +1,34 @@
+//! The language the programs share.
+//!
+//! A thing lives here when two programs *must agree* on it, not because two programs
+//! happen to use it. Modules in reading order; the first four are pure (no I/O, no clock).
+
+/// Newtypes for everything that has an identity.
+pub mod ids;
+
+/// Every bound in the system, with its unit and its reason.
+pub mod limits;
+
+/// The client protocol: events, lanes, rejects, close codes.
+pub mod protocol;
+
+/// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
+pub mod plumbing;
+
+/// Who is where: sessions, presence, heads, rate limits.
+pub mod directory;
+
+/// Tokens: the only place that says `jsonwebtoken`.
+pub mod auth;
+
+/// Reading the environment once, at the edge.
+pub mod config;
+
+/// Logging and the Prometheus exporter.
+pub mod telemetry;
+
+/// The admin port: health, readiness, metrics.
+pub mod ops;
+
+/// Signals, draining, tracked tasks.
+pub mod lifecycle;

@@ -1,0 +1,152 @@
+//! Every bound in the system, unit last, with the reason beside it. Relations are asserted.
+
+// ---- Frames and sockets -------------------------------------------------------------------
+
+/// Largest WebSocket message a client may send, fragments together. Fits the longest chat
+/// message in any script plus an SDP offer.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// RFC 6455, 5.5: control frames carry at most this much.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
+
+/// Fragments of one message. A client that needs more is playing.
+pub const FRAGMENTS_MAX: usize = 64;
+
+/// Bytes that may wait for one socket before it is cut as too slow. Twice the largest frame and
+/// then some: a burst of a busy room, not a film.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Above this the outbox sheds what is stale (typing, presence) before anything else.
+pub const OUTBOX_SHED_BYTES: usize = 64 * 1024;
+
+/// What the kernel may hold unsent for one socket (`TCP_NOTSENT_LOWAT`): with the default, a
+/// stalled reader hides megabytes there before the outbox notices.
+pub const SOCKET_UNSENT_BYTES_MAX: u32 = 16 * 1024;
+
+/// From the first byte of the TCP connection to an authenticated socket.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+
+/// Between two pings of the server. Engine.IO's default, and below every common proxy timeout.
+pub const HEARTBEAT_MS: u64 = 25_000;
+
+/// How long after a ping the pong may come.
+pub const HEARTBEAT_TIMEOUT_MS: u64 = 20_000;
+
+/// Conversations in one `sync`. More are asked for in a second one.
+pub const SYNC_CONVERSATIONS_MAX: usize = 1_000;
+
+/// Messages returned for one conversation by `sync`; more missing than this is a `gap`.
+pub const SYNC_MESSAGES_MAX: usize = 200;
+
+// ---- What a client may say ----------------------------------------------------------------
+
+/// A guid chosen by a client: a UUID is 36.
+pub const GUID_BYTES_MAX: usize = 64;
+
+/// Characters of a chat message. The original cut at 1,000 in silence; we refuse beyond this.
+pub const CONTENT_CHARS_MAX: usize = 8_000;
+
+/// Attachments of one chat message.
+pub const ATTACHMENTS_MAX: usize = 10;
+
+/// Bytes of an attachment's URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+
+/// Participants of one conversation. Beyond this a fan-out no longer fits one envelope.
+pub const PARTICIPANTS_MAX: usize = 5_000;
+
+/// Characters of a title, a name, an e-mail.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// Bytes of a password: argon2 and bcrypt cost grows with it (bcrypt ignores beyond 72).
+pub const PASSWORD_BYTES_MAX: usize = 128;
+
+/// Rows of one page of any list.
+pub const PAGE_SIZE_MAX: i64 = 100;
+
+/// Body of a REST request; Express's default in the original.
+pub const HTTP_BODY_BYTES_MAX: usize = 100 * 1024;
+
+/// Headers of a request together.
+pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+// ---- Plumbing -----------------------------------------------------------------------------
+
+/// Shard queues of a lane that keeps order. Fixed: it names queues. Changing it is a migration
+/// (drain the lanes first), because a conversation would move to another queue.
+pub const LANE_SHARDS: u16 = 8;
+
+/// Envelopes in one AMQP message: the cost of a broker message is per message, and beyond this
+/// the gain is spent.
+pub const BATCH_ENVELOPES_MAX: usize = 256;
+
+/// Bytes in one AMQP message; far under RabbitMQ 4's 16 MiB.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// AMQP messages unconfirmed per queue. What gathers meanwhile is the next batch.
+pub const BATCHES_UNCONFIRMED_MAX: usize = 4;
+
+/// Envelopes that may wait in one process for one queue, unconfirmed ones included. Beyond this
+/// publishing answers `busy`: this is the back-pressure.
+pub const PUBLISH_WINDOW_ENVELOPES_MAX: usize = 8 * 1024;
+
+/// How long a publisher waits for the broker's confirm before its caller hears `busy`. The
+/// envelope stays in the window; a later confirm still counts.
+pub const PUBLISH_BUSY_MS: u64 = 200;
+
+/// When a confirm is this late, the connection is taken for dead and rebuilt.
+pub const PUBLISH_CONFIRM_MS_MAX: u64 = 10_000;
+
+/// What a client that hears `busy` is told to wait.
+pub const BUSY_RETRY_MS: u64 = 1_000;
+
+/// Largest single envelope.
+pub const ENVELOPE_BYTES_MAX: usize = 192 * 1024;
+
+/// AMQP messages a lane consumer may hold unacknowledged per shard.
+pub const LANE_PREFETCH: u16 = 8;
+
+/// The low lane's queue: beyond this the oldest go (`drop-head`), counted by the broker.
+pub const LOW_LANE_BATCHES_MAX: u32 = 20_000;
+
+/// Typing older than this is worth nothing.
+pub const LOW_LANE_TTL_MS: u32 = 5_000;
+
+/// Delays of the retry ladder; after the last one an envelope goes to quarantine.
+pub const RETRY_LADDER_MS: [u32; 5] = [100, 500, 2_000, 5_000, 10_000];
+
+/// A request over the bus without its own deadline.
+pub const REQUEST_MS_MAX: u64 = 10_000;
+
+// ---- Directory ----------------------------------------------------------------------------
+
+/// The lease of a node. Renewed every third of it; without it, everything on the node is gone.
+pub const NODE_LEASE_MS: u64 = 6_000;
+
+/// Hash-tag buckets for users and conversations: the number of commands a look-up of many users
+/// costs at most, and how far a key space can spread over a cluster.
+pub const DIRECTORY_BUCKETS: u16 = 64;
+
+/// Any single answer of Redis.
+pub const DIRECTORY_MS_MAX: u64 = 1_000;
+
+// ---- Store --------------------------------------------------------------------------------
+
+/// One SQL statement on the hot path.
+pub const STATEMENT_MS_MAX: u64 = 5_000;
+
+/// Connections of one worker to PostgreSQL.
+pub const STORE_CONNECTIONS_MAX: usize = 8;
+
+// ---- Relations ----------------------------------------------------------------------------
+
+const _: () = {
+    assert!(OUTBOX_SHED_BYTES < OUTBOX_BYTES_MAX);
+    assert!(FRAME_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
+    assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
+    assert!(ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX, "an envelope fits a batch");
+    assert!(BATCH_ENVELOPES_MAX <= PUBLISH_WINDOW_ENVELOPES_MAX);
+    assert!(PUBLISH_BUSY_MS < 250, "clients hear busy within 250 ms");
+    assert!(HEARTBEAT_TIMEOUT_MS < HEARTBEAT_MS, "a pong is due before the next ping");
+};

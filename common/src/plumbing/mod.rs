@@ -1,0 +1,333 @@
+//! Subjects over RabbitMQ: the seam, and its promises.
+//!
+//! * **Publish.** [`Bus::publish`] returns when the broker has confirmed (lane and group
+//!   subjects: persistent, it survives a crash of anything) or, for transient subjects
+//!   (`low.*`, `deliver.*`, `control.*`, requests), when the connection has taken it.
+//!   It answers [`PublishError::Busy`] within [`PUBLISH_BUSY_MS`](crate::limits::PUBLISH_BUSY_MS)
+//!   when the broker is away, blocks, or the window is full. *Busy* means "not acknowledged", not
+//!   "not taken": repeat under the same guid.
+//! * **Order.** Envelopes with the same key on the same lane, published by one process, arrive in
+//!   that order, also across reconnects and across a hand-over of the shard between workers.
+//!   Repeats come only after the first. There is no order between lanes.
+//! * **At least once.** What was confirmed arrives until it is acknowledged. The low lane and
+//!   `deliver.*` are transient: what is lost there is counted, and clients detect it by seq.
+//! * **Reconnect.** The bus rebuilds itself for ever, republishes what was unconfirmed, and tells
+//!   subscribers of transient subjects with [`Arrival::Lapse`] that something may be missing.
+//!   Callers only ever see `Busy`.
+//! * **The broker never learns about users.** Queues and bindings are a function of nodes and
+//!   shards.
+
+/// Subject, Pattern: parsed and validated once.
+mod subject;
+
+/// Envelope and its bytes.
+mod envelope;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+pub use self::envelope::{BadEnvelope, Envelope};
+pub use self::subject::{BadSubject, Pattern, Subject};
+use crate::ids::NodeId;
+use crate::protocol::Lane;
+
+/// Which kind the durable queues are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// One node.
+    Classic,
+    /// A cluster: replicated.
+    Quorum,
+}
+
+/// How to reach RabbitMQ.
+#[derive(Clone)]
+pub struct BusConfig {
+    /// `amqp://user:password@host:port/vhost`
+    pub url: String,
+    /// Prefix of every exchange and queue.
+    pub prefix: String,
+    /// Kind of the durable queues.
+    pub queues: QueueKind,
+}
+
+impl std::fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusConfig")
+            .field("prefix", &self.prefix)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handle for publishing and subscribing on subjects. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus(Never);
+
+#[derive(Clone, Copy)]
+enum Never {}
+
+/// What became of a publish. Called exactly once, on a task of the bus: quick, never blocking.
+pub type Receipt = Box<dyn FnOnce(Result<(), PublishError>) + Send>;
+
+/// Why an envelope was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The broker is away, blocks or is slow, or the window is full.
+    #[error("the broker is away, blocked or slow")]
+    Busy,
+    /// Nobody is there: the node's queue is gone.
+    #[error("nobody listens on the subject")]
+    NoRoute,
+    /// Over [`ENVELOPE_BYTES_MAX`](crate::limits::ENVELOPE_BYTES_MAX).
+    #[error("the envelope is too large")]
+    TooLarge,
+    /// The bus drains.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody serves the subject; known within milliseconds.
+    #[error("nobody serves the subject")]
+    NoResponders,
+    /// No answer within the deadline.
+    #[error("no answer in time")]
+    Timeout,
+    /// The broker is away or blocks.
+    #[error("the broker is away, blocked or slow")]
+    Busy,
+    /// Over [`ENVELOPE_BYTES_MAX`](crate::limits::ENVELOPE_BYTES_MAX).
+    #[error("the request is too large")]
+    TooLarge,
+    /// The bus drains.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// A fault of the bus itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the bus: {0}")]
+pub struct BusError(pub anyhow::Error);
+
+/// Whether publishing can work now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Up,
+    /// The broker refuses publishes (a resource alarm).
+    Blocked,
+    /// There is no connection.
+    Down,
+}
+
+/// What became of a failed envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It comes again, after a delay.
+    Delayed {
+        /// Attempts so far.
+        attempt: u8,
+    },
+    /// It was set aside for a person.
+    Quarantined,
+}
+
+/// An envelope set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Quarantined {
+    pub lane: Lane,
+    pub envelope: Envelope,
+    pub attempts: u8,
+    pub reason: String,
+}
+
+/// What a subscriber hears.
+#[derive(Debug)]
+pub enum Arrival {
+    /// In the batch in which they travelled.
+    Envelopes(Vec<Envelope>),
+    /// The subscription was rebuilt: something may be missing.
+    Lapse,
+}
+
+/// A subscription; every subscriber gets every envelope. Dropping it ends it.
+pub struct Subscription(Never);
+
+/// A member of a queue group; one member gets each envelope.
+pub struct GroupSubscription(Never);
+
+/// An envelope for a member of a queue group, to be acknowledged or answered.
+pub struct GroupDelivery {
+    /// The envelope.
+    pub envelope: Envelope,
+    token: Never,
+}
+
+/// A consumer of one lane.
+pub struct LaneConsumer(Never);
+
+/// Envelopes of one shard of a lane.
+pub struct LaneBatch {
+    /// The lane.
+    pub lane: Lane,
+    /// The shard; 0 on the low lane.
+    pub shard: u16,
+    /// In order.
+    pub envelopes: Vec<LaneEnvelope>,
+    token: Never,
+}
+
+/// An envelope on a lane, with how often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneEnvelope {
+    /// The envelope.
+    pub envelope: Envelope,
+    /// Failed attempts so far; 0 at first.
+    pub attempt: u8,
+}
+
+impl Bus {
+    /// The bus of one process.
+    #[expect(clippy::panic, reason = "skeleton")]
+    pub fn memory() -> Self {
+        panic!("skeleton")
+    }
+
+    /// Connects, declares the topology. The first connection must succeed.
+    pub async fn connect(_config: BusConfig, _node: NodeId) -> Result<Self, BusError> {
+        Err(BusError(anyhow::anyhow!("skeleton")))
+    }
+
+    /// Publishes without waiting; the receipt hears the outcome. The hot path.
+    pub fn enqueue(&self, _envelope: Envelope, _receipt: Receipt) {
+        match self.0 {}
+    }
+
+    /// Publishes and waits for the outcome.
+    pub async fn publish(&self, _envelope: Envelope) -> Result<(), PublishError> {
+        match self.0 {}
+    }
+
+    /// Every subscriber gets every envelope.
+    pub async fn subscribe(&self, _pattern: Pattern) -> Result<Subscription, BusError> {
+        match self.0 {}
+    }
+
+    /// One member of the group gets each envelope, and must acknowledge it.
+    pub async fn queue_subscribe(
+        &self,
+        _pattern: Pattern,
+        _group: &str,
+    ) -> Result<GroupSubscription, BusError> {
+        match self.0 {}
+    }
+
+    /// Asks a queue group and waits for the answer.
+    pub async fn request(
+        &self,
+        _subject: Subject,
+        _body: Bytes,
+        _deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        match self.0 {}
+    }
+
+    /// Takes envelopes off a lane.
+    pub async fn consume(&self, _lane: Lane) -> Result<LaneConsumer, BusError> {
+        match self.0 {}
+    }
+
+    /// Sends a failed envelope up the retry ladder, or to quarantine after its last rung.
+    pub async fn retry(
+        &self,
+        _lane: Lane,
+        _failed: LaneEnvelope,
+        _reason: &str,
+    ) -> Result<Fate, PublishError> {
+        match self.0 {}
+    }
+
+    /// Looks at what was set aside; it stays there.
+    pub async fn quarantined(&self, _limit: usize) -> Result<Vec<Quarantined>, BusError> {
+        match self.0 {}
+    }
+
+    /// Whether publishing can work now.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self.0 {}
+    }
+
+    /// Subscriptions first, then publishers flush, then close.
+    pub async fn drain(&self) {
+        match self.0 {}
+    }
+}
+
+impl Subscription {
+    /// The next arrival; None when drained.
+    pub async fn next(&mut self) -> Option<Arrival> {
+        match self.0 {}
+    }
+}
+
+impl GroupSubscription {
+    /// The next envelope; None when drained.
+    pub async fn next(&mut self) -> Option<GroupDelivery> {
+        match self.0 {}
+    }
+}
+
+impl GroupDelivery {
+    /// Whether somebody waits for an answer.
+    pub fn wants_reply(&self) -> bool {
+        match self.token {}
+    }
+
+    /// Acknowledges without an answer.
+    pub fn ack(self) {
+        match self.token {}
+    }
+
+    /// Answers and acknowledges.
+    pub fn reply(self, _body: Bytes) {
+        match self.token {}
+    }
+}
+
+impl LaneConsumer {
+    /// Which shards this consumer should be first in line for. It stays in line for all.
+    ///
+    /// Giving a shard up: batches handed out become revoked, what was not handed out goes back;
+    /// when all were acked or released the shard passes on. Order holds across it.
+    pub fn hold(&self, _shards: &[u16]) {
+        match self.0 {}
+    }
+
+    /// The next batch, in order within a shard; None when drained.
+    pub async fn next(&mut self) -> Option<LaneBatch> {
+        match self.0 {}
+    }
+}
+
+impl LaneBatch {
+    /// Done with all of it.
+    pub fn ack(self) {
+        match self.token {}
+    }
+
+    /// Gives it back, to be delivered again in the same order. Dropping does the same.
+    pub fn release(self) {
+        match self.token {}
+    }
+
+    /// The shard was given up or the connection lost: release it unless it is already being worked on.
+    pub fn is_revoked(&self) -> bool {
+        match self.token {}
+    }
+}
