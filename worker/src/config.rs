@@ -1,0 +1,5 @@
+//! Skeleton.
+
+/// The worker's configuration.
+#[derive(Debug)]
+pub struct Config;

@@ -1,0 +1,4 @@
+//! Skeleton.
+
+/// One worker.
+pub struct Worker;
