@@ -1,1 +1,344 @@
-//! Skeleton.
+//! Reading the environment once, at the edge.
+//!
+//! [`Env`] collects every problem and reports them together, so that an operator fixes a
+//! configuration in one go; the mains print the report and exit with [`EXIT_CONFIG`]. What several
+//! programs read alike is a section here ([`Peers`], [`AuthConfig`]); what one program reads is in
+//! its own `config.rs`.
+//!
+//! * `NAME_FILE` names a file that holds the value of `NAME`, for secrets mounted as files.
+//! * An empty value is an absent one: compose files pass `NAME=`.
+//! * Secrets are [`Secret`]s from here on, and no report repeats their text.
+
+/// Where RabbitMQ, Redis and PostgreSQL are.
+mod peers;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use self::peers::Peers;
+
+/// `EX_USAGE`: the environment is wrong, so a restart will not help.
+pub const EXIT_CONFIG: u8 = 64;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text. Whoever calls this keeps it out of logs.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything that is wrong with the environment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has {} problem(s):{}", .0.len(), list(.0))]
+pub struct ConfigError(pub Vec<String>);
+
+fn list(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
+}
+
+/// The environment while it is read. Names are given with their aliases, the preferred one first.
+pub struct Env {
+    /// None: not UTF-8, which is a problem only if somebody asks for it.
+    pairs: HashMap<String, Option<String>>,
+    problems: Vec<String>,
+}
+
+impl Env {
+    /// The environment of this process.
+    pub fn from_process() -> Self {
+        let pairs = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok())));
+        Self { pairs: pairs.collect(), problems: Vec::new() }
+    }
+
+    /// An environment made of pairs: tests, sample files.
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let pairs = pairs.into_iter().map(|(name, value)| (name.into(), Some(value.into())));
+        Self { pairs: pairs.collect(), problems: Vec::new() }
+    }
+
+    /// The value of the first of these names (or its `_FILE`) that is set.
+    pub fn text(&mut self, names: &[&str]) -> Option<String> {
+        self.named(names).map(|(_, value)| value)
+    }
+
+    /// A secret, read like a text.
+    pub fn secret(&mut self, names: &[&str]) -> Option<Secret> {
+        self.text(names).map(Secret::new)
+    }
+
+    /// A number.
+    pub fn number<T: FromStr>(&mut self, names: &[&str], default: T) -> T {
+        self.parsed(names, "a number in range", |text| text.trim().parse().ok()).unwrap_or(default)
+    }
+
+    /// A switch: `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
+    pub fn flag(&mut self, names: &[&str], default: bool) -> bool {
+        let read = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(true),
+            "false" | "no" | "off" | "0" => Some(false),
+            _ => None,
+        };
+        self.parsed(names, "true or false", read).unwrap_or(default)
+    }
+
+    /// A duration: `7d`, `3h`, `15m`, `30s`, `250ms`, or plain seconds.
+    pub fn duration(&mut self, names: &[&str], default: Duration) -> Duration {
+        self.parsed(names, "a duration such as 7d, 3h, 15m, 30s or 900", duration).unwrap_or(default)
+    }
+
+    /// Anything else that one word of the environment says.
+    pub fn parsed<T>(
+        &mut self,
+        names: &[&str],
+        wanted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (name, text) = self.named(names)?;
+        let value = read(&text);
+        if value.is_none() {
+            self.problem(format!("{name} should be {wanted}, not '{text}'"));
+        }
+        value
+    }
+
+    /// `CHATCHIT_ENV` (or the original's `NODE_ENV`) is `development`.
+    pub fn is_development(&mut self) -> bool {
+        self.text(&["CHATCHIT_ENV", "NODE_ENV"]).is_some_and(|mode| mode == "development")
+    }
+
+    /// Notes a problem; reading goes on.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// Ends reading: everything that was wrong, at once.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError(self.problems)) }
+    }
+
+    fn named(&mut self, names: &[&str]) -> Option<(String, String)> {
+        names.iter().find_map(|name| Some(((*name).to_owned(), self.one(name)?)))
+    }
+
+    fn one(&mut self, name: &str) -> Option<String> {
+        let file_name = format!("{name}_FILE");
+        let direct = self.raw(name);
+        let file = self.raw(&file_name);
+        match (direct, file) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name} and {file_name} are both set: keep one"));
+                None
+            }
+            (Some(value), None) => Some(value),
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(err) => {
+                    self.problem(format!("{file_name} cannot be read: {path}: {err}"));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    fn raw(&mut self, name: &str) -> Option<String> {
+        match self.pairs.get(name)? {
+            Some(value) if value.is_empty() => None,
+            Some(value) => Some(value.clone()),
+            None => {
+                self.problem(format!("{name} is not UTF-8"));
+                None
+            }
+        }
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let seconds = match unit.trim() {
+        "ms" => return Some(Duration::from_millis(number)),
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// How tokens are made and checked.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// `JWT_ACCESS_TOKEN`: signs access tokens (HS256). At least [`SECRET_BYTES_MIN`] bytes, the
+    /// same on every gateway and worker.
+    pub access_secret: Secret,
+    /// `JWT_ACCESS_EXPIRED`, 7 days: the original's client cannot refresh, so a shorter life logs
+    /// its users out. Shorten it where the clients can.
+    pub access_ttl: Duration,
+    /// `JWT_REFRESH_EXPIRED`, 30 days.
+    pub refresh_ttl: Duration,
+}
+
+/// HS256 is as strong as its secret: RFC 7518, 3.2 asks for as many bits as the hash has.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Used in development mode when no secret is given; public, so refused everywhere else.
+const DEVELOPMENT_SECRET: &str = "development only: everybody can read this secret";
+
+/// What example files and tutorials put where a secret belongs.
+const PLACEHOLDERS: [&str; 8] =
+    ["change", "example", "your-", "your_", "placeholder", "super-secret", "supersecret", "development only"];
+
+impl AuthConfig {
+    /// Reads the section. `JWT_REFRESH_TOKEN` of the original is accepted and not needed: refresh
+    /// tokens are random, not signed.
+    pub fn from_env(env: &mut Env) -> Self {
+        let development = env.is_development();
+        let given = env.secret(&["JWT_ACCESS_TOKEN"]);
+        if !development && let Some(problem) = weakness(given.as_ref()) {
+            env.problem(format!("JWT_ACCESS_TOKEN {problem} (make one with: openssl rand -base64 48)"));
+        }
+        let access_ttl = env.duration(&["JWT_ACCESS_EXPIRED"], days(7));
+        let refresh_ttl = env.duration(&["JWT_REFRESH_EXPIRED"], days(30));
+        for (name, ttl) in [("JWT_ACCESS_EXPIRED", access_ttl), ("JWT_REFRESH_EXPIRED", refresh_ttl)] {
+            // The original read "7d" as 19 years; nothing sensible lives longer than one.
+            if ttl < Duration::from_secs(1) || ttl > days(366) {
+                env.problem(format!("{name} should be between a second and a year"));
+            }
+        }
+        let access_secret = given.unwrap_or_else(|| Secret::new(DEVELOPMENT_SECRET));
+        Self { access_secret, access_ttl, refresh_ttl }
+    }
+
+    /// Whether this is the public secret of development mode; worth a warning at the start.
+    pub fn is_public(&self) -> bool {
+        self.access_secret.expose() == DEVELOPMENT_SECRET
+    }
+}
+
+fn weakness(secret: Option<&Secret>) -> Option<String> {
+    let Some(secret) = secret else { return Some("is missing".into()) };
+    let text = secret.expose();
+    if text.len() < SECRET_BYTES_MIN {
+        return Some(format!("is shorter than {SECRET_BYTES_MIN} bytes"));
+    }
+    let lower = text.to_ascii_lowercase();
+    let is_known = PLACEHOLDERS.iter().any(|known| lower.contains(known));
+    let mut bytes: Vec<u8> = text.bytes().collect();
+    bytes.sort_unstable();
+    bytes.dedup();
+    (is_known || bytes.len() < 8).then(|| "is a placeholder, not a secret".into())
+}
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRONG: &str = "pZ4n0Qy7sVb1mK9xTf3LwR8dGh2JcE6u";
+
+    fn problems(read: impl FnOnce(&mut Env), pairs: &[(&str, &str)]) -> Vec<String> {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        read(&mut env);
+        env.finish().err().map_or_else(Vec::new, |err| err.0)
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text, seconds: Option<u64>| {
+            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text:?}");
+        };
+        check("7d", Some(604_800));
+        check("3h", Some(10_800));
+        check("15m", Some(900));
+        check("900", Some(900));
+        check("30s", Some(30));
+        for bad in ["", "d", "-1", "1.5h", "7 weeks", "1d2h", "99999999999999999999", "18446744073709551615d"]
+        {
+            check(bad, None);
+        }
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_and_no_secret_with_it() {
+        let mut env =
+            Env::from_pairs([("PORT", "eighty"), ("TLS", "perhaps"), ("JWT_ACCESS_TOKEN", "hunter2")]);
+        assert_eq!(env.number(&["CHATCHIT_PORT", "PORT"], 8080_u16), 8080);
+        assert!(env.flag(&["TLS"], true));
+        AuthConfig::from_env(&mut env);
+        let err = env.finish().unwrap_err();
+        assert_eq!(err.0.len(), 3, "{err}");
+        assert!(err.to_string().contains("PORT should be a number in range, not 'eighty'"), "{err}");
+        assert!(!err.to_string().contains("hunter2"), "{err}");
+    }
+
+    #[test]
+    fn a_value_may_come_from_a_file_but_not_from_two_places() {
+        let path = std::env::temp_dir().join(format!("chatchit-config-{}", std::process::id()));
+        std::fs::write(&path, format!("{STRONG}\n")).unwrap();
+        let file = path.to_str().unwrap();
+
+        let mut env = Env::from_pairs([("JWT_ACCESS_TOKEN_FILE", file), ("EMPTY", "")]);
+        assert_eq!(env.secret(&["JWT_ACCESS_TOKEN"]), Some(Secret::new(STRONG)));
+        assert_eq!(env.text(&["EMPTY", "ABSENT"]), None);
+        env.finish().unwrap();
+
+        let both = problems(|env| drop(env.text(&["A"])), &[("A", "1"), ("A_FILE", file)]);
+        assert_eq!(both.len(), 1, "{both:?}");
+        let gone = problems(|env| drop(env.text(&["A"])), &[("A_FILE", "/nonexistent/secret")]);
+        assert_eq!(gone.len(), 1, "{gone:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn outside_development_only_a_real_secret_is_accepted() {
+        let check = |pairs: &[(&str, &str)], accepted: bool| {
+            let found = problems(|env| drop(AuthConfig::from_env(env)), pairs);
+            assert_eq!(found.is_empty(), accepted, "{pairs:?}: {found:?}");
+        };
+        check(&[("JWT_ACCESS_TOKEN", STRONG)], true);
+        check(&[], false);
+        check(&[("JWT_ACCESS_TOKEN", "short")], false);
+        check(&[("JWT_ACCESS_TOKEN", DEVELOPMENT_SECRET)], false);
+        check(&[("JWT_ACCESS_TOKEN", "your-super-secret-access-token-key-change-me")], false);
+        check(&[("JWT_ACCESS_TOKEN", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], false);
+        check(&[("NODE_ENV", "production")], false);
+        check(&[("NODE_ENV", "development")], true);
+        check(&[("CHATCHIT_ENV", "production"), ("NODE_ENV", "development")], false);
+        check(&[("JWT_ACCESS_TOKEN", STRONG), ("JWT_ACCESS_EXPIRED", "604800000")], false);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let mut env = Env::from_pairs([("JWT_ACCESS_TOKEN", STRONG)]);
+        let auth = AuthConfig::from_env(&mut env);
+        assert!(!format!("{auth:?}").contains(STRONG));
+        assert!(!auth.is_public());
+        assert_eq!(auth.access_ttl, days(7));
+    }
+}

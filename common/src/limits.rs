@@ -70,6 +70,9 @@ pub const HTTP_BODY_BYTES_MAX: usize = 100 * 1024;
 /// Headers of a request together.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of an access token: ours are about 400.
+pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+
 // ---- Plumbing -----------------------------------------------------------------------------
 
 /// Shard queues of a lane that keeps order. Fixed: it names queues. Changing it is a migration
@@ -137,6 +140,17 @@ pub const STATEMENT_MS_MAX: u64 = 5_000;
 
 /// Connections of one worker to PostgreSQL.
 pub const STORE_CONNECTIONS_MAX: usize = 8;
+
+// ---- The admin port -----------------------------------------------------------------------
+
+/// Connections to the admin port at once: probes, Prometheus, an operator.
+pub const OPS_CONNECTIONS_MAX: usize = 64;
+
+/// How long one connection to the admin port may live; Prometheus opens a new one.
+pub const OPS_CONNECTION_MS_MAX: u64 = 60_000;
+
+/// Between two foldings of raw samples into their buckets.
+pub const OPS_UPKEEP_MS: u64 = 5_000;
 
 // ---- Relations ----------------------------------------------------------------------------
 

@@ -1,1 +1,113 @@
-//! Skeleton.
+//! Logging and the Prometheus exporter: the only place that says `metrics_exporter_prometheus`.
+//!
+//! Logs go to standard error: `RUST_LOG` filters them (default `info`), `LOG_FORMAT` is `json`
+//! (one object per line) or `pretty`; without it, a terminal gets `pretty` and anything else
+//! `json`. Both functions may be called again by a second program in the same process.
+//!
+//! Not here: the names of metrics. Each program has them in its `metrics.rs`.
+
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Seconds, from what a cache answers in to what a person gives up after.
+const SECONDS: [f64; 17] = [
+    0.000_25, 0.000_5, 0.001, 0.002, 0.003_5, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0,
+];
+
+/// Bytes, from a small frame to the largest batch.
+const BYTES: [f64; 9] =
+    [64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
+
+/// Counts: batches, recipients, nodes.
+const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
+
+/// Starts logging. `program` names the process in the first line; a second call changes nothing.
+pub fn init_logs(program: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let format = std::env::var("LOG_FORMAT").unwrap_or_default();
+    let is_pretty = format == "pretty" || (format != "json" && std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that logging runs already.
+    let _ = if is_pretty {
+        logs.compact().with_ansi(std::io::stderr().is_terminal()).try_init()
+    } else {
+        logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    };
+    tracing::info!(program, version = env!("CARGO_PKG_VERSION"), "Starting {program}");
+}
+
+/// What was measured in this process so far. Cheap to clone.
+#[derive(Clone)]
+pub struct MetricsHandle(PrometheusHandle);
+
+impl MetricsHandle {
+    /// The text that Prometheus scrapes.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds raw samples into their buckets. Without it, or a scrape, memory grows with every
+    /// sample; the admin port calls it every few seconds.
+    pub fn run_upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Starts measuring. The recorder is the process's: programs in one process share it.
+pub fn init_metrics() -> MetricsHandle {
+    static HANDLE: OnceLock<MetricsHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = builder().build_recorder();
+            let handle = MetricsHandle(recorder.handle());
+            if metrics::set_global_recorder(recorder).is_err() {
+                // Only if somebody went round this function; then nothing would be measured here.
+                tracing::error!("Another metrics recorder is installed: /metrics stays empty");
+            }
+            handle
+        })
+        .clone()
+}
+
+fn builder() -> PrometheusBuilder {
+    PrometheusBuilder::new()
+        .set_buckets(&COUNTS)
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES))
+        .expect("the lists of buckets are not empty")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_have_buckets_that_fit_their_unit() {
+        let handle = init_metrics();
+        metrics::histogram!("telemetry_test_seconds").record(0.004);
+        metrics::histogram!("telemetry_test_bytes").record(100.0);
+        metrics::histogram!("telemetry_test_envelopes").record(3.0);
+        metrics::counter!("telemetry_test_total").increment(2);
+        handle.run_upkeep();
+        let text = init_metrics().render();
+        for line in [
+            "telemetry_test_seconds_bucket{le=\"0.005\"} 1",
+            "telemetry_test_bytes_bucket{le=\"64\"} 0",
+            "telemetry_test_bytes_bucket{le=\"256\"} 1",
+            "telemetry_test_envelopes_bucket{le=\"4\"} 1",
+            "telemetry_test_total 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn logging_may_start_twice() {
+        init_logs("one");
+        init_logs("two");
+    }
+}

@@ -1,0 +1,202 @@
+//! Where RabbitMQ, Redis and PostgreSQL are. A peer that is not named is absent: `main` decides
+//! whether that means "in this process" or an error.
+
+use std::fmt::Write as _;
+
+use super::{Env, Secret};
+use crate::directory::DirectoryConfig;
+use crate::plumbing::{BusConfig, QueueKind};
+
+/// The peers that the environment names.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// `AMQP_URL`, `RABBITMQ_URL`, or `RABBITMQ_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_VHOST`;
+    /// `CHATCHIT_QUEUES` is `classic` (one broker, the default) or `quorum` (a cluster).
+    pub bus: Option<BusConfig>,
+    /// `REDIS_NODES` (comma-separated `host:port` or URLs), `REDIS_URL`, or `REDIS_HOST`, `_PORT`;
+    /// `REDIS_PASSWORD` goes to nodes without their own.
+    pub directory: Option<DirectoryConfig>,
+    /// `DATABASE_URL`, or `POSTGRES_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DB`.
+    pub database_url: Option<Secret>,
+}
+
+impl Peers {
+    /// Reads the section. `CHATCHIT_PREFIX` (default `chatchit`) begins every queue and key, so
+    /// that two systems may share their peers.
+    pub fn from_env(env: &mut Env) -> Self {
+        let prefix = prefix(env);
+        Self { bus: bus(env, &prefix), directory: directory(env, &prefix), database_url: database(env) }
+    }
+}
+
+fn prefix(env: &mut Env) -> String {
+    let read = |text: &str| {
+        let plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        let fits = (1..=32).contains(&text.len());
+        (fits && text.bytes().all(plain)).then(|| text.to_owned())
+    };
+    env.parsed(&["CHATCHIT_PREFIX"], "1 to 32 of a-z, 0-9, - and _", read)
+        .unwrap_or_else(|| "chatchit".to_owned())
+}
+
+fn bus(env: &mut Env, prefix: &str) -> Option<BusConfig> {
+    let queues = env
+        .parsed(&["CHATCHIT_QUEUES"], "classic or quorum", |text| match text {
+            "classic" => Some(QueueKind::Classic),
+            "quorum" => Some(QueueKind::Quorum),
+            _ => None,
+        })
+        .unwrap_or(QueueKind::Classic);
+    let url = match env.text(&["AMQP_URL", "RABBITMQ_URL"]) {
+        Some(url) => {
+            if !has_scheme(&url, &["amqp", "amqps"]) {
+                env.problem("AMQP_URL (or RABBITMQ_URL) should begin with amqp:// or amqps://".into());
+            }
+            url
+        }
+        None => {
+            let host = env.text(&["RABBITMQ_HOST"])?;
+            let port = env.number(&["RABBITMQ_PORT"], 5672_u16);
+            let user = env.text(&["RABBITMQ_USER"]).unwrap_or_else(|| "guest".into());
+            let password = env.text(&["RABBITMQ_PASSWORD"]).unwrap_or_else(|| "guest".into());
+            let vhost = env.text(&["RABBITMQ_VHOST"]).unwrap_or_else(|| "/".into());
+            format!("amqp://{}:{}@{host}:{port}/{}", quoted(&user), quoted(&password), quoted(&vhost))
+        }
+    };
+    Some(BusConfig { url, prefix: prefix.to_owned(), queues })
+}
+
+fn directory(env: &mut Env, prefix: &str) -> Option<DirectoryConfig> {
+    let password = env.text(&["REDIS_PASSWORD"]);
+    let listed = match env.text(&["REDIS_NODES", "REDIS_URL"]) {
+        Some(listed) => listed,
+        None => {
+            let host = env.text(&["REDIS_HOST"])?;
+            format!("{host}:{}", env.number(&["REDIS_PORT"], 6379_u16))
+        }
+    };
+    let nodes: Vec<_> = listed
+        .split(',')
+        .map(str::trim)
+        .filter(|node| !node.is_empty())
+        .map(|node| redis_url(node, password.as_deref()))
+        .collect();
+    if nodes.is_empty() || nodes.iter().any(|node| !has_scheme(node, &["redis"])) {
+        env.problem(
+            "REDIS_NODES (or REDIS_URL) should be host:port or redis://host:port, comma-separated".into(),
+        );
+    }
+    Some(DirectoryConfig { nodes, prefix: prefix.to_owned() })
+}
+
+fn redis_url(node: &str, password: Option<&str>) -> String {
+    let (scheme, rest) = node.split_once("://").unwrap_or(("redis", node));
+    match password {
+        Some(password) if !rest.contains('@') => format!("{scheme}://:{}@{rest}", quoted(password)),
+        _ => format!("{scheme}://{rest}"),
+    }
+}
+
+fn database(env: &mut Env) -> Option<Secret> {
+    if let Some(url) = env.text(&["DATABASE_URL"]) {
+        if !has_scheme(&url, &["postgres", "postgresql"]) {
+            env.problem("DATABASE_URL should begin with postgres:// or postgresql://".into());
+        }
+        return Some(Secret::new(url));
+    }
+    let host = env.text(&["POSTGRES_HOST"])?;
+    let port = env.number(&["POSTGRES_PORT"], 5432_u16);
+    let user = env.text(&["POSTGRES_USER"]).unwrap_or_else(|| "postgres".into());
+    // PostgreSQL's own default: the database is named like the user.
+    let name = env.text(&["POSTGRES_DB"]).unwrap_or_else(|| user.clone());
+    let password = env.text(&["POSTGRES_PASSWORD"]).map(|password| format!(":{}", quoted(&password)));
+    let password = password.unwrap_or_default();
+    Some(Secret::new(format!("postgres://{}{password}@{host}:{port}/{}", quoted(&user), quoted(&name))))
+}
+
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
+}
+
+/// Percent-encodes everything that could end a part of a URL.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(pairs: &[(&str, &str)]) -> (Peers, Vec<String>) {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        let peers = Peers::from_env(&mut env);
+        (peers, env.finish().err().map_or_else(Vec::new, |err| err.0))
+    }
+
+    #[test]
+    fn nothing_named_is_nothing_there() {
+        let (peers, problems) = peers(&[]);
+        assert!(peers.bus.is_none() && peers.directory.is_none() && peers.database_url.is_none());
+        assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn urls_are_taken_as_they_are() {
+        let (peers, problems) = peers(&[
+            ("AMQP_URL", "amqp://u:p@mq:5672/%2f"),
+            ("REDIS_NODES", "r1:7000, redis://:own@r2:7001"),
+            ("REDIS_PASSWORD", "p@ss"),
+            ("DATABASE_URL", "postgres://u:p@db/chat"),
+            ("CHATCHIT_PREFIX", "blue"),
+            ("CHATCHIT_QUEUES", "quorum"),
+        ]);
+        assert!(problems.is_empty(), "{problems:?}");
+        let bus = peers.bus.unwrap();
+        assert_eq!((bus.url.as_str(), bus.queues), ("amqp://u:p@mq:5672/%2f", QueueKind::Quorum));
+        let directory = peers.directory.unwrap();
+        assert_eq!(directory.nodes, ["redis://:p%40ss@r1:7000", "redis://:own@r2:7001"]);
+        assert_eq!(directory.prefix, "blue");
+    }
+
+    #[test]
+    fn the_original_names_make_the_same_urls() {
+        let (peers, problems) = peers(&[
+            ("RABBITMQ_HOST", "mq"),
+            ("RABBITMQ_USER", "admin"),
+            ("RABBITMQ_PASSWORD", "a/b"),
+            ("REDIS_HOST", "r"),
+            ("POSTGRES_HOST", "db"),
+            ("POSTGRES_USER", "chat"),
+            ("POSTGRES_PASSWORD", "p:w"),
+        ]);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(peers.bus.unwrap().url, "amqp://admin:a%2Fb@mq:5672/%2F");
+        assert_eq!(peers.directory.unwrap().nodes, ["redis://r:6379"]);
+        assert_eq!(peers.database_url.unwrap().expose(), "postgres://chat:p%3Aw@db:5432/chat");
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        let check = |name: &str, value: &str| {
+            let (peers, problems) = peers(&[(name, value)]);
+            assert_eq!(problems.len(), 1, "{name}={value}: {problems:?}");
+            assert!(!format!("{peers:?}").contains("pw"), "no password is printed");
+        };
+        check("AMQP_URL", "http://u:pw@mq");
+        check("REDIS_NODES", "rediss://:pw@r:7000");
+        check("REDIS_NODES", " , ");
+        check("DATABASE_URL", "mysql://u:pw@db");
+        check("CHATCHIT_PREFIX", "Not a prefix");
+        check("CHATCHIT_QUEUES", "mirrored");
+    }
+}
