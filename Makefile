@@ -1,0 +1,56 @@
+# Everything a person types. `make help` lists the targets; what they need is installed where
+# that is allowed (root, or sudo without a password), else one sentence says what to do.
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench swarm proof fuzz peers peers-down clean
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## everything in one process; PORT=8080, data in ./data
+	@deploy/need cargo cc postgres
+	cargo build --release --bin chatchit
+	@exec cargo run --quiet --release --bin chatchit
+
+test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
+	@deploy/need cargo cc peers node
+	cargo build --workspace --bins
+	deploy/with-peers cargo test --workspace
+
+check: ## formatting, lints, licences
+	@deploy/need cargo cc
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not here: licences not checked"; fi
+
+bench: ## ratios against bare lapin, bare accept and Node, taken in one run
+	@deploy/need cargo cc peers node
+	cargo build --release --workspace --bins
+	deploy/with-peers cargo run --quiet --release -p bench
+
+swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 workers, judged
+	@deploy/need cargo cc peers
+	cargo build --release --workspace --bins
+	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1 a_worker_is_killed
+
+proof: ## all failures of tests/failures.rs at full size (about 10 minutes)
+	@deploy/need cargo cc peers
+	cargo build --release --workspace --bins
+	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1
+
+fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
+	@deploy/need cargo cc
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "make: please run: rustup toolchain install nightly && cargo install cargo-fuzz"; exit 1; }
+	cd gateway && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
+
+peers: ## real peers in ./.peers for development; prints what to export
+	@deploy/need peers
+	@deploy/peers up && deploy/peers env
+
+peers-down: ## stop them and delete ./.peers
+	@deploy/peers down
+
+clean: ## stop the peers, delete ./target (./data stays)
+	@deploy/peers down
+	cargo clean
