@@ -38,6 +38,31 @@ pub const SYNC_CONVERSATIONS_MAX: usize = 1_000;
 /// Messages returned for one conversation by `sync`; more missing than this is a `gap`.
 pub const SYNC_MESSAGES_MAX: usize = 200;
 
+// ---- What one socket may do ---------------------------------------------------------------
+
+/// Frames per second that a socket may send for ever. A fast typist's keystrokes, each an event,
+/// are about fifteen.
+pub const SOCKET_FRAMES_PER_S: u32 = 50;
+
+/// Frames at once: what a client says when it comes back from a tunnel.
+pub const SOCKET_FRAMES_BURST: u32 = 200;
+
+/// Bytes of text per second for ever.
+pub const SOCKET_BYTES_PER_S: u32 = 64 * 1024;
+
+/// Bytes of text at once.
+pub const SOCKET_BYTES_BURST: u32 = 256 * 1024;
+
+/// Refused or unreadable frames per second that a socket survives.
+pub const SOCKET_VIOLATIONS_PER_S: u32 = 2;
+
+/// Refused or unreadable frames at once; the next one closes the socket.
+pub const SOCKET_VIOLATIONS_BURST: u32 = 100;
+
+/// Between two relayed `typing` of a socket in one conversation: the original's client sends one
+/// per keystroke and shows it for three seconds.
+pub const TYPING_MS_MIN: u64 = 1_000;
+
 // ---- What a client may say ----------------------------------------------------------------
 
 /// A guid chosen by a client: a UUID is 36.
@@ -157,6 +182,7 @@ pub const OPS_UPKEEP_MS: u64 = 5_000;
 const _: () = {
     assert!(OUTBOX_SHED_BYTES < OUTBOX_BYTES_MAX);
     assert!(FRAME_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frame is within the rate");
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
     assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
     assert!(ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX, "an envelope fits a batch");
