@@ -4,14 +4,23 @@
 //!   within [`NODE_LEASE_MS`](crate::limits::NODE_LEASE_MS) its users are nowhere, at once and
 //!   everywhere, by one expiry. An idle socket costs nothing here.
 //! * Nothing here is the only copy of anything. A directory that lost data is refilled: nodes seat
-//!   their users again when `keep_node` answers that the lease was new, heads come from the store.
+//!   their users again when `keep_node` answers true, heads come from the store.
 //! * Every call has a deadline ([`DIRECTORY_MS_MAX`](crate::limits::DIRECTORY_MS_MAX)); its fault
-//!   is the caller's to handle: retry, or tell the client `busy`.
+//!   is the caller's to handle: retry, or tell the client `busy`. A call that failed may still
+//!   have happened; all of them may be repeated (only tokens would be taken twice).
+//!
+//! Two backends behind one closed enum: one process, and Redis Cluster. `directory_contract.rs`
+//! runs over both.
 
+/// The directory of one process.
+mod memory;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
 
+use self::memory::Memory;
 use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 
 /// How to reach Redis Cluster.
@@ -31,10 +40,12 @@ impl std::fmt::Debug for DirectoryConfig {
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
-pub struct Directory(Never);
+pub struct Directory(Backend);
 
-#[derive(Clone, Copy)]
-enum Never {}
+#[derive(Clone)]
+enum Backend {
+    Memory(Arc<Memory>),
+}
 
 /// The directory did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -61,92 +72,131 @@ pub struct Versioned {
 
 impl Directory {
     /// The directory of one process.
-    #[expect(clippy::panic, reason = "skeleton")]
     pub fn memory() -> Self {
-        panic!("skeleton")
+        Self(Backend::Memory(Arc::default()))
     }
 
     /// Connects to the cluster. The first connection must succeed.
     pub async fn connect(_config: DirectoryConfig) -> Result<Self, DirectoryError> {
-        Err(DirectoryError(anyhow::anyhow!("skeleton")))
+        Err(DirectoryError(anyhow::anyhow!("Redis Cluster is not connected in this build")))
     }
 
-    /// Renews the lease of a node. True: the lease was new or had been lost, so the node must
-    /// seat all its users again.
-    pub async fn keep_node(&self, _node: NodeId) -> Result<bool, DirectoryError> {
-        match self.0 {}
+    /// Renews the lease of a node; call it every third of
+    /// [`NODE_LEASE_MS`](crate::limits::NODE_LEASE_MS). True: the lease was new or had been lost,
+    /// so the node must seat all its users again.
+    pub async fn keep_node(&self, node: NodeId) -> Result<bool, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.keep_node(node)),
+        }
     }
 
     /// Ends the lease of a node, and with it everything that hangs on it.
-    pub async fn forget_node(&self, _node: NodeId) -> Result<(), DirectoryError> {
-        match self.0 {}
+    pub async fn forget_node(&self, node: NodeId) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.forget_node(node),
+        }
+        Ok(())
     }
 
     /// The nodes with a lease.
     pub async fn live_nodes(&self) -> Result<Vec<NodeId>, DirectoryError> {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.live_nodes()),
+        }
     }
 
-    /// These users have a socket on this node. Idempotent.
-    pub async fn seat(&self, _node: NodeId, _users: &[UserId]) -> Result<(), DirectoryError> {
-        match self.0 {}
+    /// These users, any number of them, have a socket on this node. Idempotent. A fault when the
+    /// node has no lease: keep it first.
+    pub async fn seat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.seat(node, users),
+        }
     }
 
     /// These users have no socket on this node any more. Idempotent.
-    pub async fn unseat(&self, _node: NodeId, _users: &[UserId]) -> Result<(), DirectoryError> {
-        match self.0 {}
+    pub async fn unseat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.unseat(node, users),
+        }
+        Ok(())
     }
 
     /// The live nodes that hold sockets of these users; users without one are not in the answer.
     /// Presence is the same question: who is in the answer is online.
-    pub async fn nodes_of(&self, _users: &[UserId]) -> Result<HashMap<UserId, Vec<NodeId>>, DirectoryError> {
-        match self.0 {}
+    pub async fn nodes_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Vec<NodeId>>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.nodes_of(users)),
+        }
     }
 
     /// The conversations reached these seqs; heads only ever rise.
-    pub async fn raise_heads(&self, _heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
-        match self.0 {}
+    pub async fn raise_heads(&self, heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.raise_heads(heads),
+        }
+        Ok(())
     }
 
     /// The heads that are known, in the order asked. None: ask the store.
-    pub async fn heads(&self, _conversations: &[ConversationId]) -> Result<Vec<Option<u64>>, DirectoryError> {
-        match self.0 {}
+    pub async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<u64>>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.heads(conversations)),
+        }
     }
 
-    /// Takes tokens from the bucket of `key`. `Ok(Err(wait))`: not now; in so long.
+    /// Takes tokens from the bucket of `key`. `Ok(Err(wait))`: not now; in so long. A fault when
+    /// the rate is nonsense or the cost is more than its burst, because no wait would help.
     pub async fn take_tokens(
         &self,
-        _key: &str,
-        _cost: u32,
-        _rate: Rate,
+        key: &str,
+        cost: u32,
+        rate: Rate,
     ) -> Result<Result<(), Duration>, DirectoryError> {
-        match self.0 {}
+        let is_sane = rate.per_second.is_finite() && rate.per_second >= RATE_PER_SECOND_MIN;
+        if !is_sane || cost > rate.burst {
+            return Err(DirectoryError(anyhow::anyhow!("{cost} tokens can never be had at {rate:?}")));
+        }
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.take_tokens(key, cost, rate)),
+        }
     }
 
     /// Reads a value.
-    pub async fn value(&self, _key: &str) -> Result<Option<Versioned>, DirectoryError> {
-        match self.0 {}
+    pub async fn value(&self, key: &str) -> Result<Option<Versioned>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.value(key)),
+        }
     }
 
     /// Writes a value if its version is still `expected` (0: it does not exist). False: somebody
-    /// else was first. An empty value deletes.
+    /// else was first. An empty value deletes; after that versions begin at 1 again.
     pub async fn compare_and_set(
         &self,
-        _key: &str,
-        _expected: u64,
-        _value: &[u8],
-        _ttl: Duration,
+        key: &str,
+        expected: u64,
+        value: &[u8],
+        ttl: Duration,
     ) -> Result<bool, DirectoryError> {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.compare_and_set(key, expected, value, ttl)),
+        }
     }
 
     /// A login ended before its tokens did: remember it until they have expired.
-    pub async fn end_login(&self, _login: LoginId, _ttl: Duration) -> Result<(), DirectoryError> {
-        match self.0 {}
+    pub async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.end_login(login, ttl),
+        }
+        Ok(())
     }
 
     /// All logins ended early whose tokens could still be valid.
     pub async fn ended_logins(&self) -> Result<Vec<LoginId>, DirectoryError> {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.ended_logins()),
+        }
     }
 }
+
+/// Slower than one token in a day is not a rate.
+const RATE_PER_SECOND_MIN: f64 = 1.0 / 86_400.0;

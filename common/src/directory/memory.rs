@@ -1,0 +1,241 @@
+//! The directory of one process: tests, and the system in one process.
+//!
+//! The promises of the seam on the runtime's clock, so paused time works. What has expired is
+//! gone for every question, and leaves memory when its map has doubled since the last look.
+
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use foldhash::{HashMap, HashMapExt as _};
+use tokio::time::Instant;
+
+use super::{DirectoryError, Rate, Versioned};
+use crate::ids::{ConversationId, LoginId, NodeId, UserId};
+use crate::limits::NODE_LEASE_MS;
+
+/// The whole state behind one lock: held for look-ups only, never across an await.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// When each lease ends.
+    leases: HashMap<NodeId, Instant>,
+    seats: HashMap<UserId, Vec<NodeId>>,
+    heads: HashMap<ConversationId, u64>,
+    /// When each bucket is full again: GCRA's theoretical arrival time.
+    buckets: Expiring<String, ()>,
+    values: Expiring<String, Versioned>,
+    ended_logins: Expiring<LoginId, ()>,
+}
+
+impl Memory {
+    pub(super) fn keep_node(&self, node: NodeId) -> bool {
+        let mut state = self.state();
+        let (now, until) = (Instant::now(), Instant::now() + Duration::from_millis(NODE_LEASE_MS));
+        let was_kept = state.leases.insert(node, until).is_some_and(|until| until > now);
+        if !was_kept {
+            state.clear_seats(node);
+        }
+        !was_kept
+    }
+
+    pub(super) fn forget_node(&self, node: NodeId) {
+        let mut state = self.state();
+        if state.leases.remove(&node).is_some() {
+            state.clear_seats(node);
+        }
+    }
+
+    pub(super) fn live_nodes(&self) -> Vec<NodeId> {
+        let state = self.state();
+        let now = Instant::now();
+        let live = state.leases.iter().filter(|(_, until)| **until > now);
+        live.map(|(node, _)| *node).collect()
+    }
+
+    pub(super) fn seat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
+        let mut state = self.state();
+        if !state.is_live(node) {
+            return Err(no_lease(node));
+        }
+        for user in users {
+            let nodes = state.seats.entry(*user).or_default();
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unseat(&self, node: NodeId, users: &[UserId]) {
+        let mut state = self.state();
+        for user in users {
+            if let Some(nodes) = state.seats.get_mut(user) {
+                nodes.retain(|seated| *seated != node);
+                if nodes.is_empty() {
+                    state.seats.remove(user);
+                }
+            }
+        }
+    }
+
+    pub(super) fn nodes_of(&self, users: &[UserId]) -> HashMap<UserId, Vec<NodeId>> {
+        let state = self.state();
+        let mut found = HashMap::new();
+        for user in users {
+            let Some(nodes) = state.seats.get(user) else { continue };
+            let live: Vec<_> = nodes.iter().copied().filter(|node| state.is_live(*node)).collect();
+            if !live.is_empty() {
+                found.insert(*user, live);
+            }
+        }
+        found
+    }
+
+    pub(super) fn raise_heads(&self, heads: &[(ConversationId, u64)]) {
+        let mut state = self.state();
+        for (conversation, seq) in heads {
+            let head = state.heads.entry(*conversation).or_default();
+            *head = (*head).max(*seq);
+        }
+    }
+
+    pub(super) fn heads(&self, conversations: &[ConversationId]) -> Vec<Option<u64>> {
+        let state = self.state();
+        conversations.iter().map(|conversation| state.heads.get(conversation).copied()).collect()
+    }
+
+    pub(super) fn take_tokens(&self, key: &str, cost: u32, rate: Rate) -> Result<(), Duration> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let each = Duration::from_secs_f64(1.0 / rate.per_second);
+        let full_at = state.buckets.get(key).map_or(now, |(_, full_at)| full_at);
+        let full_at = full_at + each * cost;
+        // The bucket may be drawn on up to `burst` tokens ahead of its long-run rate.
+        match (full_at - now).checked_sub(each * rate.burst) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                state.buckets.insert(key.to_owned(), (), full_at);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<Versioned> {
+        self.state().values.get(key).map(|(versioned, _)| versioned.clone())
+    }
+
+    pub(super) fn compare_and_set(&self, key: &str, expected: u64, value: &[u8], ttl: Duration) -> bool {
+        let mut state = self.state();
+        let version = state.values.get(key).map_or(0, |(versioned, _)| versioned.version);
+        if version != expected {
+            return false;
+        }
+        if value.is_empty() {
+            state.values.remove(key);
+        } else {
+            let versioned = Versioned { version: version + 1, value: value.to_vec() };
+            state.values.insert(key.to_owned(), versioned, Instant::now() + ttl);
+        }
+        true
+    }
+
+    pub(super) fn end_login(&self, login: LoginId, ttl: Duration) {
+        let mut state = self.state();
+        let until = Instant::now() + ttl;
+        let known = state.ended_logins.get(&login).map(|(_, until)| until);
+        state.ended_logins.insert(login, (), known.map_or(until, |known| known.max(until)));
+    }
+
+    pub(super) fn ended_logins(&self) -> Vec<LoginId> {
+        self.state().ended_logins.keys()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_live(&self, node: NodeId) -> bool {
+        self.leases.get(&node).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn clear_seats(&mut self, node: NodeId) {
+        self.seats.retain(|_, nodes| {
+            nodes.retain(|seated| *seated != node);
+            !nodes.is_empty()
+        });
+    }
+}
+
+pub(super) fn no_lease(node: NodeId) -> DirectoryError {
+    DirectoryError(anyhow!("node {node} has no lease: keep it before seating anybody on it"))
+}
+
+/// A map whose entries end.
+struct Expiring<K, V> {
+    entries: HashMap<K, (V, Instant)>,
+    /// Look for expired entries when there are so many.
+    sweep_at: usize,
+}
+
+const SWEEP_ENTRIES_MIN: usize = 1_024;
+
+impl<K, V> Default for Expiring<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), sweep_at: SWEEP_ENTRIES_MIN }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
+    fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<(&V, Instant)>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        let (value, until) = self.entries.get(key)?;
+        (*until > Instant::now()).then_some((value, *until))
+    }
+
+    fn insert(&mut self, key: K, value: V, until: Instant) {
+        self.entries.insert(key, (value, until));
+        if self.entries.len() >= self.sweep_at {
+            let now = Instant::now();
+            self.entries.retain(|_, (_, until)| *until > now);
+            self.sweep_at = (self.entries.len() * 2).max(SWEEP_ENTRIES_MIN);
+        }
+    }
+
+    fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.entries.remove(key);
+    }
+
+    fn keys(&self) -> Vec<K> {
+        let now = Instant::now();
+        let live = self.entries.iter().filter(|(_, (_, until))| *until > now);
+        live.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_entries_leave_memory() {
+        let memory = Memory::default();
+        let rate = Rate { burst: 1, per_second: 1.0 };
+        for i in 0..SWEEP_ENTRIES_MIN - 1 {
+            assert_eq!(memory.take_tokens(&i.to_string(), 1, rate), Ok(()));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(memory.take_tokens("last", 1, rate), Ok(()));
+        assert_eq!(memory.state().buckets.entries.len(), 1);
+    }
+}
