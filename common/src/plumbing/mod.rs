@@ -180,6 +180,9 @@ pub struct LaneBatch {
     pub shard: u16,
     /// In order.
     pub envelopes: Vec<LaneEnvelope>,
+    /// It was handed out before, here or to another consumer, and not acknowledged: what it asks
+    /// for may have been done already, in whole or in part.
+    pub redelivered: bool,
     token: Never,
 }
 
