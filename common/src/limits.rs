@@ -80,6 +80,12 @@ pub const URL_BYTES_MAX: usize = 2_048;
 /// Participants of one conversation. Beyond this a fan-out no longer fits one envelope.
 pub const PARTICIPANTS_MAX: usize = 5_000;
 
+/// Participants shown with one conversation; `participantCount` tells how many there are.
+pub const PARTICIPANTS_SHOWN_MAX: i64 = 500;
+
+/// Participants shown with each conversation of a list.
+pub const PARTICIPANTS_LISTED_MAX: i64 = 20;
+
 /// Characters of a title, a name, an e-mail.
 pub const NAME_CHARS_MAX: usize = 200;
 
@@ -162,6 +168,12 @@ pub const DIRECTORY_MS_MAX: u64 = 1_000;
 
 /// One SQL statement on the hot path.
 pub const STATEMENT_MS_MAX: u64 = 5_000;
+
+/// Waiting for a connection, new or from the pool.
+pub const STORE_WAIT_MS_MAX: u64 = 2_000;
+
+/// How often a batch is run again because another worker saved one of its messages meanwhile.
+pub const SAVE_ATTEMPTS_MAX: u32 = 5;
 
 /// Connections of one worker to PostgreSQL.
 pub const STORE_CONNECTIONS_MAX: usize = 8;

@@ -1,0 +1,575 @@
+//! Chat messages: saving a batch, reading, marking as read.
+//!
+//! Invariants, kept by [`Store::save_messages`] and by nothing else:
+//!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
+//!  * one row for each (conversation, sender, guid), for ever;
+//!  * the newest seq is `conversations.head_seq`, in the same transaction.
+
+use std::collections::HashMap;
+
+use common::ids::{ConversationId, Guid, MessageId, UserId};
+use common::limits::SAVE_ATTEMPTS_MAX;
+use common::protocol::{ConversationKind, MessageRead, MessageView, Person, Reject, SendMessage, Timestamp};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+use super::{Result, Store, StoreError, conflict, maybe_moment, metrics, moment};
+
+/// A chat message to keep. Who may send it was decided before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// From whom.
+    pub sender: UserId,
+    /// What and where to.
+    pub event: SendMessage,
+    /// Under which name; `event.guid` is not looked at.
+    pub guid: Guid,
+}
+
+/// What became of a [`NewMessage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// A new row.
+    New(SavedMessage),
+    /// It was there already: the row that the first time wrote.
+    Repeat(SavedMessage),
+    /// There is no such conversation (any more). Nothing was written for this one.
+    Refused(Reject),
+}
+
+/// Where a chat message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedMessage {
+    /// Its row.
+    pub message: MessageId,
+    /// Its place in the conversation.
+    pub seq: u64,
+    /// When; never earlier than the message before it.
+    pub created_at: Timestamp,
+}
+
+/// Who is in a conversation, and what stands between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    /// Computed from how many are verified.
+    pub kind: ConversationKind,
+    /// Verified participants with an account in good standing, by id.
+    pub members: Vec<Person>,
+    /// Among the members: (who blocked, whom).
+    pub blocked: Vec<(UserId, UserId)>,
+}
+
+impl Audience {
+    /// The member of this id.
+    pub fn member(&self, user: UserId) -> Option<&Person> {
+        self.members.binary_search_by_key(&user, |person| person.id).ok().map(|at| &self.members[at])
+    }
+
+    /// Whether either of the two has blocked the other.
+    pub fn is_blocked_between(&self, one: UserId, other: UserId) -> bool {
+        self.blocked.iter().any(|pair| *pair == (one, other) || *pair == (other, one))
+    }
+}
+
+/// How far somebody has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The seq of the message named.
+    pub seq: u64,
+    /// When this was recorded.
+    pub at: Timestamp,
+    /// False: as much had been read before.
+    pub advanced: bool,
+}
+
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryPage {
+    /// The newest `limit` messages with a seq below `before`.
+    Before {
+        /// A seq; [`u64::MAX`] for the newest.
+        before: u64,
+        /// How many.
+        limit: u32,
+    },
+    /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
+    /// of seqs, so a deep page costs as much as the first; deleted messages leave it shorter.
+    Page {
+        /// From 1.
+        page: u32,
+        /// Seqs in a page.
+        size: u32,
+        /// Counted from the newest.
+        from_newest: bool,
+    },
+}
+
+/// A part of a history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The newest seq of the conversation: how many messages it has ever had.
+    pub head: u64,
+    /// Oldest first.
+    pub messages: Vec<MessageView>,
+}
+
+/// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
+/// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
+/// worker inserted meanwhile violates `messages_guid`, and the whole is undone.
+const SAVE: &str = "
+with wanted as materialized (
+    select *
+      from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                  $8::jsonb[]) with ordinality
+           as w (conversation_id, sender_id, guid, message_type, content, call_type, call_status,
+                 attachments, place)
+), known as materialized (
+    select w.place, m.id, m.seq, m.created_at
+      from wanted w
+      cross join lateral (
+          select m.id, m.seq, m.created_at from messages m
+           where m.conversation_id = w.conversation_id and m.sender_id = w.sender_id and m.guid = w.guid
+           limit 1
+      ) m
+), fresh as materialized (
+    select w.*, nextval('message_ids') as id,
+           row_number() over (partition by w.conversation_id order by w.place) as nth
+      from wanted w
+     where w.place not in (select place from known)
+), counts as materialized (
+    select conversation_id, count(*) as n from fresh group by conversation_id
+), locked as materialized (
+    select c.id from conversations c
+     where c.id in (select conversation_id from counts) and c.deleted_at is null
+     order by c.id
+       for no key update
+), heads as (
+    update conversations c
+       set head_seq = c.head_seq + counts.n, updated_at = greatest(c.updated_at, clock_timestamp())
+      from locked join counts on counts.conversation_id = locked.id
+     where c.id = locked.id
+ returning c.id, c.head_seq - counts.n as base, c.updated_at as at
+), inserted as (
+    insert into messages (id, conversation_id, seq, sender_id, guid, message_type, content, created_at,
+                          call_type, call_status, attachments)
+    select f.id, f.conversation_id, h.base + f.nth, f.sender_id, f.guid, f.message_type, f.content, h.at,
+           f.call_type, f.call_status, f.attachments
+      from fresh f join heads h on h.id = f.conversation_id
+)
+select f.place, f.id, h.base + f.nth as seq, h.at as created_at, true as new
+  from fresh f join heads h on h.id = f.conversation_id
+union all
+select place, id, seq, created_at, false from known";
+
+/// A message as [`message_view`] reads it; `kind` needs the number of verified participants.
+macro_rules! message_columns {
+    () => {
+        "m.id, m.conversation_id, m.seq, m.guid, m.message_type, m.content, m.created_at, m.deleted_at, \
+         m.call_type, m.call_status, m.message_status, m.attachments, m.sender_id, \
+         u.first_name, u.last_name, u.email"
+    };
+}
+pub(super) use message_columns;
+
+/// How many are verified.
+macro_rules! heads_counted {
+    ($conversation:literal) => {
+        concat!(
+            "(select count(*) from participants q where q.conversation_id = ",
+            $conversation,
+            " and q.status = 'VERIFIED')"
+        )
+    };
+}
+
+impl Store {
+    /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
+    /// first row. Safe under any number of workers: a batch that met another worker's is run again.
+    ///
+    /// # Errors
+    /// Nothing of the batch was saved.
+    pub async fn save_messages(&self, batch: &[NewMessage]) -> Result<Vec<Saved>> {
+        let (firsts, first_of) = fold_repeats(batch);
+        let saved = self.save_distinct(&firsts).await?;
+        let mut told = vec![false; firsts.len()];
+        let saved = first_of.into_iter().map(|at| match saved[at] {
+            Saved::New(row) if std::mem::replace(&mut told[at], true) => Saved::Repeat(row),
+            saved => saved,
+        });
+        Ok(saved.collect())
+    }
+
+    async fn save_distinct(&self, batch: &[&NewMessage]) -> Result<Vec<Saved>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let conversations: Vec<i64> = batch.iter().map(|one| one.event.conversation.0).collect();
+        let senders: Vec<i64> = batch.iter().map(|one| one.sender.0).collect();
+        let guids: Vec<&str> = batch.iter().map(|one| one.guid.as_str()).collect();
+        let types: Vec<&str> = batch.iter().map(|one| one.event.message_type.as_str()).collect();
+        let contents: Vec<&str> = batch.iter().map(|one| one.event.content.as_str()).collect();
+        let call_types: Vec<&str> = batch.iter().map(|one| one.event.call_type.as_str()).collect();
+        let call_statuses: Vec<&str> = batch.iter().map(|one| one.event.call_status.as_str()).collect();
+        let attachments: Vec<Option<Json<_>>> = batch
+            .iter()
+            .map(|one| Some(&one.event.attachments).filter(|list| !list.is_empty()).map(Json))
+            .collect();
+
+        for _ in 0..SAVE_ATTEMPTS_MAX {
+            let outcome = self
+                .query(
+                    "save_messages",
+                    SAVE,
+                    &[
+                        &conversations,
+                        &senders,
+                        &guids,
+                        &types,
+                        &contents,
+                        &call_types,
+                        &call_statuses,
+                        &attachments,
+                    ],
+                )
+                .await;
+            match outcome {
+                Ok(rows) => return Ok(read_saved(batch.len(), &rows)),
+                // What collided is committed by now, so the next run finds it.
+                Err(err) if conflict(&err).is_some_and(is_message_key) => metrics::collided(),
+                Err(err) => return Err(err),
+            }
+        }
+        Err(StoreError::Unavailable(anyhow::anyhow!("other workers were faster {SAVE_ATTEMPTS_MAX} times")))
+    }
+
+    /// Who is in these conversations; those that do not exist are not in the answer.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn audiences(
+        &self,
+        conversations: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Audience>> {
+        let ids = ids(conversations);
+        let rows = self.query("audiences", AUDIENCES, &[&ids]).await?;
+        let mut audiences: HashMap<ConversationId, Audience> = HashMap::with_capacity(ids.len());
+        for row in &rows {
+            let conversation = ConversationId(row.get("conversation_id"));
+            let audience = audiences.entry(conversation).or_insert_with(|| Audience {
+                kind: kind(row.get("verified")),
+                members: Vec::new(),
+                blocked: Vec::new(),
+            });
+            if row.get("good") {
+                let person = person(row, "user_id");
+                let blocked: Option<Vec<i64>> = row.get("blocked");
+                audience
+                    .blocked
+                    .extend(blocked.into_iter().flatten().map(|blocked| (person.id, UserId(blocked))));
+                audience.members.push(person);
+            }
+        }
+        Ok(audiences)
+    }
+
+    /// What follows these seqs, oldest first, at most `limit` for each conversation. Who may read
+    /// them was decided before.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn messages_after(
+        &self,
+        wanted: &[(ConversationId, u64)],
+        limit: usize,
+    ) -> Result<Vec<MessageView>> {
+        let conversations: Vec<i64> = wanted.iter().map(|(id, _)| id.0).collect();
+        let seqs: Vec<i64> = wanted.iter().map(|(_, seq)| signed(*seq)).collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query("messages_after", AFTER, &[&conversations, &seqs, &limit]).await?;
+        rows.iter().map(message_view).collect()
+    }
+
+    /// The newest seq of each conversation; those that do not exist are not in the answer.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn heads(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, u64>> {
+        const SQL: &str =
+            "select id, head_seq from conversations where id = any($1::bigint[]) and deleted_at is null";
+        let rows = self.query("heads", SQL, &[&ids(conversations)]).await?;
+        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
+    }
+
+    /// The newest seq of each of these conversations of which the user is a verified participant;
+    /// the others are not in the answer.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn heads_of(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, u64>> {
+        const SQL: &str = "
+            select c.id, c.head_seq
+              from participants p join conversations c on c.id = p.conversation_id
+             where p.user_id = $1 and p.conversation_id = any($2::bigint[])
+               and p.status = 'VERIFIED' and c.deleted_at is null";
+        let rows = self.query("heads_of", SQL, &[&user.0, &ids(conversations)]).await?;
+        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
+    }
+
+    /// Records how far people have read, in the order asked. What was read once stays read.
+    /// [`Reject::NotAMember`]: not a member, or no such message in that conversation.
+    ///
+    /// # Errors
+    /// The store has no answer; nothing was recorded.
+    pub async fn mark_read(
+        &self,
+        batch: &[(UserId, MessageRead)],
+    ) -> Result<Vec<std::result::Result<Read, Reject>>> {
+        let users: Vec<i64> = batch.iter().map(|(user, _)| user.0).collect();
+        let conversations: Vec<i64> = batch.iter().map(|(_, event)| event.conversation.0).collect();
+        let messages: Vec<i64> = batch.iter().map(|(_, event)| event.message.0).collect();
+        let rows = self.query("mark_read", MARK_READ, &[&users, &conversations, &messages]).await?;
+        let mut outcome = vec![Err(Reject::NotAMember); batch.len()];
+        for row in &rows {
+            if let Some(slot) = outcome.get_mut(place(row)) {
+                *slot = Ok(Read {
+                    seq: unsigned(row.get("seq")),
+                    at: moment(row, "at"),
+                    advanced: row.get("advanced"),
+                });
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// A part of a conversation's history, as one of its members may see it. None: the user is not
+    /// a member, or there is no such conversation.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn history(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: HistoryPage,
+    ) -> Result<Option<History>> {
+        // Seqs in (low, high], counted down from the head when `from_newest`.
+        let (mode, at, limit) = match page {
+            HistoryPage::Before { before, limit } => ("before", signed(before), i64::from(limit)),
+            HistoryPage::Page { page, size, from_newest } => {
+                let passed = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size));
+                (if from_newest { "newest" } else { "oldest" }, passed, i64::from(size))
+            }
+        };
+        let rows = self.query("history", HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let head = unsigned(first.get("head_seq"));
+        let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
+        let mut messages = present.collect::<Result<Vec<_>>>()?;
+        messages.sort_unstable_by_key(|message| message.seq);
+        Ok(Some(History { head, messages }))
+    }
+
+    /// A message, as a member of its conversation may see it. None: there is no such message, it
+    /// was deleted, or the user is not a member.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn message(&self, user: UserId, message: MessageId) -> Result<Option<MessageView>> {
+        let rows = self.query("message", MESSAGE, &[&message.0, &user.0]).await?;
+        rows.first().map(message_view).transpose()
+    }
+}
+
+const AUDIENCES: &str = "
+select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
+       u.is_active and not u.is_blocked as good,
+       count(*) over (partition by p.conversation_id) as verified,
+       (select array_agg(b.blocked_id)
+          from blocks b
+          join participants o on o.conversation_id = p.conversation_id and o.user_id = b.blocked_id
+         where b.user_id = p.user_id and o.status = 'VERIFIED') as blocked
+  from participants p
+  join conversations c on c.id = p.conversation_id
+  join users u on u.id = p.user_id
+ where p.conversation_id = any($1::bigint[]) and p.status = 'VERIFIED' and c.deleted_at is null
+ order by p.conversation_id, p.user_id";
+
+const AFTER: &str = concat!(
+    "select ",
+    message_columns!(),
+    ", w.verified
+  from (select conversation_id, seq, place, ",
+    heads_counted!("w.conversation_id"),
+    " as verified
+          from unnest($1::bigint[], $2::bigint[]) with ordinality as w (conversation_id, seq, place)
+       ) w
+ cross join lateral (
+      select * from messages m
+       where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
+       order by m.seq limit $3
+ ) m
+  join users u on u.id = m.sender_id
+ order by w.place, m.seq"
+);
+
+const MARK_READ: &str = "
+with wanted as materialized (
+    select w.*, m.seq
+      from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
+           as w (user_id, conversation_id, message_id, place)
+     cross join lateral (
+          select m.seq from messages m
+           where m.id = w.message_id and m.conversation_id = w.conversation_id limit 1
+     ) m
+), tops as materialized (
+    select user_id, conversation_id, max(seq) as seq from wanted group by user_id, conversation_id
+), locked as materialized (
+    select p.id, p.read_seq, p.read_at, tops.seq, p.user_id, p.conversation_id
+      from tops join participants p using (conversation_id, user_id)
+     where p.status = 'VERIFIED'
+     order by p.id
+       for no key update of p
+), moved as (
+    update participants p set read_seq = locked.seq, read_at = clock_timestamp()
+      from locked
+     where p.id = locked.id and p.read_seq < locked.seq
+ returning p.id, p.read_at
+)
+select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()) as at,
+       w.seq > locked.read_seq as advanced
+  from wanted w
+  join locked using (conversation_id, user_id)
+  left join moved on moved.id = locked.id";
+
+const HISTORY: &str = concat!(
+    "select c.head_seq, ",
+    heads_counted!("c.id"),
+    " as verified, m.*
+  from participants p
+  join conversations c on c.id = p.conversation_id
+  left join lateral (
+      select ",
+    message_columns!(),
+    "
+        from messages m join users u on u.id = m.sender_id
+       where m.conversation_id = $1 and m.deleted_at is null
+         and m.seq > case $3 when 'oldest' then $4 when 'newest' then c.head_seq - $4 - $5 else 0 end
+         and m.seq < case $3 when 'oldest' then $4 + $5 + 1 when 'newest' then c.head_seq - $4 + 1 else $4 end
+       order by m.seq desc limit $5
+  ) m on true
+ where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
+);
+
+const MESSAGE: &str = concat!(
+    "select ",
+    message_columns!(),
+    ", ",
+    heads_counted!("m.conversation_id"),
+    " as verified
+  from messages m
+  join conversations c on c.id = m.conversation_id
+  join participants p on p.conversation_id = m.conversation_id and p.user_id = $2
+  join users u on u.id = m.sender_id
+ where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'"
+);
+
+/// The distinct messages of a batch, and for each of the batch which of those it is.
+fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {
+    let mut firsts = Vec::with_capacity(batch.len());
+    let mut seen = HashMap::with_capacity(batch.len());
+    let first_of = batch.iter().map(|one| {
+        *seen.entry((one.event.conversation, one.sender, &one.guid)).or_insert_with(|| {
+            firsts.push(one);
+            firsts.len() - 1
+        })
+    });
+    let first_of = first_of.collect();
+    (firsts, first_of)
+}
+
+fn read_saved(len: usize, rows: &[Row]) -> Vec<Saved> {
+    // What has no row had no conversation.
+    let mut saved = vec![Saved::Refused(Reject::NotAMember); len];
+    for row in rows {
+        let message = SavedMessage {
+            message: MessageId(row.get("id")),
+            seq: unsigned(row.get("seq")),
+            created_at: moment(row, "created_at"),
+        };
+        if let Some(slot) = saved.get_mut(place(row)) {
+            *slot = if row.get("new") { Saved::New(message) } else { Saved::Repeat(message) };
+        }
+    }
+    saved
+}
+
+/// PostgreSQL names a violated constraint by its partition: `messages_3_conversation_id_..._key`.
+fn is_message_key(constraint: &str) -> bool {
+    constraint.starts_with("messages_")
+}
+
+/// A message from a row that may hold none.
+pub(super) fn maybe_message_view(row: &Row) -> Result<Option<MessageView>> {
+    row.get::<_, Option<i64>>("id").map(|_| message_view(row)).transpose()
+}
+
+fn message_view(row: &Row) -> Result<MessageView> {
+    let damaged = |_| StoreError::Fault(anyhow::anyhow!("a message's row is not what its table allows"));
+    let attachments: Option<Json<_>> = row.get("attachments");
+    Ok(MessageView {
+        id: MessageId(row.get("id")),
+        guid: Guid::new(row.get("guid")).map_err(|err| StoreError::Fault(err.into()))?,
+        conversation: ConversationId(row.get("conversation_id")),
+        kind: kind(row.get("verified")),
+        seq: unsigned(row.get("seq")),
+        sender: person(row, "sender_id"),
+        message_type: row.get::<_, &str>("message_type").parse().map_err(damaged)?,
+        content: row.get("content"),
+        created_at: moment(row, "created_at"),
+        deleted_at: maybe_moment(row, "deleted_at"),
+        call_type: row.get::<_, &str>("call_type").parse().map_err(damaged)?,
+        call_status: row.get::<_, &str>("call_status").parse().map_err(damaged)?,
+        status: match row.get("message_status") {
+            "DELIVERED" => "DELIVERED",
+            "READ" => "READ",
+            _ => "SENT",
+        },
+        attachments: attachments.map(|Json(list)| list).unwrap_or_default(),
+    })
+}
+
+fn person(row: &Row, id: &str) -> Person {
+    Person {
+        id: UserId(row.get(id)),
+        first_name: row.get("first_name"),
+        last_name: row.get("last_name"),
+        email: row.get("email"),
+    }
+}
+
+/// Two people are friends, any other number is a group.
+pub(super) fn kind(verified: i64) -> ConversationKind {
+    if verified == 2 { ConversationKind::Friend } else { ConversationKind::Group }
+}
+
+fn ids(conversations: &[ConversationId]) -> Vec<i64> {
+    conversations.iter().map(|id| id.0).collect()
+}
+
+/// `with ordinality` counts from 1.
+fn place(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
+}
+
+fn signed(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(seq: i64) -> u64 {
+    u64::try_from(seq).unwrap_or(0)
+}

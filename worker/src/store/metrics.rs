@@ -1,0 +1,52 @@
+//! What the store measures about itself.
+
+use ::metrics::{counter, describe_counter, describe_histogram, histogram};
+use tokio::time::Instant;
+
+use super::{Result, StoreError};
+
+/// Seconds of a statement, waiting for a connection included. Label `statement`.
+pub const STATEMENT_SECONDS: &str = "worker_store_statement_seconds";
+
+/// Statements without an answer. Labels `statement`, `reason` (unavailable, fault).
+pub const FAILURES: &str = "worker_store_failures_total";
+
+/// Batches run again because another worker saved one of their messages meanwhile.
+pub const COLLISIONS: &str = "worker_store_collisions_total";
+
+/// Tells the exporter what these are.
+pub fn describe() {
+    describe_histogram!(STATEMENT_SECONDS, "Seconds of a statement, waiting for a connection included");
+    describe_counter!(FAILURES, "Statements without an answer, by reason");
+    describe_counter!(COLLISIONS, "Batches run again after another worker was faster");
+}
+
+/// Measures one statement.
+pub struct Timer {
+    statement: &'static str,
+    start: Instant,
+}
+
+impl Timer {
+    /// Starts.
+    pub fn start(statement: &'static str) -> Self {
+        Self { statement, start: Instant::now() }
+    }
+
+    /// Stops and counts.
+    pub fn stop<T>(self, outcome: &Result<T>) {
+        histogram!(STATEMENT_SECONDS, "statement" => self.statement)
+            .record(self.start.elapsed().as_secs_f64());
+        let reason = match outcome {
+            Ok(_) | Err(StoreError::Reject(_)) => return,
+            Err(StoreError::Unavailable(_)) => "unavailable",
+            Err(StoreError::Fault(_)) => "fault",
+        };
+        counter!(FAILURES, "statement" => self.statement, "reason" => reason).increment(1);
+    }
+}
+
+/// Counts a batch that another worker was faster with.
+pub fn collided() {
+    counter!(COLLISIONS).increment(1);
+}
