@@ -149,6 +149,20 @@ pub const LOW_LANE_TTL_MS: u32 = 5_000;
 /// Delays of the retry ladder; after the last one an envelope goes to quarantine.
 pub const RETRY_LADDER_MS: [u32; 5] = [100, 500, 2_000, 5_000, 10_000];
 
+/// Envelopes that may wait in one process for a plain subscriber; beyond this the oldest go and
+/// the subscriber hears of a lapse.
+pub const SUBSCRIPTION_ENVELOPES_MAX: usize = 64 * 1024;
+
+/// Requests of one process that may wait for their answer at once.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 4 * 1024;
+
+/// Requests a member of a queue group may hold unanswered.
+pub const GROUP_PREFETCH: u16 = 256;
+
+/// From the start of a drain of the bus to its end: what is not acknowledged or flushed by then
+/// comes again elsewhere.
+pub const BUS_DRAIN_MS_MAX: u64 = 5_000;
+
 /// A request over the bus without its own deadline.
 pub const REQUEST_MS_MAX: u64 = 10_000;
 

@@ -23,10 +23,22 @@ mod subject;
 /// Envelope and its bytes.
 mod envelope;
 
+/// All exchanges and queues; per lane its queue, priority, ttl, prefetch.
+mod topology;
+
+/// What waits for a plain subscriber.
+mod mailbox;
+
+/// The same promises in one process.
+mod memory;
+
+/// The names of everything measured here.
+mod metrics;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub use self::envelope::{BadEnvelope, Envelope};
 pub use self::subject::{BadSubject, Pattern, Subject};
@@ -64,10 +76,12 @@ impl std::fmt::Debug for BusConfig {
 
 /// The handle for publishing and subscribing on subjects. Cheap to clone.
 #[derive(Clone)]
-pub struct Bus(Never);
+pub struct Bus(Backend);
 
-#[derive(Clone, Copy)]
-enum Never {}
+#[derive(Clone)]
+enum Backend {
+    Memory(memory::MemoryBus),
+}
 
 /// What became of a publish. Called exactly once, on a task of the bus: quick, never blocking.
 pub type Receipt = Box<dyn FnOnce(Result<(), PublishError>) + Send>;
@@ -157,20 +171,36 @@ pub enum Arrival {
 }
 
 /// A subscription; every subscriber gets every envelope. Dropping it ends it.
-pub struct Subscription(Never);
+pub struct Subscription(mailbox::Reader);
 
 /// A member of a queue group; one member gets each envelope.
-pub struct GroupSubscription(Never);
+pub struct GroupSubscription(GroupMember);
 
-/// An envelope for a member of a queue group, to be acknowledged or answered.
+enum GroupMember {
+    Memory(memory::Member),
+}
+
+/// An envelope for a member of a queue group, to be acknowledged or answered. Dropped without
+/// either, it goes to another member.
 pub struct GroupDelivery {
     /// The envelope.
     pub envelope: Envelope,
-    token: Never,
+    ticket: GroupTicket,
+}
+
+enum GroupTicket {
+    Memory(memory::GroupTicket),
 }
 
 /// A consumer of one lane.
-pub struct LaneConsumer(Never);
+pub struct LaneConsumer {
+    lane: Lane,
+    place: LanePlace,
+}
+
+enum LanePlace {
+    Memory(memory::Consumer),
+}
 
 /// Envelopes of one shard of a lane.
 pub struct LaneBatch {
@@ -183,7 +213,12 @@ pub struct LaneBatch {
     /// It was handed out before, here or to another consumer, and not acknowledged: what it asks
     /// for may have been done already, in whole or in part.
     pub redelivered: bool,
-    token: Never,
+    /// None once it was acknowledged or released.
+    ticket: Option<LaneTicket>,
+}
+
+enum LaneTicket {
+    Memory(memory::LaneTicket),
 }
 
 /// An envelope on a lane, with how often it was tried.
@@ -196,141 +231,190 @@ pub struct LaneEnvelope {
 }
 
 impl Bus {
-    /// The bus of one process.
-    #[expect(clippy::panic, reason = "skeleton")]
+    /// The bus of one process: everything that should meet on it takes a clone.
     pub fn memory() -> Self {
-        panic!("skeleton")
+        Self(Backend::Memory(memory::MemoryBus::new()))
     }
 
     /// Connects, declares the topology. The first connection must succeed.
     pub async fn connect(_config: BusConfig, _node: NodeId) -> Result<Self, BusError> {
-        Err(BusError(anyhow::anyhow!("skeleton")))
+        Err(BusError(anyhow::anyhow!("RabbitMQ is not spoken yet")))
     }
 
     /// Publishes without waiting; the receipt hears the outcome. The hot path.
-    pub fn enqueue(&self, _envelope: Envelope, _receipt: Receipt) {
-        match self.0 {}
+    pub fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
+        match &self.0 {
+            Backend::Memory(bus) => bus.enqueue(envelope, receipt),
+        }
     }
 
     /// Publishes and waits for the outcome.
-    pub async fn publish(&self, _envelope: Envelope) -> Result<(), PublishError> {
-        match self.0 {}
+    pub async fn publish(&self, envelope: Envelope) -> Result<(), PublishError> {
+        let (sender, outcome) = oneshot::channel();
+        // The caller may be gone by then: the envelope travels all the same.
+        self.enqueue(envelope, Box::new(move |result| {
+            let _ = sender.send(result);
+        }));
+        outcome.await.unwrap_or(Err(PublishError::Closed))
     }
 
-    /// Every subscriber gets every envelope.
-    pub async fn subscribe(&self, _pattern: Pattern) -> Result<Subscription, BusError> {
-        match self.0 {}
+    /// Every subscriber gets every envelope that is published from now on. Lane subjects go to
+    /// lane consumers only.
+    pub async fn subscribe(&self, pattern: Pattern) -> Result<Subscription, BusError> {
+        match &self.0 {
+            Backend::Memory(bus) => Ok(Subscription(bus.subscribe(pattern))),
+        }
     }
 
-    /// One member of the group gets each envelope, and must acknowledge it.
-    pub async fn queue_subscribe(
-        &self,
-        _pattern: Pattern,
-        _group: &str,
-    ) -> Result<GroupSubscription, BusError> {
-        match self.0 {}
+    /// One member of the group gets each envelope, and must acknowledge it. All members of a
+    /// group take what any of them subscribed to.
+    pub async fn queue_subscribe(&self, pattern: Pattern, group: &str) -> Result<GroupSubscription, BusError> {
+        match &self.0 {
+            Backend::Memory(bus) => {
+                Ok(GroupSubscription(GroupMember::Memory(bus.queue_subscribe(pattern, group))))
+            }
+        }
     }
 
     /// Asks a queue group and waits for the answer.
     pub async fn request(
         &self,
-        _subject: Subject,
-        _body: Bytes,
-        _deadline: Duration,
+        subject: Subject,
+        body: Bytes,
+        deadline: Duration,
     ) -> Result<Bytes, RequestError> {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(bus) => bus.request(subject, body, deadline).await,
+        }
     }
 
     /// Takes envelopes off a lane.
-    pub async fn consume(&self, _lane: Lane) -> Result<LaneConsumer, BusError> {
-        match self.0 {}
+    pub async fn consume(&self, lane: Lane) -> Result<LaneConsumer, BusError> {
+        let place = match &self.0 {
+            Backend::Memory(bus) => LanePlace::Memory(bus.consume(lane)),
+        };
+        Ok(LaneConsumer { lane, place })
     }
 
-    /// Sends a failed envelope up the retry ladder, or to quarantine after its last rung.
-    pub async fn retry(
-        &self,
-        _lane: Lane,
-        _failed: LaneEnvelope,
-        _reason: &str,
-    ) -> Result<Fate, PublishError> {
-        match self.0 {}
+    /// Sends a failed envelope up the retry ladder, or to quarantine after its last rung. Only
+    /// then acknowledge the batch it came in. It has lost its place in the order.
+    pub async fn retry(&self, lane: Lane, failed: LaneEnvelope, reason: &str) -> Result<Fate, PublishError> {
+        match &self.0 {
+            Backend::Memory(bus) => bus.retry(lane, failed, reason),
+        }
     }
 
     /// Looks at what was set aside; it stays there.
-    pub async fn quarantined(&self, _limit: usize) -> Result<Vec<Quarantined>, BusError> {
-        match self.0 {}
+    pub async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, BusError> {
+        match &self.0 {
+            Backend::Memory(bus) => Ok(bus.quarantined(limit)),
+        }
     }
 
     /// Whether publishing can work now.
     pub fn health(&self) -> watch::Receiver<Health> {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(bus) => bus.health(),
+        }
     }
 
-    /// Subscriptions first, then publishers flush, then close.
+    /// Subscriptions first (what was handed out may still be acknowledged, and publishing still
+    /// works), then publishers flush, then close. Ends the bus for all its clones, within
+    /// [`BUS_DRAIN_MS_MAX`](crate::limits::BUS_DRAIN_MS_MAX).
     pub async fn drain(&self) {
-        match self.0 {}
+        match &self.0 {
+            Backend::Memory(bus) => bus.drain().await,
+        }
     }
 }
 
 impl Subscription {
-    /// The next arrival; None when drained.
+    /// The next arrival; None when drained. Safe to cancel.
     pub async fn next(&mut self) -> Option<Arrival> {
-        match self.0 {}
+        self.0.next().await
     }
 }
 
 impl GroupSubscription {
-    /// The next envelope; None when drained.
+    /// The next envelope; None when drained. Safe to cancel.
     pub async fn next(&mut self) -> Option<GroupDelivery> {
-        match self.0 {}
+        match &mut self.0 {
+            GroupMember::Memory(member) => member.next_delivery().await,
+        }
     }
 }
 
 impl GroupDelivery {
     /// Whether somebody waits for an answer.
     pub fn wants_reply(&self) -> bool {
-        match self.token {}
+        match &self.ticket {
+            GroupTicket::Memory(ticket) => ticket.wants_reply(),
+        }
     }
 
     /// Acknowledges without an answer.
     pub fn ack(self) {
-        match self.token {}
+        match self.ticket {
+            GroupTicket::Memory(ticket) => ticket.finish(None),
+        }
     }
 
     /// Answers and acknowledges.
-    pub fn reply(self, _body: Bytes) {
-        match self.token {}
+    pub fn reply(self, body: Bytes) {
+        match self.ticket {
+            GroupTicket::Memory(ticket) => ticket.finish(Some(body)),
+        }
     }
 }
 
 impl LaneConsumer {
-    /// Which shards this consumer should be first in line for. It stays in line for all.
+    /// Which shards this consumer should be first in line for. It stays in line for all. Call it
+    /// again from time to time: a shard that reaches it meanwhile is given up once per call.
     ///
     /// Giving a shard up: batches handed out become revoked, what was not handed out goes back;
     /// when all were acked or released the shard passes on. Order holds across it.
-    pub fn hold(&self, _shards: &[u16]) {
-        match self.0 {}
+    pub fn hold(&self, shards: &[u16]) {
+        match &self.place {
+            LanePlace::Memory(consumer) => consumer.hold(shards),
+        }
     }
 
-    /// The next batch, in order within a shard; None when drained.
+    /// The next batch, in order within a shard; None when drained. Safe to cancel.
     pub async fn next(&mut self) -> Option<LaneBatch> {
-        match self.0 {}
+        match &mut self.place {
+            LanePlace::Memory(consumer) => consumer.next_batch(self.lane).await,
+        }
     }
 }
 
 impl LaneBatch {
     /// Done with all of it.
-    pub fn ack(self) {
-        match self.token {}
+    pub fn ack(mut self) {
+        self.finish(true);
     }
 
-    /// Gives it back, to be delivered again in the same order. Dropping does the same.
-    pub fn release(self) {
-        match self.token {}
-    }
+    /// Gives it back, to be delivered again in the same order; later batches of the shard become
+    /// revoked, and the shard rests until they are back too. Dropping does the same.
+    pub fn release(self) {}
 
     /// The shard was given up or the connection lost: release it unless it is already being worked on.
     pub fn is_revoked(&self) -> bool {
-        match self.token {}
+        match &self.ticket {
+            Some(LaneTicket::Memory(ticket)) => ticket.is_revoked(),
+            None => true,
+        }
+    }
+
+    fn finish(&mut self, acked: bool) {
+        match self.ticket.take() {
+            Some(LaneTicket::Memory(ticket)) => ticket.finish(acked),
+            None => {}
+        }
+    }
+}
+
+impl Drop for LaneBatch {
+    fn drop(&mut self) {
+        self.finish(false);
     }
 }
