@@ -252,9 +252,12 @@ impl Bus {
     pub async fn publish(&self, envelope: Envelope) -> Result<(), PublishError> {
         let (sender, outcome) = oneshot::channel();
         // The caller may be gone by then: the envelope travels all the same.
-        self.enqueue(envelope, Box::new(move |result| {
-            let _ = sender.send(result);
-        }));
+        self.enqueue(
+            envelope,
+            Box::new(move |result| {
+                let _ = sender.send(result);
+            }),
+        );
         outcome.await.unwrap_or(Err(PublishError::Closed))
     }
 
@@ -268,7 +271,11 @@ impl Bus {
 
     /// One member of the group gets each envelope, and must acknowledge it. All members of a
     /// group take what any of them subscribed to.
-    pub async fn queue_subscribe(&self, pattern: Pattern, group: &str) -> Result<GroupSubscription, BusError> {
+    pub async fn queue_subscribe(
+        &self,
+        pattern: Pattern,
+        group: &str,
+    ) -> Result<GroupSubscription, BusError> {
         match &self.0 {
             Backend::Memory(bus) => {
                 Ok(GroupSubscription(GroupMember::Memory(bus.queue_subscribe(pattern, group))))
