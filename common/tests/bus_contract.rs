@@ -174,10 +174,13 @@ contract! {
         let first = deadline(consumer.next()).await.unwrap();
         bus.publish(numbered("high.sendMessage", 7, 1)).await.unwrap();
         let second = deadline(consumer.next()).await.unwrap();
-        assert!(!second.is_revoked());
+        assert!(!second.is_revoked() && !first.redelivered && !second.redelivered);
         first.release();
         support::eventually(|| async { second.is_revoked() }).await;
         drop(second);
+        let again = deadline(consumer.next()).await.unwrap();
+        assert!(again.redelivered);
+        drop(again);
         assert_eq!(drain_lane(&mut consumer, 2).await, [(7, 0), (7, 1)]);
     }
 
