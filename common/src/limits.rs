@@ -192,6 +192,35 @@ pub const SAVE_ATTEMPTS_MAX: u32 = 5;
 /// Connections of one worker to PostgreSQL.
 pub const STORE_CONNECTIONS_MAX: usize = 8;
 
+// ---- Worker -------------------------------------------------------------------------------
+
+/// Between two beats of a worker: how fast a share of the shards moves to who came.
+pub const BEAT_MS: u64 = 1_000;
+
+/// A worker silent for this many beats is counted no more.
+pub const BEATS_MISSED_MAX: u32 = 3;
+
+/// First pause of a worker that holds a batch because a peer is away; doubled up to the longest.
+pub const HOLD_MS_MIN: u64 = 25;
+
+/// Longest pause: how late a worker notices that the peer is back, or that it shall let go.
+pub const HOLD_MS_MAX: u64 = 1_000;
+
+/// REST requests that one worker works on at once; over it, it answers `busy`.
+pub const API_REQUESTS_MAX: usize = 256;
+
+/// For how long typing may be judged by a membership read before.
+pub const TYPING_AUDIENCE_MS_MAX: u64 = 2_000;
+
+/// Conversations whose membership is kept for typing.
+pub const TYPING_AUDIENCES_MAX: usize = 10_000;
+
+/// Messages in one answer to `sync`, all conversations together: what fits an envelope.
+pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
+
+/// A draining worker finishes what it works on within this.
+pub const WORKER_DRAIN_MS_MAX: u64 = 15_000;
+
 // ---- The admin port -----------------------------------------------------------------------
 
 /// Connections to the admin port at once: probes, Prometheus, an operator.

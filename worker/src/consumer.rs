@@ -1,1 +1,123 @@
-//! Skeleton.
+//! Takes batches off the lanes and gives them to slots: the only place that acknowledges, through
+//! `attempt`.
+//!
+//! One task owns the schedule and the three consumers; each piece of work is a task of its own, at
+//! most as many as there are slots. What waits here is bounded by the bus's prefetch.
+
+use common::limits::LANE_SHARDS;
+use common::ids::NodeId;
+use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer};
+use common::protocol::Lane;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::attempt::Bench;
+use crate::metrics;
+use crate::schedule::Schedule;
+use crate::share::share;
+
+/// The lanes of this worker.
+pub(crate) struct Consumer {
+    bench: Bench,
+    lanes: [LaneConsumer; Lane::ALL.len()],
+    schedule: Schedule<LaneBatch>,
+    /// Who is alive; changed or not, every beat says so.
+    live: watch::Receiver<Vec<NodeId>>,
+}
+
+impl Consumer {
+    /// Gets in line for every lane, and takes nothing yet.
+    pub async fn start(
+        bench: Bench,
+        bus: &Bus,
+        slots: usize,
+        live: watch::Receiver<Vec<NodeId>>,
+    ) -> Result<Self, BusError> {
+        let lanes = [
+            bus.consume(Lane::High).await?,
+            bus.consume(Lane::Medium).await?,
+            bus.consume(Lane::Low).await?,
+        ];
+        Ok(Self { bench, lanes, schedule: Schedule::new(slots), live })
+    }
+
+    /// Works until the worker leaves: then finishes what is under way and gives back the rest.
+    pub async fn run(mut self) {
+        let leaving = self.bench.leaving.clone();
+        let mut under_way = JoinSet::new();
+        self.hold_share();
+        loop {
+            self.hand_out(&mut under_way);
+            let [high, medium, low] = &mut self.lanes;
+            // Receiving is cancel-safe on all of these.
+            let arrived = tokio::select! {
+                batch = high.next() => batch,
+                batch = medium.next() => batch,
+                batch = low.next() => batch,
+                Some(done) = under_way.join_next() => {
+                    self.finish(done);
+                    continue;
+                }
+                Ok(()) = self.live.changed() => {
+                    self.hold_share();
+                    continue;
+                }
+                () = leaving.cancelled() => None,
+            };
+            let Some(batch) = arrived else { break };
+            self.schedule.push(batch.lane, batch.shard, batch.envelopes.len(), batch);
+        }
+
+        self.lanes.iter().for_each(|lane| lane.hold(&[]));
+        self.give_back("leaving", |_| true);
+        info!(under_way = under_way.len(), "The lanes were given up; finishing what is under way");
+        while let Some(done) = under_way.join_next().await {
+            self.finish(done);
+        }
+    }
+
+    /// Starts as much work as there are slots for.
+    fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, u16)>) {
+        self.give_back("revoked", LaneBatch::is_revoked);
+        while let Some(work) = self.schedule.take() {
+            let bench = self.bench.clone();
+            under_way.spawn(async move {
+                let place = (work.lane, work.shard);
+                bench.carry_out(work).await;
+                place
+            });
+        }
+        for lane in Lane::ALL {
+            metrics::waiting(lane, self.schedule.waiting(lane));
+        }
+    }
+
+    fn finish(&mut self, done: Result<(Lane, u16), tokio::task::JoinError>) {
+        match done {
+            Ok((lane, shard)) => self.schedule.finish(lane, shard),
+            // Handlers' panics are caught where they happen, so this one is ours. Its batches were
+            // dropped, therefore given back; its slot and its shard are lost to this worker.
+            Err(err) => error!("A piece of work ended badly: {err}"),
+        }
+    }
+
+    fn give_back(&mut self, reason: &'static str, unwanted: impl FnMut(&LaneBatch) -> bool) {
+        for batch in self.schedule.evict(unwanted) {
+            metrics::released(batch.lane, reason, 1);
+            batch.release();
+        }
+    }
+
+    /// Tells each lane which shards this worker takes.
+    fn hold_share(&mut self) {
+        let live = self.live.borrow_and_update().clone();
+        let node = self.bench.ctx.node;
+        for (lane, consumer) in Lane::ALL.into_iter().zip(&self.lanes) {
+            // The low lane is one queue that everybody takes from.
+            let shards = if lane == Lane::Low { vec![0] } else { share(lane, LANE_SHARDS, &live, node) };
+            metrics::share(lane, shards.len(), live.len());
+            consumer.hold(&shards);
+        }
+    }
+}

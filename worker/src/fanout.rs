@@ -1,1 +1,318 @@
-//! Skeleton.
+//! Effects to one delivery per node: the only place that publishes what clients hear.
+//!
+//! The effects of a whole batch are routed with one look-up. Each event's data is encoded once;
+//! each node that holds a recipient gets one envelope with the recipients it holds. Within a
+//! conversation the envelopes for a node are enqueued in the order of the effects, and the next
+//! batch of its shard is not begun before these were taken: that is the order on the wire.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::ids::{NodeId, UserId};
+use common::limits::ENVELOPE_BYTES_MAX;
+use common::plumbing::{Bus, Envelope, PublishError, Subject};
+use common::protocol::{self, Downlink, Recipients, ServerEvent, Urgency};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use tokio::sync::Notify;
+
+use crate::ctx::Ctx;
+use crate::dispatch::Halt;
+use crate::effects::{Effects, To, Told};
+use crate::metrics;
+
+/// What a downlink takes beside its data and its recipients, generously.
+const DOWNLINK_BYTES: usize = 256;
+
+/// The most bytes that an id takes in a list of recipients: a varint of 64 bits.
+const RECIPIENT_BYTES: usize = 10;
+
+/// Raises the heads, asks where everybody is, and writes the envelopes.
+pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Envelope>, Halt> {
+    let mut heads = HashMap::new();
+    for (conversation, seq) in effects.iter().filter_map(|effects| effects.head) {
+        let head = heads.entry(conversation).or_insert(seq);
+        *head = seq.max(*head);
+    }
+    let told = newest(effects);
+    let rooms = rooms(&told);
+    let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
+    users.sort_unstable();
+    users.dedup();
+
+    // Nobody hears of a message before the directory knows its seq: a `sync` that follows it must
+    // not be told that nothing was missed.
+    let raise = async {
+        let heads: Vec<_> = heads.into_iter().collect();
+        if heads.is_empty() { Ok(()) } else { ctx.directory.raise_heads(&heads).await }
+    };
+    let look_up = async {
+        if users.is_empty() { Ok(HashMap::new()) } else { ctx.directory.nodes_of(&users).await }
+    };
+    let ((), nodes) = tokio::try_join!(raise, look_up)?;
+    metrics::looked_up(nodes.len(), users.len() - nodes.len());
+    Ok(write(&told, &rooms, &nodes))
+}
+
+/// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
+/// back, in order.
+pub(crate) async fn publish(bus: &Bus, envelopes: Vec<Envelope>) -> Result<Vec<Envelope>, PublishError> {
+    if envelopes.is_empty() {
+        return Ok(envelopes);
+    }
+    let tally = Arc::new(Tally {
+        open: AtomicUsize::new(envelopes.len()),
+        failed: Mutex::new(Vec::new()),
+        all: Notify::new(),
+    });
+    for (at, envelope) in envelopes.iter().enumerate() {
+        let tally = Arc::clone(&tally);
+        bus.enqueue(envelope.clone(), Box::new(move |outcome| tally.note(at, outcome)));
+    }
+    // The bus promises every receipt within its own deadline.
+    tally.all.notified().await;
+
+    let failed = std::mem::take(&mut *tally.failed.lock().unwrap_or_else(PoisonError::into_inner));
+    let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
+    metrics::delivered("taken", envelopes.len() - failed.len());
+    // The node is gone, and its users with it; they will ask for what they missed.
+    metrics::delivered("no_route", count(PublishError::NoRoute));
+    metrics::delivered("too_large", count(PublishError::TooLarge));
+    metrics::delivered("busy", count(PublishError::Busy));
+    if count(PublishError::Closed) > 0 {
+        return Err(PublishError::Closed);
+    }
+    let mut busy: Vec<usize> =
+        failed.iter().filter(|(_, err)| *err == PublishError::Busy).map(|(at, _)| *at).collect();
+    busy.sort_unstable();
+    let mut busy = busy.into_iter().peekable();
+    let busy = envelopes.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
+    Ok(busy.map(|(_, envelope)| envelope).collect())
+}
+
+/// Counts the receipts of one publish.
+struct Tally {
+    open: AtomicUsize,
+    failed: Mutex<Vec<(usize, PublishError)>>,
+    all: Notify,
+}
+
+impl Tally {
+    fn note(&self, at: usize, outcome: Result<(), PublishError>) {
+        if let Err(err) = outcome {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((at, err));
+        }
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all.notify_one();
+        }
+    }
+}
+
+/// What is told, without what something later in the batch replaces.
+fn newest(effects: &[Effects]) -> Vec<&Told> {
+    let mut seen = HashSet::new();
+    let mut told: Vec<&Told> = effects
+        .iter()
+        .flat_map(|effects| &effects.told)
+        .rev()
+        .filter(|told| match told.urgency {
+            Urgency::Keep => true,
+            Urgency::Latest(key) => seen.insert((told.event.name(), key)),
+        })
+        .collect();
+    told.reverse();
+    told
+}
+
+/// The distinct lists of recipients.
+fn rooms<'a>(told: &[&'a Told]) -> Vec<&'a Arc<[UserId]>> {
+    let mut seen = HashSet::new();
+    let rooms = told.iter().filter_map(|told| match &told.to {
+        To::Users(users) => seen.insert(users.as_ptr()).then_some(users),
+        To::Socket(_) => None,
+    });
+    rooms.collect()
+}
+
+fn write(
+    told: &[&Told],
+    rooms: &[&Arc<[UserId]>],
+    nodes: &HashMap<UserId, Vec<NodeId>>,
+) -> Vec<Envelope> {
+    let mut places = HashMap::with_capacity(rooms.len());
+    for room in rooms {
+        places.insert(room.as_ptr(), by_node(room, nodes));
+    }
+    let mut writer = Writer { subjects: HashMap::new(), envelopes: Vec::with_capacity(2 * told.len()) };
+    for told in told {
+        match &told.to {
+            To::Socket(socket) => {
+                let data = told.event.data();
+                writer.write(told, &data, socket.node, &mut Recipients::Socket(socket.serial));
+            }
+            To::Users(users) => {
+                let Some(place) = places.get_mut(&users.as_ptr()).filter(|place| !place.is_empty()) else {
+                    continue;
+                };
+                let data = told.event.data();
+                for (node, users) in place {
+                    writer.write_to_users(told, &data, *node, users);
+                }
+            }
+        }
+    }
+    writer.envelopes
+}
+
+/// The recipients of a room that each node holds.
+fn by_node(room: &[UserId], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<(NodeId, Recipients)> {
+    let mut place: Vec<(NodeId, Vec<UserId>)> = Vec::new();
+    for user in room {
+        for node in nodes.get(user).into_iter().flatten() {
+            // There are few nodes: looking through them is faster than hashing.
+            match place.iter_mut().find(|(known, _)| known == node) {
+                Some((_, users)) => users.push(*user),
+                None => place.push((*node, vec![*user])),
+            }
+        }
+    }
+    place.into_iter().map(|(node, users)| (node, Recipients::Users(users))).collect()
+}
+
+struct Writer {
+    subjects: HashMap<NodeId, Subject>,
+    envelopes: Vec<Envelope>,
+}
+
+impl Writer {
+    fn write_to_users(&mut self, told: &Told, data: &str, node: NodeId, to: &mut Recipients) {
+        let room = (ENVELOPE_BYTES_MAX - DOWNLINK_BYTES).saturating_sub(data.len()) / RECIPIENT_BYTES;
+        match to {
+            Recipients::Users(users) if users.len() > room.max(1) => {
+                for part in users.chunks(room.max(1)) {
+                    self.write(told, data, node, &mut Recipients::Users(part.to_vec()));
+                }
+            }
+            to => self.write(told, data, node, to),
+        }
+    }
+
+    /// `to` is lent: it is the same afterwards.
+    fn write(&mut self, told: &Told, data: &str, node: NodeId, to: &mut Recipients) {
+        let lent = std::mem::replace(to, Recipients::Socket(0));
+        let downlink = Downlink {
+            to: lent,
+            except: None,
+            audience: told.audience,
+            urgency: told.urgency,
+            event: told.event.name(),
+            data,
+        };
+        let body = protocol::encode(&downlink);
+        *to = downlink.to;
+        let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
+        self.envelopes.push(Envelope { subject, key: key(&told.event), body });
+    }
+}
+
+/// The conversation whose order the event belongs to.
+fn key(event: &ServerEvent) -> u64 {
+    let conversation = match event {
+        ServerEvent::MessageComing(view) => view.conversation,
+        ServerEvent::MessageProcessed { conversation, .. } => *conversation,
+        ServerEvent::LoadLastMessage(conversation) => *conversation,
+        ServerEvent::MessageRead(receipt) => receipt.conversation_id,
+        ServerEvent::Typing(view) => view.conversation,
+        _ => return 0,
+    };
+    conversation.0.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ids::{ConversationId, SocketId};
+    use common::protocol::{Audience, Sender};
+
+    use super::*;
+
+    const ONE: NodeId = NodeId(1);
+    const TWO: NodeId = NodeId(2);
+
+    fn users(ids: &[i64]) -> Arc<[UserId]> {
+        ids.iter().copied().map(UserId).collect()
+    }
+
+    fn preview(conversation: i64) -> ServerEvent {
+        ServerEvent::LoadLastMessage(ConversationId(conversation))
+    }
+
+    fn written(effects: &[Effects], nodes: &[(i64, &[NodeId])]) -> Vec<(String, Recipients, String)> {
+        let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
+        let told = newest(effects);
+        let envelopes = write(&told, &rooms(&told), &nodes);
+        let read = |envelope: &Envelope| {
+            let downlink: Downlink<'_> = protocol::decode(&envelope.body).unwrap();
+            (envelope.subject.to_string(), downlink.to.clone(), downlink.data.to_owned())
+        };
+        envelopes.iter().map(read).collect()
+    }
+
+    #[test]
+    fn each_node_gets_one_envelope_with_the_users_it_holds() {
+        let effects = [Effects::default().broadcast(&users(&[1, 2, 3, 4]), preview(7))];
+        let nodes: [(i64, &[NodeId]); 3] = [(1, &[ONE]), (2, &[ONE, TWO]), (4, &[TWO])];
+        let data = r#"{"conversationId":7}"#.to_owned();
+        assert_eq!(
+            written(&effects, &nodes),
+            [
+                (Subject::deliver(ONE).to_string(), Recipients::Users(vec![UserId(1), UserId(2)]), data.clone()),
+                (Subject::deliver(TWO).to_string(), Recipients::Users(vec![UserId(2), UserId(4)]), data),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_needs_no_look_up_and_an_absent_room_no_envelope() {
+        let socket = SocketId { node: TWO, serial: 9 };
+        let from = Sender { user: UserId(1), socket: Some(socket) };
+        let effects = [Effects::default().broadcast(&users(&[1, 2]), preview(7)).reply(&from, preview(8))];
+        let data = r#"{"conversationId":8}"#.to_owned();
+        assert_eq!(written(&effects, &[]), [(Subject::deliver(TWO).to_string(), Recipients::Socket(9), data)]);
+    }
+
+    #[test]
+    fn of_a_batch_only_the_newest_preview_is_told() {
+        let room = users(&[1]);
+        let effects: Vec<_> = (0..3)
+            .map(|_| Effects::default().broadcast_latest(&room, Audience::SocketIo, 7, preview(7)))
+            .chain([Effects::default().broadcast_latest(&room, Audience::SocketIo, 8, preview(8))])
+            .collect();
+        assert_eq!(written(&effects, &[(1, &[ONE])]).len(), 2);
+    }
+
+    #[test]
+    fn many_recipients_are_spread_over_envelopes_that_fit() {
+        let all: Vec<i64> = (0..60_000).map(|id| i64::MAX - id).collect();
+        let nodes: Vec<(i64, &[NodeId])> = all.iter().map(|id| (*id, &[ONE][..])).collect();
+        let effects = [Effects::default().broadcast(&users(&all), preview(7))];
+        let written = written(&effects, &nodes);
+        let told: usize = written
+            .iter()
+            .map(|(_, to, _)| if let Recipients::Users(users) = to { users.len() } else { 0 })
+            .sum();
+        assert_eq!((written.len(), told), (4, 60_000));
+        let told = newest(&effects);
+        let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
+        let envelopes = write(&told, &rooms(&told), &nodes);
+        assert!(envelopes.iter().all(|envelope| envelope.body.len() <= ENVELOPE_BYTES_MAX));
+    }
+
+    #[tokio::test]
+    async fn receipts_may_come_in_any_order() {
+        let tally = Tally { open: AtomicUsize::new(3), failed: Mutex::default(), all: Notify::new() };
+        tally.note(2, Ok(()));
+        tally.note(0, Err(PublishError::Busy));
+        tally.note(1, Ok(()));
+        tally.all.notified().await;
+        assert_eq!(*tally.failed.lock().unwrap(), [(0, PublishError::Busy)]);
+    }
+}

@@ -21,11 +21,14 @@ pub mod schedule;
 /// Takes batches off the lanes, and acknowledges: the only place that does.
 mod consumer;
 
+/// One piece of work, from decoding to acknowledging: hold, bisect, set aside.
+mod attempt;
+
 /// The table of event to handler.
 mod dispatch;
 
 /// What happens, one file per noun.
-mod handlers;
+pub mod handlers;
 
 /// What a handler wants to happen, as data.
 pub mod effects;
@@ -35,6 +38,9 @@ mod fanout;
 
 /// `sync`: what a client missed.
 mod sync;
+
+/// Requests of the group `api`, bounded.
+mod requests;
 
 /// REST over the bus.
 pub mod api;

@@ -1,1 +1,82 @@
-//! Skeleton.
+//! The names of everything measured here.
+
+use std::time::Duration;
+
+use common::protocol::Lane;
+use metrics::{counter, gauge, histogram};
+
+/// Events worked off, by outcome: done, refused (the client's mistake), set aside.
+pub(crate) fn handled(lane: Lane, outcome: &'static str, events: usize) {
+    if events > 0 {
+        counter!("worker_events_total", "lane" => lane.name(), "outcome" => outcome).increment(events as u64);
+    }
+}
+
+/// One piece of work, from the lane to its acknowledgement.
+pub(crate) fn worked(lane: Lane, events: usize, took: Duration) {
+    histogram!("worker_work_seconds", "lane" => lane.name()).record(took.as_secs_f64());
+    histogram!("worker_work_events", "lane" => lane.name()).record(events as f64);
+}
+
+/// Batches that wait in this worker.
+pub(crate) fn waiting(lane: Lane, batches: usize) {
+    gauge!("worker_waiting_batches", "lane" => lane.name()).set(batches as f64);
+}
+
+/// A piece of work was held because a peer is away.
+pub(crate) fn held(lane: Lane, reason: &'static str) {
+    counter!("worker_holds_total", "lane" => lane.name(), "reason" => reason).increment(1);
+}
+
+/// Batches given back to their lane.
+pub(crate) fn released(lane: Lane, reason: &'static str, batches: usize) {
+    if batches > 0 {
+        counter!("worker_releases_total", "lane" => lane.name(), "reason" => reason)
+            .increment(batches as u64);
+    }
+}
+
+/// An envelope that failed alone: it climbs the ladder, or has come to its end.
+pub(crate) fn set_aside(lane: Lane, reason: &'static str, fate: &'static str) {
+    counter!("worker_set_aside_total", "lane" => lane.name(), "reason" => reason, "fate" => fate)
+        .increment(1);
+}
+
+/// Events that were not worked on because a newer one says more, or because they are too old.
+pub(crate) fn shed(event: &'static str, reason: &'static str, events: usize) {
+    if events > 0 {
+        counter!("worker_shed_total", "event" => event, "reason" => reason).increment(events as u64);
+    }
+}
+
+/// Deliveries of one piece of work, by what became of them.
+pub(crate) fn delivered(outcome: &'static str, deliveries: usize) {
+    if deliveries > 0 {
+        counter!("worker_deliveries_total", "outcome" => outcome).increment(deliveries as u64);
+    }
+}
+
+/// Users asked for who have no socket anywhere, and those who have.
+pub(crate) fn looked_up(seated: usize, absent: usize) {
+    counter!("worker_recipients_total", "outcome" => "seated").increment(seated as u64);
+    counter!("worker_recipients_total", "outcome" => "absent").increment(absent as u64);
+}
+
+/// A request was answered.
+pub(crate) fn answered(area: &'static str, outcome: &'static str, took: Duration) {
+    counter!("worker_requests_total", "area" => area, "outcome" => outcome).increment(1);
+    histogram!("worker_request_seconds", "area" => area).record(took.as_secs_f64());
+}
+
+/// What `sync` said of a conversation.
+pub(crate) fn synced(outcome: &'static str, conversations: usize) {
+    if conversations > 0 {
+        counter!("worker_sync_conversations_total", "outcome" => outcome).increment(conversations as u64);
+    }
+}
+
+/// Shards this worker takes, and workers it knows of.
+pub(crate) fn share(lane: Lane, shards: usize, workers: usize) {
+    gauge!("worker_shards", "lane" => lane.name()).set(shards as f64);
+    gauge!("worker_live_workers").set(workers as f64);
+}

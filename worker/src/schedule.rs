@@ -1,1 +1,359 @@
-//! Skeleton.
+//! Which waiting batch is worked on next. Pure: batches are opaque, time is not looked at.
+//!
+//! * At most one piece of work of a shard at a time, and in order: this is what keeps the order of
+//!   a conversation inside a worker.
+//! * Lanes share the work by weight, counted in events (stride scheduling): a lane's *pass* moves
+//!   on by events / weight when it is served, and the lane furthest behind is next. A lane that
+//!   waits falls further behind with everything the others get, so nothing starves: this is the
+//!   ageing. A lane that had nothing to do saves nothing up.
+//! * Within a lane the batch that waits longest is first.
+//! * One slot is the high lane's alone, so that a message never waits for a slow receipt.
+//! * Waiting batches of a shard become one piece of work, up to
+//!   [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events.
+
+use std::collections::VecDeque;
+
+use common::limits::BATCH_ENVELOPES_MAX;
+use common::protocol::Lane;
+
+/// Waiting batches and free slots.
+#[derive(Debug)]
+pub struct Schedule<B> {
+    lanes: [Queue<B>; Lane::ALL.len()],
+    /// Pieces of work at once.
+    slots: usize,
+    /// Pieces under way.
+    busy: usize,
+    /// Of these, not of the high lane.
+    busy_below: usize,
+    /// The pass of the lane served last: where a lane that wakes up begins.
+    pass: u64,
+    /// Arrivals so far; older is smaller.
+    arrivals: u64,
+}
+
+/// What one slot works on: batches of one shard, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Work<B> {
+    /// The lane.
+    pub lane: Lane,
+    /// The shard.
+    pub shard: u16,
+    /// At least one.
+    pub batches: Vec<B>,
+}
+
+#[derive(Debug)]
+struct Queue<B> {
+    pass: u64,
+    shards: Vec<Shard<B>>,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Shard<B> {
+    waiting: VecDeque<Waiting<B>>,
+    in_work: bool,
+}
+
+#[derive(Debug)]
+struct Waiting<B> {
+    arrival: u64,
+    events: usize,
+    batch: B,
+}
+
+/// How far a lane's pass moves for one event: 24 / weight, for the weights 8 : 3 : 1.
+const fn stride(lane: Lane) -> u64 {
+    match lane {
+        Lane::High => 3,
+        Lane::Medium => 8,
+        Lane::Low => 24,
+    }
+}
+
+impl<B> Schedule<B> {
+    /// Nothing waits.
+    pub fn new(slots: usize) -> Self {
+        let queue = || Queue { pass: 0, shards: Vec::new(), waiting: 0 };
+        Self {
+            lanes: std::array::from_fn(|_| queue()),
+            slots: slots.max(1),
+            busy: 0,
+            busy_below: 0,
+            pass: 0,
+            arrivals: 0,
+        }
+    }
+
+    /// A batch of so many events arrived.
+    pub fn push(&mut self, lane: Lane, shard: u16, events: usize, batch: B) {
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        let queue = &mut self.lanes[lane as usize];
+        if queue.waiting == 0 {
+            queue.pass = queue.pass.max(self.pass);
+        }
+        queue.waiting += 1;
+        let at = usize::from(shard);
+        while queue.shards.len() <= at {
+            queue.shards.push(Shard { waiting: VecDeque::new(), in_work: false });
+        }
+        queue.shards[at].waiting.push_back(Waiting { arrival, events: events.max(1), batch });
+    }
+
+    /// The next piece of work, if a slot is free for it. Tell [`Self::finish`] when it is done.
+    pub fn take(&mut self) -> Option<Work<B>> {
+        if self.busy >= self.slots {
+            return None;
+        }
+        let only_high = self.slots > 1 && self.busy_below >= self.slots - 1;
+        let ready = Lane::ALL.into_iter().filter(|lane| *lane == Lane::High || !only_high);
+        let ready = ready.filter_map(|lane| Some((lane, self.lanes[lane as usize].oldest_ready()?)));
+        // The first of equals is the most urgent.
+        let (lane, shard) = ready.min_by_key(|(lane, _)| self.lanes[*lane as usize].pass)?;
+
+        let queue = &mut self.lanes[lane as usize];
+        self.pass = queue.pass;
+        let (batches, events) = queue.shards[shard].take();
+        queue.waiting -= batches.len();
+        queue.pass += events as u64 * stride(lane);
+        self.busy += 1;
+        self.busy_below += usize::from(lane != Lane::High);
+        // Shards come from `push`, which was given a u16.
+        Some(Work { lane, shard: shard as u16, batches })
+    }
+
+    /// A piece of work is done: its slot and its shard are free.
+    pub fn finish(&mut self, lane: Lane, shard: u16) {
+        let shard = self.lanes[lane as usize].shards.get_mut(usize::from(shard));
+        // Invariant: only what `take` gave out is finished.
+        debug_assert!(shard.as_ref().is_some_and(|shard| shard.in_work));
+        if let Some(shard) = shard.filter(|shard| shard.in_work) {
+            shard.in_work = false;
+            self.busy -= 1;
+            self.busy_below -= usize::from(lane != Lane::High);
+        }
+    }
+
+    /// Takes out the waiting batches that are not wanted here any more.
+    pub fn evict(&mut self, mut unwanted: impl FnMut(&B) -> bool) -> Vec<B> {
+        let mut evicted = Vec::new();
+        for queue in &mut self.lanes {
+            for shard in &mut queue.shards {
+                let mut at = 0;
+                while at < shard.waiting.len() {
+                    if unwanted(&shard.waiting[at].batch) {
+                        evicted.extend(shard.waiting.remove(at).map(|waiting| waiting.batch));
+                        queue.waiting -= 1;
+                    } else {
+                        at += 1;
+                    }
+                }
+            }
+        }
+        evicted
+    }
+
+    /// Batches of a lane that wait.
+    pub fn waiting(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].waiting
+    }
+}
+
+impl<B> Queue<B> {
+    /// The free shard whose first batch waits longest.
+    fn oldest_ready(&self) -> Option<usize> {
+        let ready = self.shards.iter().enumerate().filter(|(_, shard)| !shard.in_work);
+        let ready = ready.filter_map(|(at, shard)| Some((shard.waiting.front()?.arrival, at)));
+        ready.min().map(|(_, at)| at)
+    }
+}
+
+impl<B> Shard<B> {
+    fn take(&mut self) -> (Vec<B>, usize) {
+        let mut batches = Vec::new();
+        let mut events = 0;
+        while let Some(next) = self.waiting.front() {
+            if events > 0 && events + next.events > BATCH_ENVELOPES_MAX {
+                break;
+            }
+            if let Some(next) = self.waiting.pop_front() {
+                events += next.events;
+                batches.push(next.batch);
+            }
+        }
+        self.in_work = true;
+        (batches, events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Lane, u16, usize),
+        Take,
+        Finish(usize),
+        Evict(u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let lane = prop_oneof![Just(Lane::High), Just(Lane::Medium), Just(Lane::Low)];
+        prop_oneof![
+            4 => (lane, 0_u16..4, 1_usize..300)
+                .prop_map(|(lane, shard, n)| Step::Push(lane, if lane == Lane::Low { 0 } else { shard }, n)),
+            4 => Just(Step::Take),
+            3 => any::<usize>().prop_map(Step::Finish),
+            1 => (0_u16..4).prop_map(Step::Evict),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn shards_keep_their_order_and_nothing_is_lost(
+            steps in proptest::collection::vec(step(), 0..200),
+            slots in 1_usize..6,
+        ) {
+            let mut schedule = Schedule::new(slots);
+            let mut under_way: Vec<(Lane, u16)> = Vec::new();
+            let (mut pushed, mut seen) = (0_usize, 0_usize);
+            let mut last = std::collections::HashMap::<(Lane, u16), usize>::new();
+            let mut take = |schedule: &mut Schedule<(Lane, u16, usize, usize)>, under_way: &mut Vec<(Lane, u16)>| {
+                let Some(work) = schedule.take() else { return Ok(false) };
+                let key = (work.lane, work.shard);
+                prop_assert!(!under_way.contains(&key), "one piece of a shard at a time");
+                under_way.push(key);
+                prop_assert!(under_way.len() <= slots);
+                let events: usize = work.batches.iter().map(|batch| batch.3).sum();
+                prop_assert!(work.batches.len() == 1 || events <= BATCH_ENVELOPES_MAX);
+                for batch in &work.batches {
+                    prop_assert_eq!((batch.0, batch.1), key);
+                    prop_assert!(last.insert(key, batch.2).is_none_or(|before| before < batch.2));
+                }
+                seen += work.batches.len();
+                Ok(true)
+            };
+            let mut evicted = 0;
+            for step in steps {
+                match step {
+                    Step::Push(lane, shard, events) => {
+                        schedule.push(lane, shard, events, (lane, shard, pushed, events));
+                        pushed += 1;
+                    }
+                    Step::Take => {
+                        take(&mut schedule, &mut under_way)?;
+                    }
+                    Step::Finish(at) if !under_way.is_empty() => {
+                        let (lane, shard) = under_way.remove(at % under_way.len());
+                        schedule.finish(lane, shard);
+                    }
+                    Step::Finish(_) => {}
+                    Step::Evict(shard) => evicted += schedule.evict(|batch| batch.1 == shard).len(),
+                }
+            }
+            loop {
+                for (lane, shard) in under_way.drain(..) {
+                    schedule.finish(lane, shard);
+                }
+                if !take(&mut schedule, &mut under_way)? {
+                    break;
+                }
+            }
+            prop_assert_eq!(seen + evicted, pushed);
+            prop_assert!(Lane::ALL.iter().all(|lane| schedule.waiting(*lane) == 0));
+        }
+    }
+
+    /// Works everything off with one slot; the lanes of the events, in the order served.
+    fn work_off(schedule: &mut Schedule<usize>, pieces: usize) -> Vec<(Lane, usize)> {
+        let mut served = Vec::new();
+        for _ in 0..pieces {
+            let Some(work) = schedule.take() else { break };
+            served.push((work.lane, work.batches.iter().sum()));
+            schedule.finish(work.lane, work.shard);
+        }
+        served
+    }
+
+    #[test]
+    fn busy_lanes_share_by_weight() {
+        let mut schedule = Schedule::new(1);
+        for lane in Lane::ALL {
+            for _ in 0..1_000 {
+                schedule.push(lane, 0, 200, 200);
+            }
+        }
+        let served = work_off(&mut schedule, 120);
+        let events = |wanted| served.iter().filter(|(lane, _)| *lane == wanted).count();
+        assert_eq!((events(Lane::High), events(Lane::Medium), events(Lane::Low)), (80, 30, 10));
+    }
+
+    #[test]
+    fn a_message_passes_a_hundred_thousand_typing_events() {
+        let mut schedule = Schedule::new(4);
+        for _ in 0..100_000 / 250 {
+            schedule.push(Lane::Low, 0, 250, 250);
+        }
+        let typing = schedule.take().unwrap();
+        assert_eq!(typing.lane, Lane::Low);
+        schedule.push(Lane::High, 3, 1, 1);
+        assert_eq!(schedule.take().unwrap().lane, Lane::High, "beside the typing that is under way");
+        schedule.finish(Lane::High, 3);
+        schedule.finish(Lane::Low, 0);
+        schedule.push(Lane::High, 3, 1, 1);
+        let typing = schedule.take().unwrap();
+        assert_eq!(typing.lane, Lane::High, "and before the typing that waits");
+    }
+
+    #[test]
+    fn typing_is_not_starved_by_messages() {
+        let mut schedule = Schedule::new(1);
+        schedule.push(Lane::Low, 0, 256, 256);
+        schedule.push(Lane::Low, 0, 256, 256);
+        for _ in 0..1_000 {
+            schedule.push(Lane::High, 0, 256, 256);
+        }
+        let served = work_off(&mut schedule, 20);
+        assert_eq!(served.iter().filter(|(lane, _)| *lane == Lane::Low).count(), 2, "{served:?}");
+    }
+
+    #[test]
+    fn a_lane_that_slept_saves_nothing_up() {
+        let mut schedule = Schedule::new(1);
+        for _ in 0..100 {
+            schedule.push(Lane::High, 0, 256, 256);
+        }
+        work_off(&mut schedule, 50);
+        for _ in 0..100 {
+            schedule.push(Lane::Low, 0, 256, 256);
+        }
+        let served = work_off(&mut schedule, 18);
+        assert_eq!(served.iter().filter(|(lane, _)| *lane == Lane::Low).count(), 2, "{served:?}");
+    }
+
+    #[test]
+    fn one_slot_is_left_for_messages() {
+        let mut schedule = Schedule::new(2);
+        schedule.push(Lane::Medium, 0, 1, 1);
+        schedule.push(Lane::Medium, 1, 1, 1);
+        assert!(schedule.take().is_some());
+        assert!(schedule.take().is_none(), "the second receipt waits");
+        schedule.push(Lane::High, 0, 1, 1);
+        assert_eq!(schedule.take().unwrap().lane, Lane::High);
+    }
+
+    #[test]
+    fn small_batches_of_a_shard_become_one() {
+        let mut schedule = Schedule::new(1);
+        for events in [100, 100, 56, 1] {
+            schedule.push(Lane::High, 2, events, events);
+        }
+        let work = schedule.take().unwrap();
+        assert_eq!(work, Work { lane: Lane::High, shard: 2, batches: vec![100, 100, 56] });
+    }
+}

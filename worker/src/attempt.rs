@@ -1,0 +1,226 @@
+//! One piece of work, from decoding to acknowledging: hold, bisect, set aside.
+//!
+//! * A peer is away: the work stays here and is tried again in place, for as long as its shard is
+//!   ours and the worker stays. Nothing leaves the lane.
+//! * A fault or a panic: the run is halved until the event to blame stands alone. That one climbs
+//!   the retry ladder with its reason; the others are each handled as if it had not been there.
+//! * Acknowledged is only what was handled, told, or set aside.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
+use common::ops::Readiness;
+use common::plumbing::{Fate, LaneBatch, LaneEnvelope};
+use common::protocol::{self, Lane, Reject, Uplink};
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::ctx::Ctx;
+use crate::dispatch::{Halt, Peer, Taken, dispatch, refuse};
+use crate::effects::Effects;
+use crate::schedule::Work;
+use crate::{fanout, metrics};
+
+/// What every piece of work needs.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub ctx: Ctx,
+    pub readiness: Readiness,
+    /// Cancelled: stop holding, give back.
+    pub leaving: CancellationToken,
+}
+
+/// The work was given back to its lane.
+struct LetGo;
+
+impl Bench {
+    /// Works until everything is acknowledged or given back.
+    pub async fn carry_out(&self, work: Work<LaneBatch>) {
+        let begun = Instant::now();
+        let lane = work.lane;
+        let events = work.batches.iter().map(|batch| batch.envelopes.len()).sum();
+        let mut shift = Shift { bench: self, lane, batches: &work.batches, pause: HOLD_MS_MIN, held: None };
+        match shift.work_off().await {
+            Ok(()) => {
+                work.batches.into_iter().for_each(LaneBatch::ack);
+                metrics::worked(lane, events, begun.elapsed());
+            }
+            Err(LetGo) => {
+                metrics::released(lane, "held", work.batches.len());
+                work.batches.into_iter().for_each(LaneBatch::release);
+            }
+        }
+    }
+}
+
+/// The state of one piece of work.
+struct Shift<'a> {
+    bench: &'a Bench,
+    lane: Lane,
+    batches: &'a [LaneBatch],
+    pause: u64,
+    /// The peer that was away at the last try.
+    held: Option<Peer>,
+}
+
+impl Shift<'_> {
+    async fn work_off(&mut self) -> Result<(), LetGo> {
+        let (mut taken, sources) = self.decode().await?;
+        let mut effects = Vec::with_capacity(taken.len());
+        let mut aside = 0;
+        // The run to handle next is the last: halves are pushed right before left.
+        let mut runs = vec![0..taken.len()];
+        while let Some(run) = runs.pop() {
+            if run.is_empty() {
+                continue;
+            }
+            let halt = match self.attempt(&taken[run.clone()]).await {
+                Ok(done) => {
+                    self.resumed();
+                    effects.extend(done);
+                    continue;
+                }
+                Err(halt) => halt,
+            };
+            // It may have been done in part: a commit whose answer was lost, one of two runs.
+            taken[run.clone()].iter_mut().for_each(|taken| taken.again = true);
+            match halt {
+                Halt::Away(peer, err) => {
+                    self.hold(peer, &err).await?;
+                    runs.push(run);
+                }
+                Halt::Fault(err) if run.len() == 1 => {
+                    aside += 1;
+                    let told = self.set_aside(sources[run.start], &err, Some(&taken[run.start].uplink)).await?;
+                    effects.extend(told);
+                }
+                Halt::Fault(err) => {
+                    debug!(lane = %self.lane, events = run.len(), "Halving a run that failed: {err:#}");
+                    let middle = run.start + run.len() / 2;
+                    runs.push(middle..run.end);
+                    runs.push(run.start..middle);
+                }
+            }
+        }
+        self.tell(&effects).await?;
+        metrics::handled(self.lane, "done", taken.len() - aside);
+        metrics::handled(self.lane, "set_aside", aside);
+        Ok(())
+    }
+
+    /// The events of all batches, each with where it came from. What is no event is set aside.
+    async fn decode(&mut self) -> Result<(Vec<Taken>, Vec<&'_ LaneEnvelope>), LetGo> {
+        let batches = self.batches;
+        let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
+        let (mut taken, mut sources) = (Vec::with_capacity(events), Vec::with_capacity(events));
+        for batch in batches {
+            for source in &batch.envelopes {
+                match protocol::decode::<Uplink>(&source.envelope.body) {
+                    Ok(uplink) => {
+                        taken.push(Taken { uplink, again: batch.redelivered || source.attempt > 0 });
+                        sources.push(source);
+                    }
+                    Err(err) => {
+                        self.set_aside(source, &anyhow::Error::new(err).context("undecodable"), None).await?;
+                        metrics::handled(self.lane, "set_aside", 1);
+                    }
+                }
+            }
+        }
+        Ok((taken, sources))
+    }
+
+    /// Handles a run. A panic is a fault like another.
+    async fn attempt(&self, run: &[Taken]) -> Result<Vec<Effects>, Halt> {
+        let outcome = AssertUnwindSafe(dispatch(&self.bench.ctx, run)).catch_unwind().await;
+        outcome.unwrap_or_else(|panic| Err(Halt::Fault(anyhow::anyhow!("a panic: {}", panic_text(&*panic)))))
+    }
+
+    /// Tells everybody, and waits until the bus has taken it.
+    async fn tell(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
+        let mut envelopes = loop {
+            match fanout::route(&self.bench.ctx, effects).await {
+                Ok(envelopes) => break envelopes,
+                Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
+                // Routing asks only peers; a fault here is theirs as well.
+                Err(Halt::Fault(err)) => self.hold(Peer::Directory, &err).await?,
+            }
+        };
+        loop {
+            match fanout::publish(&self.bench.ctx.bus, envelopes).await {
+                Ok(busy) if busy.is_empty() => break,
+                Ok(busy) => {
+                    envelopes = busy;
+                    self.hold(Peer::Bus, &anyhow::anyhow!("deliveries were not taken")).await?;
+                }
+                Err(_closed) => return Err(LetGo),
+            }
+        }
+        self.resumed();
+        Ok(())
+    }
+
+    /// Sends one envelope up the ladder. At its end its sender is told.
+    async fn set_aside(
+        &mut self,
+        source: &LaneEnvelope,
+        err: &anyhow::Error,
+        uplink: Option<&Uplink>,
+    ) -> Result<Option<Effects>, LetGo> {
+        let reason = format!("{err:#}");
+        let label = if uplink.is_some() { "fault" } else { "undecodable" };
+        loop {
+            match self.bench.ctx.bus.retry(self.lane, source.clone(), &reason).await {
+                Ok(Fate::Delayed { attempt }) => {
+                    warn!(lane = %self.lane, subject = %source.envelope.subject, attempt, "Tried again later: {reason}");
+                    metrics::set_aside(self.lane, label, "delayed");
+                    return Ok(None);
+                }
+                Ok(Fate::Quarantined) => {
+                    error!(lane = %self.lane, subject = %source.envelope.subject, "Quarantined: {reason}");
+                    metrics::set_aside(self.lane, label, "quarantined");
+                    return Ok(uplink.map(|uplink| refuse(uplink, Reject::Failed)));
+                }
+                Err(err) => self.hold(Peer::Bus, &err.into()).await?,
+            }
+        }
+    }
+
+    /// Waits a little before the next try, unless the work shall be given back.
+    async fn hold(&mut self, peer: Peer, err: &anyhow::Error) -> Result<(), LetGo> {
+        metrics::held(self.lane, peer.name());
+        if self.held != Some(peer) {
+            warn!(lane = %self.lane, peer = peer.name(), "Holding work until the peer is back: {err:#}");
+            self.bench.readiness.set(peer.name(), Err(format!("{err:#}")));
+            self.held = Some(peer);
+        }
+        self.may_stay()?;
+        tokio::select! {
+            () = sleep(Duration::from_millis(self.pause)) => {}
+            () = self.bench.leaving.cancelled() => {}
+        }
+        self.pause = (self.pause * 2).min(HOLD_MS_MAX);
+        self.may_stay()
+    }
+
+    fn may_stay(&self) -> Result<(), LetGo> {
+        let revoked = self.batches.iter().any(LaneBatch::is_revoked);
+        if revoked || self.bench.leaving.is_cancelled() { Err(LetGo) } else { Ok(()) }
+    }
+
+    /// The peer that was away has answered.
+    fn resumed(&mut self) {
+        if let Some(peer) = self.held.take() {
+            self.bench.readiness.set(peer.name(), Ok(()));
+            self.pause = HOLD_MS_MIN;
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}
