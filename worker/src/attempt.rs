@@ -66,13 +66,13 @@ struct Shift<'a> {
     held: Option<Peer>,
 }
 
-impl Shift<'_> {
+impl<'a> Shift<'a> {
     async fn work_off(&mut self) -> Result<(), LetGo> {
         let (mut taken, sources) = self.decode().await?;
         let mut effects = Vec::with_capacity(taken.len());
         let mut aside = 0;
         // The run to handle next is the last: halves are pushed right before left.
-        let mut runs = vec![0..taken.len()];
+        let mut runs: Vec<_> = std::iter::once(0..taken.len()).collect();
         while let Some(run) = runs.pop() {
             if run.is_empty() {
                 continue;
@@ -94,7 +94,8 @@ impl Shift<'_> {
                 }
                 Halt::Fault(err) if run.len() == 1 => {
                     aside += 1;
-                    let told = self.set_aside(sources[run.start], &err, Some(&taken[run.start].uplink)).await?;
+                    let told =
+                        self.set_aside(sources[run.start], &err, Some(&taken[run.start].uplink)).await?;
                     effects.extend(told);
                 }
                 Halt::Fault(err) => {
@@ -112,7 +113,7 @@ impl Shift<'_> {
     }
 
     /// The events of all batches, each with where it came from. What is no event is set aside.
-    async fn decode(&mut self) -> Result<(Vec<Taken>, Vec<&'_ LaneEnvelope>), LetGo> {
+    async fn decode(&mut self) -> Result<(Vec<Taken>, Vec<&'a LaneEnvelope>), LetGo> {
         let batches = self.batches;
         let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
         let (mut taken, mut sources) = (Vec::with_capacity(events), Vec::with_capacity(events));

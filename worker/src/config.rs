@@ -1,5 +1,95 @@
-//! Skeleton.
+//! The worker's own section of the environment, read once.
 
-/// The worker's configuration.
-#[derive(Debug)]
-pub struct Config;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use common::config::{AuthConfig, Env, Peers};
+use common::limits::STORE_CONNECTIONS_MAX;
+
+/// What a worker needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `WORK_SLOTS` (4): pieces of work at once. More take more connections to PostgreSQL and make
+    /// smaller batches.
+    pub slots: usize,
+    /// `STORE_CONNECTIONS`: connections to PostgreSQL; for the lanes and for REST together.
+    pub store_connections: usize,
+    /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9091): health and metrics. Port 0: none.
+    pub admin: Option<SocketAddr>,
+    /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
+    pub worker_threads: usize,
+    /// RabbitMQ, Redis, PostgreSQL.
+    pub peers: Peers,
+    /// How tokens are made.
+    pub auth: AuthConfig,
+}
+
+impl Config {
+    /// Reads the section; problems stay in `env` until its `finish`.
+    pub fn from_env(env: &mut Env) -> Self {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let admin = SocketAddr::new(env.number(&["ADMIN_BIND"], here), env.number(&["ADMIN_PORT"], 9091));
+        let slots = env.number(&["WORK_SLOTS"], 4_usize);
+        let store_connections = env.number(&["STORE_CONNECTIONS"], STORE_CONNECTIONS_MAX);
+        if slots == 0 || slots > 64 {
+            env.problem(format!("WORK_SLOTS should be 1 to 64, not {slots}"));
+        }
+        if store_connections == 0 || store_connections > 256 {
+            env.problem(format!("STORE_CONNECTIONS should be 1 to 256, not {store_connections}"));
+        }
+        Self {
+            slots,
+            store_connections,
+            admin: (admin.port() != 0).then_some(admin),
+            worker_threads: env.number(&["WORKER_THREADS"], 0),
+            peers: Peers::from_env(env),
+            auth: AuthConfig::from_env(env),
+        }
+    }
+
+    /// The peers, all of which a worker of its own process needs. What is missing is noted in
+    /// `env`.
+    pub fn for_a_cluster(self, env: &mut Env) -> Self {
+        let missing = [
+            (self.peers.bus.is_none(), "AMQP_URL (or RABBITMQ_HOST)"),
+            (self.peers.directory.is_none(), "REDIS_NODES (or REDIS_HOST)"),
+            (self.peers.database_url.is_none(), "DATABASE_URL (or POSTGRES_HOST)"),
+        ];
+        for (_, name) in missing.into_iter().filter(|(missing, _)| *missing) {
+            env.problem(format!("{name} is needed"));
+        }
+        self
+    }
+
+    /// The runtime this configuration asks for.
+    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if self.worker_threads > 0 {
+            builder.worker_threads(self.worker_threads);
+        }
+        builder.enable_all().build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_together() {
+        let mut env = Env::from_pairs([("WORK_SLOTS", "0"), ("CHATCHIT_ENV", "development")]);
+        Config::from_env(&mut env).for_a_cluster(&mut env);
+        assert_eq!(env.finish().unwrap_err().0.len(), 4);
+    }
+
+    #[test]
+    fn the_defaults_are_enough_beside_the_peers() {
+        let mut env = Env::from_pairs([
+            ("CHATCHIT_ENV", "development"),
+            ("AMQP_URL", "amqp://127.0.0.1"),
+            ("REDIS_NODES", "127.0.0.1:7000"),
+            ("DATABASE_URL", "postgres://127.0.0.1/chat"),
+        ]);
+        let config = Config::from_env(&mut env).for_a_cluster(&mut env);
+        assert_eq!((env.finish(), config.slots), (Ok(()), 4));
+    }
+}

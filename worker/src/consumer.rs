@@ -4,8 +4,8 @@
 //! One task owns the schedule and the three consumers; each piece of work is a task of its own, at
 //! most as many as there are slots. What waits here is bounded by the bus's prefetch.
 
-use common::limits::LANE_SHARDS;
 use common::ids::NodeId;
+use common::limits::LANE_SHARDS;
 use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer};
 use common::protocol::Lane;
 use tokio::sync::watch;
@@ -34,11 +34,8 @@ impl Consumer {
         slots: usize,
         live: watch::Receiver<Vec<NodeId>>,
     ) -> Result<Self, BusError> {
-        let lanes = [
-            bus.consume(Lane::High).await?,
-            bus.consume(Lane::Medium).await?,
-            bus.consume(Lane::Low).await?,
-        ];
+        let lanes =
+            [bus.consume(Lane::High).await?, bus.consume(Lane::Medium).await?, bus.consume(Lane::Low).await?];
         Ok(Self { bench, lanes, schedule: Schedule::new(slots), live })
     }
 

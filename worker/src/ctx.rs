@@ -1,9 +1,15 @@
 //! What every handler and every route is given: handles, all cheap to clone.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::auth::Signer;
+use common::config::AuthConfig;
 use common::directory::Directory;
 use common::ids::NodeId;
 use common::plumbing::Bus;
 
+use crate::handlers::typing::RecentAudiences;
 use crate::store::Store;
 
 /// The worker's surroundings.
@@ -17,4 +23,28 @@ pub struct Ctx {
     pub directory: Directory,
     /// Handlers do not publish; `fanout` does, and the API for what goes on a lane.
     pub bus: Bus,
+    /// Makes access tokens.
+    pub signer: Arc<Signer>,
+    /// How long a refresh token lives.
+    pub refresh_ttl: Duration,
+    /// How long an access token lives: for so long an ended login is remembered.
+    pub access_ttl: Duration,
+    /// Memberships that typing may be judged by.
+    pub typing: RecentAudiences,
+}
+
+impl Ctx {
+    /// The surroundings of one start.
+    pub fn new(node: NodeId, store: Store, directory: Directory, bus: Bus, auth: &AuthConfig) -> Self {
+        Self {
+            node,
+            store,
+            directory,
+            bus,
+            signer: Arc::new(Signer::new(auth)),
+            refresh_ttl: auth.refresh_ttl,
+            access_ttl: auth.access_ttl,
+            typing: RecentAudiences::default(),
+        }
+    }
 }

@@ -4,10 +4,12 @@
 //! serves them all. Either the whole run was handled, or it halted and nothing may be assumed:
 //! it is then handled again, which is safe because handlers are.
 
-use common::ids::Guid;
-use common::protocol::{ClientEvent, MessageRead, Reject, SendMessage, Sender, ServerEvent, Timestamp, Typing, Uplink};
 use common::directory::DirectoryError;
+use common::ids::Guid;
 use common::plumbing::PublishError;
+use common::protocol::{
+    ClientEvent, MessageRead, Reject, SendMessage, Sender, ServerEvent, Timestamp, Typing, Uplink,
+};
 
 use crate::ctx::Ctx;
 use crate::effects::Effects;
@@ -133,7 +135,9 @@ impl From<StoreError> for Halt {
             StoreError::Unavailable(err) => Self::Away(Peer::Store, err),
             StoreError::Fault(err) => Self::Fault(err),
             // Statements over a whole batch answer rejects for each of it.
-            StoreError::Reject(reject) => Self::Fault(anyhow::anyhow!("a reject for a whole batch: {reject}")),
+            StoreError::Reject(reject) => {
+                Self::Fault(anyhow::anyhow!("a reject for a whole batch: {reject}"))
+            }
         }
     }
 }

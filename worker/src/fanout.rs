@@ -45,9 +45,8 @@ pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Envelope
         let heads: Vec<_> = heads.into_iter().collect();
         if heads.is_empty() { Ok(()) } else { ctx.directory.raise_heads(&heads).await }
     };
-    let look_up = async {
-        if users.is_empty() { Ok(HashMap::new()) } else { ctx.directory.nodes_of(&users).await }
-    };
+    let look_up =
+        async { if users.is_empty() { Ok(HashMap::new()) } else { ctx.directory.nodes_of(&users).await } };
     let ((), nodes) = tokio::try_join!(raise, look_up)?;
     metrics::looked_up(nodes.len(), users.len() - nodes.len());
     Ok(write(&told, &rooms, &nodes))
@@ -133,11 +132,7 @@ fn rooms<'a>(told: &[&'a Told]) -> Vec<&'a Arc<[UserId]>> {
     rooms.collect()
 }
 
-fn write(
-    told: &[&Told],
-    rooms: &[&Arc<[UserId]>],
-    nodes: &HashMap<UserId, Vec<NodeId>>,
-) -> Vec<Envelope> {
+fn write(told: &[&Told], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<Envelope> {
     let mut places = HashMap::with_capacity(rooms.len());
     for room in rooms {
         places.insert(room.as_ptr(), by_node(room, nodes));
@@ -264,7 +259,11 @@ mod tests {
         assert_eq!(
             written(&effects, &nodes),
             [
-                (Subject::deliver(ONE).to_string(), Recipients::Users(vec![UserId(1), UserId(2)]), data.clone()),
+                (
+                    Subject::deliver(ONE).to_string(),
+                    Recipients::Users(vec![UserId(1), UserId(2)]),
+                    data.clone()
+                ),
                 (Subject::deliver(TWO).to_string(), Recipients::Users(vec![UserId(2), UserId(4)]), data),
             ]
         );
@@ -276,7 +275,10 @@ mod tests {
         let from = Sender { user: UserId(1), socket: Some(socket) };
         let effects = [Effects::default().broadcast(&users(&[1, 2]), preview(7)).reply(&from, preview(8))];
         let data = r#"{"conversationId":8}"#.to_owned();
-        assert_eq!(written(&effects, &[]), [(Subject::deliver(TWO).to_string(), Recipients::Socket(9), data)]);
+        assert_eq!(
+            written(&effects, &[]),
+            [(Subject::deliver(TWO).to_string(), Recipients::Socket(9), data)]
+        );
     }
 
     #[test]

@@ -1,2 +1,49 @@
-//! Skeleton.
-fn main() {}
+//! The worker binary: configuration in, one worker up, drained on the way out.
+//! What a worker *is* starts in `lib.rs`. `--check` reads the configuration and exits.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use common::config::{EXIT_CONFIG, Env};
+use common::{directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, telemetry};
+use worker::{Config, Worker, store::Store};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut env = Env::from_process();
+    let config = Config::from_env(&mut env).for_a_cluster(&mut env);
+    if let Err(err) = env.finish() {
+        eprintln!("worker: {err}");
+        return Ok(ExitCode::from(EXIT_CONFIG));
+    }
+    if std::env::args().any(|argument| argument == "--check") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::init_logs("worker");
+    config.runtime()?.block_on(run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    // The first SIGTERM drains, a second one aborts.
+    let lifecycle = Lifecycle::install()?;
+    let metrics = telemetry::init_metrics();
+    let peers = config.peers.clone();
+
+    let url = peers.database_url.context("checked")?;
+    let store = Store::connect(url.expose(), config.store_connections).await?;
+    store.migrate().await?;
+    let directory = Directory::connect(peers.directory.context("checked")?).await?;
+    let node = NodeId::random();
+    let bus = Bus::connect(peers.bus.context("checked")?, node).await?;
+
+    let worker = Worker::start(&config, node, store, bus.clone(), directory).await?;
+    if let Some(addr) = config.admin {
+        tokio::spawn(Ops::bind(addr).await?.run(metrics, worker.readiness(), lifecycle.clone()));
+    }
+    worker.run(lifecycle).await?;
+    bus.drain().await;
+    Ok(())
+}

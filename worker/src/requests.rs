@@ -80,7 +80,8 @@ fn refuse(is_sync: bool, reject: Reject) -> Bytes {
     if is_sync {
         return protocol::encode(&Err::<String, Reject>(reject));
     }
-    let retry = if reject == Reject::Busy { format!(r#","retryInMs":{BUSY_RETRY_MS}"#) } else { String::new() };
+    let retry =
+        if reject == Reject::Busy { format!(r#","retryInMs":{BUSY_RETRY_MS}"#) } else { String::new() };
     let body = format!(
         r#"{{"statusCode":{},"code":"{}","message":"{}"{retry}}}"#,
         reject.status(),

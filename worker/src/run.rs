@@ -1,4 +1,197 @@
-//! Skeleton.
+//! Start, run, drain.
+//!
+//! A worker that leaves says so first: its shards go to the others at once. Then it finishes what
+//! it works on, gives back what waits, and answers the requests it has begun, within
+//! [`WORKER_DRAIN_MS_MAX`]. What it could not finish, or all of it after an abort, comes back from
+//! the broker to another worker: nothing depends on a polite end.
 
-/// One worker.
-pub struct Worker;
+use std::time::Duration;
+
+use common::directory::Directory;
+use common::ids::NodeId;
+use common::lifecycle::Lifecycle;
+use common::limits::{BEAT_MS, WORKER_DRAIN_MS_MAX};
+use common::ops::Readiness;
+use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
+use common::protocol;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::attempt::Bench;
+use crate::config::Config;
+use crate::consumer::Consumer;
+use crate::ctx::Ctx;
+use crate::requests;
+use crate::share::{Beat, Roll, Says};
+use crate::store::Store;
+
+/// Where workers hear each other.
+const BEATS_SUBJECT: &str = "control.workers";
+
+/// What REST and `sync` are asked on, and the group that answers.
+const REQUESTS_PATTERN: &str = "api.*";
+const REQUESTS_GROUP: &str = "api";
+
+/// One worker, in line for everything, not working yet.
+pub struct Worker {
+    ctx: Ctx,
+    readiness: Readiness,
+    leaving: CancellationToken,
+    consumer: Consumer,
+    requests: GroupSubscription,
+    beats: Subscription,
+    inbox: Subscription,
+    live: watch::Sender<Vec<NodeId>>,
+}
+
+impl Worker {
+    /// Subscribes to everything. The database is expected to be migrated.
+    ///
+    /// # Errors
+    /// The bus or the store did not answer.
+    pub async fn start(
+        config: &Config,
+        node: NodeId,
+        store: Store,
+        bus: Bus,
+        directory: Directory,
+    ) -> anyhow::Result<Self> {
+        let readiness = Readiness::new();
+        let leaving = CancellationToken::new();
+        let ctx = Ctx::new(node, store, directory, bus.clone(), &config.auth);
+        ctx.store.ping().await?;
+
+        let beats = bus.subscribe(Pattern::from(Subject::new(BEATS_SUBJECT)?)).await?;
+        let inbox = bus.subscribe(Pattern::from(Subject::deliver(node))).await?;
+        let requests = bus.queue_subscribe(Pattern::new(REQUESTS_PATTERN)?, REQUESTS_GROUP).await?;
+        let (live, heard) = watch::channel(vec![node]);
+        let bench = Bench { ctx: ctx.clone(), readiness: readiness.clone(), leaving: leaving.clone() };
+        let consumer = Consumer::start(bench, &bus, config.slots, heard).await?;
+        Ok(Self { ctx, readiness, leaving, consumer, requests, beats, inbox, live })
+    }
+
+    /// This start of this worker.
+    pub fn node(&self) -> NodeId {
+        self.ctx.node
+    }
+
+    /// For the admin port.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Works until the lifecycle drains, then leaves. The bus stays open: whoever connected it
+    /// drains it.
+    ///
+    /// # Errors
+    /// None so far: whatever happens while it works is held, retried or set aside.
+    pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let Self { ctx, readiness, leaving, consumer, requests, beats, inbox, live } = self;
+        for peer in ["store", "directory", "bus"] {
+            readiness.set(peer, Ok(()));
+        }
+        let tasks = TaskTracker::new();
+        tasks.spawn(consumer.run());
+        tasks.spawn(requests::serve(ctx.clone(), requests, leaving.clone()));
+        let helpers = TaskTracker::new();
+        let over = CancellationToken::new();
+        helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
+        helpers
+            .spawn(over.clone().run_until_cancelled_owned(watch_health(ctx.bus.clone(), readiness.clone())));
+        let roll_call = roll_call(ctx.clone(), beats, live);
+        helpers.spawn(leaving.clone().run_until_cancelled_owned(roll_call));
+        info!(node.id = %ctx.node, "Worker up");
+
+        lifecycle.draining().await;
+        info!(node.id = %ctx.node, "Draining");
+        readiness.set("worker", Err("draining".into()));
+        leaving.cancel();
+        say(&ctx, Says::Bye).await;
+        tasks.close();
+        tokio::select! {
+            done = timeout(Duration::from_millis(WORKER_DRAIN_MS_MAX), tasks.wait()) => if done.is_err() {
+                warn!("What is under way did not end in time; it goes back to the lanes");
+            },
+            () = lifecycle.aborting() => warn!("Aborting; what is under way goes back to the lanes"),
+        }
+        over.cancel();
+        helpers.close();
+        helpers.wait().await;
+        info!(node.id = %ctx.node, "Worker gone");
+        Ok(())
+    }
+}
+
+/// Says each second that this worker is there, and tells the consumer who else is.
+async fn roll_call(ctx: Ctx, mut beats: Subscription, live: watch::Sender<Vec<NodeId>>) {
+    let mut roll = Roll::new(ctx.node);
+    let mut ticks = interval(Duration::from_millis(BEAT_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    say(&ctx, Says::Hello).await;
+    loop {
+        let known = roll.live(Instant::now());
+        tokio::select! {
+            arrival = beats.next() => match arrival {
+                Some(Arrival::Envelopes(envelopes)) => {
+                    for envelope in envelopes {
+                        let Ok(beat) = protocol::decode::<Beat>(&envelope.body) else { continue };
+                        if beat.node == ctx.node {
+                            continue;
+                        }
+                        roll.on_beat(beat, Instant::now());
+                        if beat.says == Says::Hello {
+                            say(&ctx, Says::Here).await;
+                        }
+                    }
+                    // A change is told at once; that nothing changed, with the next tick.
+                    let heard = roll.live(Instant::now());
+                    if heard != known {
+                        live.send_replace(heard);
+                    }
+                }
+                Some(Arrival::Lapse) => roll.on_lapse(Instant::now()),
+                None => return,
+            },
+            _ = ticks.tick() => {
+                say(&ctx, Says::Here).await;
+                live.send_replace(roll.live(Instant::now()));
+            }
+        }
+    }
+}
+
+/// Beats are transient, and one more comes in a second: a bus that is away is not waited for.
+async fn say(ctx: &Ctx, says: Says) {
+    let body = protocol::encode(&Beat { node: ctx.node, says });
+    let Ok(subject) = Subject::new(BEATS_SUBJECT) else { return };
+    if let Err(err) = ctx.bus.publish(Envelope { subject, key: 0, body }).await {
+        tracing::debug!("A beat was not taken: {err}");
+    }
+}
+
+/// Answers to what the API put on a lane come back like those of any socket.
+async fn hear_answers(_ctx: Ctx, mut inbox: Subscription) {
+    while let Some(arrival) = inbox.next().await {
+        let Arrival::Envelopes(_envelopes) = arrival else { continue };
+    }
+}
+
+/// Keeps the readiness report's line about the bus.
+async fn watch_health(bus: Bus, readiness: Readiness) {
+    let mut health = bus.health();
+    loop {
+        let state = match *health.borrow_and_update() {
+            Health::Up => Ok(()),
+            Health::Blocked => Err("the broker refuses publishes".to_owned()),
+            Health::Down => Err("there is no connection to the broker".to_owned()),
+        };
+        readiness.set("bus", state);
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}

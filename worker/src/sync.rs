@@ -61,10 +61,12 @@ async fn look(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Halt> {
 
     let asked: Vec<ConversationId> = behind.iter().map(|(conversation, ..)| *conversation).collect();
     let stored = ctx.store.heads_of(from.user, &asked).await?;
-    let unknown_there = behind.iter().filter(|(.., head)| head.is_none());
-    let refill: Vec<_> = unknown_there
-        .filter_map(|(conversation, ..)| Some((*conversation, *stored.get(conversation)?)))
-        .collect();
+    // Heads that the directory has lost, or never had.
+    let lost = behind.iter().filter_map(|(conversation, _, head)| {
+        let stored = *stored.get(conversation)?;
+        (*head != Some(stored)).then_some((*conversation, stored))
+    });
+    let refill: Vec<_> = lost.collect();
     if !refill.is_empty() {
         ctx.directory.raise_heads(&refill).await?;
     }

@@ -20,7 +20,8 @@ use crate::store::{Audience, NewMessage, ReadUpTo, Saved, SavedMessage};
 /// repeat is answered to its sender alone; a batch that a dead worker left behind is told to
 /// everyone again, because nobody knows how far that worker came.
 pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcomes {
-    let audiences = ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
+    let audiences =
+        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
 
     let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(Effects::default())).collect();
     let mut allowed = Vec::with_capacity(batch.len());
@@ -66,10 +67,12 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
             let coming = ServerEvent::MessageComing(Box::new(view(new, row, audience.kind, sender)));
             let preview = ServerEvent::LoadLastMessage(conversation);
             let key = preview_key(conversation);
-            effects = effects
-                .head(conversation, row.seq)
-                .broadcast(room, coming)
-                .broadcast_latest(room, protocol::Audience::SocketIo, key, preview);
+            effects = effects.head(conversation, row.seq).broadcast(room, coming).broadcast_latest(
+                room,
+                protocol::Audience::SocketIo,
+                key,
+                preview,
+            );
         }
         outcomes[at] = Ok(effects.reply(batch[at].from, processed));
     }
@@ -80,7 +83,8 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
 ///
 /// Safe to run twice: what was read stays read, and the others hear only of what is new.
 pub(crate) async fn read(ctx: &Ctx, batch: &[Asked<'_, MessageRead>]) -> Outcomes {
-    let audiences = ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
+    let audiences =
+        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
     let wanted: Vec<_> = batch
         .iter()
         .map(|one| ReadUpTo {
