@@ -6,10 +6,11 @@
 //! right, never a word of the conversation. Everything else is answered from the store, for
 //! members only; who is none hears `unknown`, as if there were no such conversation.
 
+use std::collections::HashMap;
+
 use common::ids::ConversationId;
 use common::limits::{ENVELOPE_BYTES_MAX, SYNC_MESSAGES_MAX, SYNC_TOTAL_MESSAGES_MAX};
 use common::protocol::{Gap, MessageView, MissedMessages, Reject, Sender, ServerEvent, Sync, Synced};
-use foldhash::{HashMap, HashMapExt};
 use tracing::warn;
 
 use crate::ctx::Ctx;

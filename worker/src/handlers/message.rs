@@ -1,18 +1,19 @@
 //! Chat messages: send, read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::ids::{ConversationId, UserId};
 use common::protocol::{
     self, ConversationKind, MessageRead, MessageView, Person, ReadReceipt, Reject, SendMessage, ServerEvent,
 };
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashSet, HashSetExt};
 
 use super::{everyone, others};
 use crate::ctx::Ctx;
 use crate::dispatch::{Asked, Outcomes};
 use crate::effects::{Effects, preview_key};
-use crate::store::{Audience, NewMessage, ReadUpTo, Saved, SavedMessage};
+use crate::store::{Audience, NewMessage, Saved, SavedMessage};
 
 /// `sendMessage`: keep the messages, then tell their conversations.
 ///
@@ -85,23 +86,20 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
 pub(crate) async fn read(ctx: &Ctx, batch: &[Asked<'_, MessageRead>]) -> Outcomes {
     let audiences =
         ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
-    let wanted: Vec<_> = batch
-        .iter()
-        .map(|one| ReadUpTo {
-            user: one.from.user,
-            conversation: one.event.conversation,
-            message: one.event.message,
-        })
-        .collect();
+    let wanted: Vec<_> = batch.iter().map(|one| (one.from.user, *one.event)).collect();
     let reads = ctx.store.mark_read(&wanted).await?;
 
+    let mut told = HashMap::with_capacity(batch.len());
     let outcomes = batch.iter().zip(reads).map(|(one, read)| {
         let audience = audiences.get(&one.event.conversation).ok_or(Reject::NotAMember)?;
         let reader = audience.member(one.from.user).ok_or(Reject::NotAMember)?;
-        let read = read.ok_or(Reject::NotFound)?;
-        if !read.advanced && !one.again {
+        // A member was refused: the message is not in this conversation.
+        let read = read.map_err(|_| Reject::NotFound)?;
+        let furthest = told.entry((one.event.conversation, reader.id)).or_insert(0);
+        if read.seq <= *furthest || (!read.advanced && !one.again) {
             return Ok(Effects::default());
         }
+        *furthest = read.seq;
         let receipt = ReadReceipt {
             message_id: one.event.message,
             conversation_id: one.event.conversation,

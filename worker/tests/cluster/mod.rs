@@ -1,0 +1,346 @@
+//! A cluster for stories about the worker: a fresh database, workers that can be killed, and
+//! listeners in the place of gateways. On the memory bus and directory, or on the real ones.
+
+#![allow(dead_code, reason = "each story uses its part")]
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use common::config::{Env, Peers};
+use common::directory::{Directory, DirectoryConfig};
+use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
+use common::lifecycle::Lifecycle;
+use common::ops::Readiness;
+use common::plumbing::{Arrival, Bus, BusConfig, Envelope, Pattern, Subject, Subscription};
+use common::protocol::{
+    self, CallStatus, CallType, ClientEvent, Downlink, MessageType, Recipients, SendMessage, Sender,
+    Timestamp, Uplink, Urgency,
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use worker::store::{NewAccount, NewConversation, NewParticipant, ParticipantType, Store};
+use worker::{Config, Worker};
+
+/// Longer than anything here takes; a story that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a cluster is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Memory,
+    Real,
+}
+
+/// Where everything is.
+pub struct Cluster {
+    pub bus: Bus,
+    pub directory: Directory,
+    pub store: Store,
+    pub url: String,
+    real: Option<(BusConfig, DirectoryConfig)>,
+}
+
+impl Cluster {
+    /// None, with a notice: the environment does not name what this kind needs.
+    pub async fn start(kind: Kind) -> Option<Self> {
+        let peers = Peers::from_env(&mut Env::from_process());
+        let Some(admin) = peers.database_url else {
+            println!("skipped: DATABASE_URL is not set");
+            return None;
+        };
+        let name = format!("worker_{}", NodeId::random());
+        let url = fresh_database(admin.expose(), &name).await;
+        let store = Store::connect(&url, 4).await.unwrap();
+        store.migrate().await.unwrap();
+        if kind == Kind::Memory {
+            return Some(Self { bus: Bus::memory(), directory: Directory::memory(), store, url, real: None });
+        }
+        let (Some(mut bus), Some(mut directory)) = (peers.bus, peers.directory) else {
+            println!("skipped: AMQP_URL or REDIS_NODES is not set");
+            return None;
+        };
+        bus.prefix.clone_from(&name);
+        directory.prefix.clone_from(&name);
+        Some(Self {
+            bus: Bus::connect(bus.clone(), NodeId::random()).await.unwrap(),
+            directory: Directory::connect(directory.clone()).await.unwrap(),
+            store,
+            url,
+            real: Some((bus, directory)),
+        })
+    }
+
+    /// An account.
+    pub async fn person(&self, name: &str) -> UserId {
+        let new = NewAccount {
+            email: &format!("{name}@example.org"),
+            phone: name,
+            password: "-",
+            first_name: name,
+            middle_name: None,
+            last_name: "Person",
+            preferences: None,
+        };
+        self.store.create_account(new).await.unwrap().unwrap().id
+    }
+
+    /// A conversation of these people.
+    pub async fn conversation(&self, people: &[UserId]) -> ConversationId {
+        let participant =
+            |user: &UserId| NewParticipant { user: *user, participant_type: ParticipantType::Member };
+        let new = NewConversation {
+            title: "a conversation",
+            creator: people[0],
+            channel_id: 0,
+            avatar_url: "",
+            participants: people.iter().map(participant).collect(),
+        };
+        self.store.create_conversation(&new).await.unwrap().unwrap()
+    }
+
+    /// Runs any SQL.
+    pub async fn sql(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.query(sql, &[]).await.unwrap()
+    }
+
+    /// A worker with a runtime of its own, so that it can die like a process.
+    pub async fn worker(&self) -> Process {
+        self.worker_with(&self.url, 4).await
+    }
+
+    /// A worker that reaches PostgreSQL by another way.
+    pub async fn worker_with(&self, url: &str, slots: usize) -> Process {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let lifecycle = Lifecycle::manual();
+        let (up, is_up) = oneshot::channel();
+        let (bus, directory, real) = (self.bus.clone(), self.directory.clone(), self.real.clone());
+        let (url, life) = (url.to_owned(), lifecycle.clone());
+        let done = runtime.spawn(async move {
+            let node = NodeId::random();
+            let (bus, directory) = match real {
+                None => (bus, directory),
+                Some((bus, directory)) => {
+                    (Bus::connect(bus, node).await.unwrap(), Directory::connect(directory).await.unwrap())
+                }
+            };
+            let mut env =
+                Env::from_pairs([("CHATCHIT_ENV", "development"), ("WORK_SLOTS", &slots.to_string())]);
+            let config = Config::from_env(&mut env);
+            env.finish().unwrap();
+            let store = Store::connect(&url, config.store_connections).await.unwrap();
+            let worker = Worker::start(&config, node, store, bus, directory).await.unwrap();
+            up.send(worker.readiness()).unwrap();
+            worker.run(life).await.unwrap();
+        });
+        let readiness = timeout(PATIENCE, is_up).await.unwrap().unwrap();
+        Process { runtime: Some(runtime), lifecycle, done: Some(done), readiness }
+    }
+
+    /// A listener in the place of a gateway that holds sockets of these users.
+    pub async fn gateway(&self, users: &[UserId]) -> Gateway {
+        let node = NodeId::random();
+        let inbox = self.bus.subscribe(Pattern::from(Subject::deliver(node))).await.unwrap();
+        self.directory.keep_node(node).await.unwrap();
+        self.directory.seat(node, users).await.unwrap();
+        let directory = self.directory.clone();
+        let lease = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(2));
+            loop {
+                ticks.tick().await;
+                // A lease that is late shows in what the story misses.
+                let _ = directory.keep_node(node).await;
+            }
+        });
+        Gateway { node, inbox, heard: VecDeque::new(), lease }
+    }
+
+    /// Puts events on their lanes, in order, and waits until the bus has them.
+    pub async fn publish(&self, uplinks: impl IntoIterator<Item = Uplink>) {
+        self.publish_raw(uplinks.into_iter().map(|uplink| envelope(&uplink))).await;
+    }
+
+    /// The same with envelopes.
+    pub async fn publish_raw(&self, envelopes: impl IntoIterator<Item = Envelope>) {
+        let (taken, mut outcomes) = tokio::sync::mpsc::channel(100_000);
+        let mut count = 0;
+        for envelope in envelopes {
+            let taken = taken.clone();
+            self.bus.enqueue(envelope, Box::new(move |outcome| drop(taken.try_send(outcome))));
+            count += 1;
+        }
+        for _ in 0..count {
+            timeout(PATIENCE, outcomes.recv()).await.unwrap().unwrap().unwrap();
+        }
+    }
+}
+
+/// A worker that can be drained or killed.
+pub struct Process {
+    runtime: Option<tokio::runtime::Runtime>,
+    lifecycle: Lifecycle,
+    done: Option<tokio::task::JoinHandle<()>>,
+    pub readiness: Readiness,
+}
+
+impl Process {
+    /// As with SIGTERM: returns when it has left.
+    pub async fn drain(mut self) {
+        self.lifecycle.drain();
+        timeout(PATIENCE, self.done.take().unwrap()).await.unwrap().unwrap();
+    }
+
+    /// As with SIGKILL: nothing of it runs any further.
+    pub fn kill(self) {}
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What a gateway was told.
+pub struct Gateway {
+    pub node: NodeId,
+    inbox: Subscription,
+    heard: VecDeque<Heard>,
+    lease: tokio::task::JoinHandle<()>,
+}
+
+/// One delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    pub event: String,
+    pub data: Value,
+    pub to: Recipients,
+    pub urgency: Urgency,
+}
+
+impl Gateway {
+    /// Who speaks, from a socket of this gateway.
+    pub fn sender(&self, user: UserId, serial: u64) -> Sender {
+        Sender { user, socket: Some(SocketId { node: self.node, serial }) }
+    }
+
+    /// The next delivery.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return heard;
+            }
+            let arrival = timeout(PATIENCE, self.inbox.next()).await.expect("something is heard in time");
+            let Some(Arrival::Envelopes(envelopes)) = arrival else { panic!("the inbox lapsed or closed") };
+            self.heard.extend(envelopes.iter().map(read));
+        }
+    }
+
+    /// The next deliveries until one is this event, that one last.
+    pub async fn until(&mut self, event: &str) -> Heard {
+        loop {
+            let heard = self.next().await;
+            if heard.event == event {
+                return heard;
+            }
+        }
+    }
+
+    /// So many deliveries of this event; the others are passed over.
+    pub async fn count(&mut self, event: &str, count: usize) -> Vec<Heard> {
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            all.push(self.until(event).await);
+        }
+        all
+    }
+
+    /// What has been delivered so far and was not looked at. Call it when what follows has been
+    /// heard: deliveries of one worker for one conversation keep their order.
+    pub async fn rest(&mut self) -> Vec<Heard> {
+        while let Ok(Some(Arrival::Envelopes(envelopes))) =
+            timeout(Duration::from_millis(300), self.inbox.next()).await
+        {
+            self.heard.extend(envelopes.iter().map(read));
+        }
+        self.heard.drain(..).collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.lease.abort();
+    }
+}
+
+fn read(envelope: &Envelope) -> Heard {
+    let downlink: Downlink<'_> = protocol::decode(&envelope.body).unwrap();
+    Heard {
+        event: downlink.event.to_owned(),
+        data: serde_json::from_str(downlink.data).unwrap(),
+        to: downlink.to.clone(),
+        urgency: downlink.urgency,
+    }
+}
+
+/// An envelope as a gateway writes it.
+pub fn envelope(uplink: &Uplink) -> Envelope {
+    let conversation = uplink.event.conversation().unwrap();
+    Envelope {
+        subject: Subject::of_event(&uplink.event).unwrap(),
+        key: conversation.0.cast_unsigned(),
+        body: protocol::encode(uplink),
+    }
+}
+
+/// `sendMessage` as a gateway accepted it.
+pub fn says(from: Sender, conversation: ConversationId, guid: &str, content: &str) -> Uplink {
+    let event = SendMessage {
+        conversation,
+        guid: Some(Guid::new(guid).unwrap()),
+        message_type: MessageType::Text,
+        content: content.to_owned(),
+        call_type: CallType::Voice,
+        call_status: CallStatus::Ended,
+        attachments: vec![],
+    };
+    Uplink { from, at: Timestamp::now(), event: ClientEvent::SendMessage(event) }
+}
+
+/// A database of this name beside the one that `admin` names; its URL.
+async fn fresh_database(admin: &str, name: &str) -> String {
+    let (client, connection) = tokio_postgres::connect(admin, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(&format!("create database {name}")).await.unwrap();
+    let (head, _) = admin.rsplit_once('/').unwrap();
+    format!("{head}/{name}")
+}
+
+/// Runs a story on both kinds.
+#[macro_export]
+macro_rules! on_both {
+    ($($(#[$doc:meta])* $story:ident;)*) => {
+        mod memory {
+            $($(#[$doc])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                if let Some(cluster) = $crate::cluster::Cluster::start($crate::cluster::Kind::Memory).await {
+                    super::$story(cluster).await;
+                }
+            })*
+        }
+        mod real {
+            $($(#[$doc])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                if let Some(cluster) = $crate::cluster::Cluster::start($crate::cluster::Kind::Real).await {
+                    super::$story(cluster).await;
+                }
+            })*
+        }
+    };
+}
