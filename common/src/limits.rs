@@ -26,6 +26,18 @@ pub const SOCKET_UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// From the first byte of the TCP connection to an authenticated socket.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 
+/// How long the last frame of a socket may take to be written, and the peer to end its side.
+pub const CLOSE_MS_MAX: u64 = 2_000;
+
+/// Events of all sockets of one user on one node.
+pub const USER_EVENTS_PER_S: u32 = 100;
+
+/// The same, at once.
+pub const USER_EVENTS_BURST: u32 = 200;
+
+/// From the first byte of a request's body to its last.
+pub const HTTP_BODY_MS_MAX: u64 = 10_000;
+
 /// Between two pings of the server. Engine.IO's default, and below every common proxy timeout.
 pub const HEARTBEAT_MS: u64 = 25_000;
 

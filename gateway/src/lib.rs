@@ -1,10 +1,173 @@
-//! Skeleton.
+//! The way in and the way out: is this frame allowed in, and which sockets get that one?
+//!
+//! A gateway holds sockets and knows no SQL. Modules in the order in which data flows.
+
+/// The gateway's own section of the environment.
+mod config;
+
+/// What all parts of one gateway share.
+mod node;
+
+/// Accept, admission, HTTP, routes: `/ws`, `/socket.io/` and the few others.
+mod server;
+
+/// An upgrade request is judged: token, origin, versions.
+mod handshake;
 
 /// Bytes to events and back, in both wire forms.
 pub mod wire;
+
+/// An HTTP request becomes a bus request, its answer an HTTP response.
+mod api;
+
+/// The task of one socket: does all of its I/O.
+mod socket;
+
+/// The part of a socket that others may touch.
+mod slot;
 
 /// The decisions of one socket: no I/O, no clock, returns actions.
 pub mod session;
 
 /// Rate limits in eight bytes each.
 pub mod rate;
+
+/// Accepted event to envelope to bus, and what its receipt answers.
+mod uplink;
+
+/// `deliver.<node>` and `control.gateways` to the hub.
+mod downlink;
+
+/// The sockets of this node by serial and by user; sharded.
+mod hub;
+
+/// Bounded bytes per socket: replace, shed, or cut.
+mod outbox;
+
+/// Which users are here, as the directory knows it.
+mod seats;
+
+/// Logins that ended before their tokens.
+mod logins;
+
+/// One wheel for all heartbeats.
+mod heartbeat;
+
+/// Leaving in batches, with a deadline.
+mod drain;
+
+/// The names of everything measured here.
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use common::auth::Verifier;
+use common::directory::Directory;
+use common::ids::NodeId;
+use common::lifecycle::Lifecycle;
+use common::ops::Readiness;
+use common::plumbing::{Bus, Health, Pattern, Subject, Subscription};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use self::config::{ClusterConfig, Config, Network, Origins};
+use self::node::Node;
+
+/// One gateway, bound to its port and known to the cluster, not yet accepting.
+pub struct Gateway {
+    node: Arc<Node>,
+    listener: TcpListener,
+    deliveries: Subscription,
+    control: Subscription,
+}
+
+impl Gateway {
+    /// Subscribes, takes the node's lease, opens the port.
+    ///
+    /// # Errors
+    /// When the port is taken, or the bus or the directory do not answer.
+    pub async fn bind(
+        config: Config,
+        id: NodeId,
+        bus: Bus,
+        directory: Directory,
+        verifier: Verifier,
+    ) -> anyhow::Result<Self> {
+        let listener = server::listen(config.listen)
+            .with_context(|| format!("the gateway cannot listen on {}", config.listen))?;
+        let node = Arc::new(Node::new(id, config, bus, directory, verifier));
+        // Before the lease: what is delivered to a node must find its queue.
+        let deliveries = node.bus.subscribe(Pattern::from(Subject::deliver(id))).await?;
+        let control = node.bus.subscribe(Pattern::new("control.gateways")?).await?;
+        node.directory.keep_node(id).await?;
+        node.logins.refresh(&node.directory).await?;
+        Ok(Self { node, listener, deliveries, control })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// When the system does not know it any more.
+    pub fn addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The id of this start.
+    pub fn node(&self) -> NodeId {
+        self.node.id
+    }
+
+    /// For the admin port.
+    pub fn readiness(&self) -> Readiness {
+        self.node.readiness.clone()
+    }
+
+    /// Accepts until `lifecycle` drains, then leaves politely.
+    ///
+    /// # Errors
+    /// When a part that must run to the end has stopped before.
+    pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let Self { node, listener, deliveries, control } = self;
+        let mut parts = JoinSet::new();
+        parts.spawn(seats::keep(Arc::clone(&node)));
+        parts.spawn(heartbeat::turn(Arc::clone(&node)));
+        parts.spawn(heartbeat::refresh_logins(Arc::clone(&node)));
+        parts.spawn(downlink::deliver(Arc::clone(&node), deliveries));
+        parts.spawn(downlink::obey(Arc::clone(&node), control));
+        parts.spawn(watch_bus(Arc::clone(&node)));
+        let mut accepting = JoinSet::new();
+        accepting.spawn(server::accept(Arc::clone(&node), listener));
+        node.readiness.set("directory", Ok(()));
+
+        let stopped = tokio::select! {
+            () = lifecycle.draining() => false,
+            _ = parts.join_next() => true,
+            _ = accepting.join_next() => true,
+        };
+        drain::drain(&node, &lifecycle).await;
+        accepting.shutdown().await;
+        drain::let_go(&node, &lifecycle).await;
+        parts.shutdown().await;
+        anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");
+        Ok(())
+    }
+}
+
+/// Tells the admin port whether publishing can work.
+async fn watch_bus(node: Arc<Node>) {
+    let mut health = node.bus.health();
+    loop {
+        let state = match *health.borrow_and_update() {
+            Health::Up => Ok(()),
+            Health::Blocked => Err("the broker blocks publishers".to_owned()),
+            Health::Down => Err("the broker is away".to_owned()),
+        };
+        node.readiness.set("bus", state);
+        if health.changed().await.is_err() {
+            // The bus is gone, and with it this process.
+            return std::future::pending().await;
+        }
+    }
+}

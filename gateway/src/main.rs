@@ -1,2 +1,45 @@
-//! Skeleton.
-fn main() {}
+//! The gateway binary: configuration in, one node up, drained on the way out.
+//! What a gateway *is* starts in `lib.rs`. `--check` reads the configuration and exits.
+
+use std::process::ExitCode;
+
+use common::auth::Verifier;
+use common::config::{EXIT_CONFIG, Env};
+use common::{directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, telemetry};
+use gateway::{ClusterConfig, Gateway};
+use tracing::info;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let config = match ClusterConfig::from_env(Env::from_process()) {
+        Ok(_) if std::env::args().any(|argument| argument == "--check") => return Ok(ExitCode::SUCCESS),
+        Ok(config) => config,
+        Err(err) => {
+            eprintln!("gateway: {err}");
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        }
+    };
+    telemetry::init_logs("gateway");
+    config.gateway.runtime()?.block_on(run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(config: ClusterConfig) -> anyhow::Result<()> {
+    // The first SIGTERM drains, a second one aborts.
+    let lifecycle = Lifecycle::install()?;
+    let metrics = telemetry::init_metrics();
+
+    let id = NodeId::random();
+    let bus = Bus::connect(config.bus, id).await?;
+    let directory = Directory::connect(config.directory).await?;
+    let admin = config.gateway.admin;
+
+    let gateway = Gateway::bind(config.gateway, id, bus, directory, Verifier::new(&config.auth)).await?;
+    info!(node.id = %gateway.node(), "Gateway listening on {}", gateway.addr()?);
+    if let Some(addr) = admin {
+        tokio::spawn(Ops::bind(addr).await?.run(metrics, gateway.readiness(), lifecycle.clone()));
+    }
+    gateway.run(lifecycle).await
+}

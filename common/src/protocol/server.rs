@@ -52,6 +52,8 @@ pub enum ServerEvent {
         /// When the socket will be closed.
         in_ms: u64,
     },
+    /// `server.lapsed`: deliveries to this socket may have been lost: `sync` now.
+    Lapsed,
     /// `sendMessageError` for `sendMessage`, `<event>Error` for the others, `exception` when no
     /// event could be read. Never `error`: the original's client logs out on it.
     Rejected {
@@ -197,7 +199,6 @@ pub struct Gap {
 /// The answer to `sync`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Synced {
     /// Nothing was missed here.
     pub current: Vec<ConversationId>,
@@ -211,7 +212,7 @@ pub struct Synced {
 
 impl ServerEvent {
     /// The names on the wire; PROTOCOL.md lists each.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "ready",
         "messageQueued",
         "messageProcessed",
@@ -222,6 +223,7 @@ impl ServerEvent {
         "synced",
         "pong",
         "server.going_away",
+        "server.lapsed",
         "sendMessageError",
         "messageReadError",
         "syncError",
@@ -241,6 +243,7 @@ impl ServerEvent {
             Self::Synced(_) => "synced",
             Self::Pong { .. } => "pong",
             Self::GoingAway { .. } => "server.going_away",
+            Self::Lapsed => "server.lapsed",
             Self::Rejected { event: Some("sendMessage"), .. } => "sendMessageError",
             Self::Rejected { event: Some("messageRead"), .. } => "messageReadError",
             Self::Rejected { event: Some("sync"), .. } => "syncError",
@@ -268,7 +271,7 @@ impl Serialize for Data<'_> {
             _ => serializer.serialize_map(None)?,
         };
         match self.0 {
-            E::Ready(_) | E::MessageComing(_) | E::MessageRead(_) | E::Synced(_) => {}
+            E::Ready(_) | E::MessageComing(_) | E::MessageRead(_) | E::Synced(_) | E::Lapsed => {}
             E::MessageQueued { guid, at } => {
                 map.serialize_entry("guid", guid)?;
                 map.serialize_entry("tempId", guid)?;

@@ -1,0 +1,220 @@
+//! The gateway's own section of the environment, read once.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use common::config::{AuthConfig, ConfigError, Env, Peers};
+use common::directory::DirectoryConfig;
+use common::limits;
+use common::plumbing::BusConfig;
+
+use crate::rate::Rate;
+use crate::session::SessionLimits;
+
+/// Who may call from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Any page, as in the original: the token is in a header or a frame, never in a cookie.
+    Any,
+    /// Only these.
+    These(Vec<String>),
+}
+
+/// What a gateway needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `BIND` (0.0.0.0) and `PORT` (8080); port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9090): health and metrics. Port 0: none.
+    pub admin: Option<SocketAddr>,
+    /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
+    pub worker_threads: usize,
+    /// `SOCKETS_MAX` (200,000): connections at once; beyond it new ones are closed at once.
+    pub sockets_max: usize,
+    /// `CORS_ORIGINS`: comma separated, `*` for any (the default).
+    pub origins: Origins,
+    /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
+    pub query_token: bool,
+    /// `DRAIN_MS` (10,000): over how long sockets are moved away.
+    pub drain: Duration,
+    /// `TRUSTED_PROXIES`: addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` counts.
+    pub proxies: Vec<Network>,
+    /// `RATE_SOCKET_PER_S` and `RATE_SOCKET_BURST` (frames), `RATE_SOCKET_BYTES_PER_S` and
+    /// `RATE_SOCKET_BYTES_BURST`: what one socket may send.
+    pub session: SessionLimits,
+    /// `RATE_USER_PER_S` and `RATE_USER_BURST`: events of all sockets of one user on this node.
+    pub user_rate: Rate,
+}
+
+/// What the gateway's own binary needs: a gateway alone is nothing without its peers.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The gateway's own section.
+    pub gateway: Config,
+    /// RabbitMQ.
+    pub bus: BusConfig,
+    /// Redis Cluster.
+    pub directory: DirectoryConfig,
+    /// How tokens are checked.
+    pub auth: AuthConfig,
+}
+
+impl ClusterConfig {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// All that is wrong with the environment.
+    pub fn from_env(mut env: Env) -> Result<Self, ConfigError> {
+        let gateway = Config::from_env(&mut env);
+        let auth = AuthConfig::from_env(&mut env);
+        let Peers { bus, directory, .. } = Peers::from_env(&mut env);
+        if bus.is_none() {
+            env.problem("AMQP_URL (or RABBITMQ_HOST) is missing".into());
+        }
+        if directory.is_none() {
+            env.problem("REDIS_NODES (or REDIS_URL, REDIS_HOST) is missing".into());
+        }
+        env.finish()?;
+        match (bus, directory) {
+            (Some(bus), Some(directory)) => Ok(Self { gateway, bus, directory, auth }),
+            _ => Err(ConfigError(vec!["a peer is missing".into()])),
+        }
+    }
+}
+
+/// An address with how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Config {
+    /// Reads the section; problems stay in `env` until its `finish`.
+    pub fn from_env(env: &mut Env) -> Self {
+        let anywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let listen = SocketAddr::new(env.number(&["BIND"], anywhere), env.number(&["PORT"], 8080));
+        let admin = SocketAddr::new(env.number(&["ADMIN_BIND"], here), env.number(&["ADMIN_PORT"], 9090));
+        let origins = origins(&env.text(&["CORS_ORIGINS"]).unwrap_or_default());
+        let proxies = env.parsed(&["TRUSTED_PROXIES"], "addresses or networks, comma separated", networks);
+        Self {
+            listen,
+            admin: (admin.port() != 0).then_some(admin),
+            worker_threads: env.number(&["WORKER_THREADS"], 0),
+            sockets_max: env.number(&["SOCKETS_MAX"], 200_000),
+            origins,
+            query_token: env.flag(&["QUERY_TOKEN"], false),
+            drain: Duration::from_millis(env.number(&["DRAIN_MS"], 10_000)),
+            proxies: proxies.unwrap_or_default(),
+            session: SessionLimits {
+                frames: rate(env, "RATE_SOCKET", limits::SOCKET_FRAMES_PER_S, limits::SOCKET_FRAMES_BURST),
+                bytes: rate(env, "RATE_SOCKET_BYTES", limits::SOCKET_BYTES_PER_S, limits::SOCKET_BYTES_BURST),
+                ..SessionLimits::default()
+            },
+            user_rate: rate(env, "RATE_USER", limits::USER_EVENTS_PER_S, limits::USER_EVENTS_BURST),
+        }
+    }
+}
+
+fn rate(env: &mut Env, name: &str, per_second: u32, burst: u32) -> Rate {
+    let per_second = env.number(&[&format!("{name}_PER_S")], per_second);
+    Rate::per_second(per_second, env.number(&[&format!("{name}_BURST")], burst))
+}
+
+fn origins(text: &str) -> Origins {
+    let list: Vec<String> = words(text).map(|origin| origin.trim_end_matches('/').to_owned()).collect();
+    if list.is_empty() || list.iter().any(|origin| origin == "*") {
+        Origins::Any
+    } else {
+        Origins::These(list)
+    }
+}
+
+fn networks(text: &str) -> Option<Vec<Network>> {
+    words(text).map(Network::parse).collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+impl Config {
+    /// A runtime with as many threads as configured.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if self.worker_threads > 0 {
+            builder.worker_threads(self.worker_threads);
+        }
+        builder.enable_all().build()
+    }
+}
+
+impl Origins {
+    /// Whether a page of this origin may call.
+    pub fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(list) => list.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+        }
+    }
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(a, bits)| (a, Some(bits)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Whether the address is of this network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let differ = u32::from(ours) ^ u32::from(theirs);
+                differ.leading_zeros() >= self.bits
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let differ = u128::from(ours) ^ u128::from(theirs);
+                differ.leading_zeros() >= self.bits
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_a_list_or_any() {
+        assert_eq!(origins(""), Origins::Any);
+        assert_eq!(origins("https://a, *"), Origins::Any);
+        let some = origins("https://chat.example/, http://localhost:3000");
+        assert!(some.allow("https://chat.example") && some.allow("http://LOCALHOST:3000"));
+        assert!(!some.allow("https://evil.example"));
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let networks = networks("10.0.0.0/8, 127.0.0.1, ::1, 0.0.0.0/0").unwrap();
+        let check = |index: usize, address: &str, expect: bool| {
+            assert_eq!(networks[index].contains(address.parse().unwrap()), expect, "{index} {address}");
+        };
+        check(0, "10.9.8.7", true);
+        check(0, "11.0.0.1", false);
+        check(1, "127.0.0.1", true);
+        check(1, "::ffff:127.0.0.1", true);
+        check(1, "127.0.0.2", false);
+        check(2, "::1", true);
+        check(3, "8.8.8.8", true);
+        check(3, "::1", false);
+        assert_eq!(super::networks("10.0.0.0/33"), None);
+    }
+}

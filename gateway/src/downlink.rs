@@ -1,0 +1,166 @@
+//! `deliver.<node>` and `control.gateways` on their way down to the sockets of this node.
+//!
+//! Each wire form of a downlink is built once, when the first socket wants it, and its bytes are
+//! shared. Sockets are woken after the whole batch was handed out, so that what came together is
+//! written together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::plumbing::{Arrival, Envelope, Subscription};
+use common::protocol::{self, Audience, CloseCode, Control, Downlink, Recipients, ServerEvent, Urgency};
+use tracing::{info, warn};
+
+use crate::hub::SHARDS;
+use crate::node::Node;
+use crate::slot::Slot;
+use crate::wire::{self, Form};
+
+/// Hands out what arrives on `deliver.<node>`, until the bus drains.
+pub async fn deliver(node: Arc<Node>, mut subscription: Subscription) {
+    let mut batch = Batch::default();
+    while let Some(arrival) = subscription.next().await {
+        match arrival {
+            Arrival::Envelopes(envelopes) => {
+                envelopes.iter().for_each(|envelope| batch.hand_out(&node, envelope));
+                batch.wake();
+            }
+            Arrival::Lapse => lapse(&node),
+        }
+    }
+}
+
+/// Obeys what arrives on `control.gateways`, until the bus drains.
+pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
+    while let Some(arrival) = subscription.next().await {
+        match arrival {
+            Arrival::Envelopes(envelopes) => {
+                for envelope in &envelopes {
+                    match protocol::decode::<Control>(&envelope.body) {
+                        Ok(Control::EndLogin { user, login }) => {
+                            node.logins.end(login);
+                            let mut slots = Vec::new();
+                            node.hub.of_user(user, &mut slots);
+                            let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
+                            ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
+                        }
+                        Err(err) => warn!(error = %err, "A control envelope could not be read"),
+                    }
+                }
+            }
+            // An EndLogin may be missing: the directory knows them all.
+            Arrival::Lapse => refresh_logins(&node).await,
+        }
+    }
+}
+
+/// Reads the ended logins again and closes the sockets of those that are news.
+pub async fn refresh_logins(node: &Node) {
+    let news = match node.logins.refresh(&node.directory).await {
+        Ok(news) => news,
+        Err(err) => {
+            node.metrics.login_faults.increment(1);
+            warn!(error = %err, "The ended logins could not be read");
+            return;
+        }
+    };
+    if news.is_empty() {
+        return;
+    }
+    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
+        if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
+            slot.ask_close(CloseCode::LoggedOut);
+        }
+    }
+}
+
+fn lapse(node: &Node) {
+    node.metrics.lapses.increment(1);
+    info!(node.id = %node.id, "The delivery queue was rebuilt: telling the sockets to sync");
+    tell_all(node, &ServerEvent::Lapsed);
+}
+
+/// Sends an event to every socket that has an account.
+pub fn tell_all(node: &Node, event: &ServerEvent) {
+    (0..SHARDS).for_each(|shard| tell_shard(node, shard, event));
+}
+
+/// Sends an event to every socket of one shard that has an account.
+pub fn tell_shard(node: &Node, shard: usize, event: &ServerEvent) {
+    let data = event.data();
+    let mut frames = Frames::new(event.name(), &data);
+    for slot in node.hub.of_shard(shard) {
+        if slot.who().is_some() && slot.push(frames.of(slot.form), Urgency::Keep, &node.metrics) {
+            slot.wake();
+        }
+    }
+}
+
+/// The frames of one event, built when wanted.
+struct Frames<'a> {
+    event: &'a str,
+    data: &'a str,
+    native: Option<Bytes>,
+    socket_io: Option<Bytes>,
+}
+
+impl<'a> Frames<'a> {
+    fn new(event: &'a str, data: &'a str) -> Self {
+        Self { event, data, native: None, socket_io: None }
+    }
+
+    fn of(&mut self, form: Form) -> Bytes {
+        let frame = match form {
+            Form::Native => &mut self.native,
+            Form::SocketIo => &mut self.socket_io,
+        };
+        frame.get_or_insert_with(|| wire::event_frame(form, self.event, self.data)).clone()
+    }
+}
+
+/// Memory that one batch after the other uses.
+#[derive(Default)]
+struct Batch {
+    found: Vec<Arc<Slot>>,
+    to_wake: Vec<Arc<Slot>>,
+}
+
+impl Batch {
+    fn hand_out(&mut self, node: &Node, envelope: &Envelope) {
+        let metrics = &node.metrics;
+        metrics.downlinks.increment(1);
+        let Ok(downlink) = protocol::decode::<Downlink<'_>>(&envelope.body) else {
+            metrics.downlinks_damaged.increment(1);
+            warn!(subject = %envelope.subject, "A downlink could not be read");
+            return;
+        };
+        self.found.clear();
+        match &downlink.to {
+            Recipients::Users(users) => {
+                users.iter().for_each(|user| node.hub.of_user(*user, &mut self.found));
+            }
+            Recipients::Socket(serial) => self.found.extend(node.hub.of_serial(*serial)),
+        }
+        if self.found.is_empty() {
+            metrics.downlinks_nobody.increment(1);
+        }
+        let except = downlink.except.filter(|socket| socket.node == node.id).map(|socket| socket.serial);
+        let mut frames = Frames::new(downlink.event, downlink.data);
+        let mut delivered = 0;
+        for slot in self.found.drain(..) {
+            let unwanted = downlink.audience == Audience::SocketIo && slot.form != Form::SocketIo;
+            if unwanted || Some(slot.serial) == except {
+                continue;
+            }
+            delivered += 1;
+            if slot.push(frames.of(slot.form), downlink.urgency, metrics) {
+                self.to_wake.push(slot);
+            }
+        }
+        metrics.deliveries.increment(delivered);
+    }
+
+    fn wake(&mut self) {
+        self.to_wake.drain(..).for_each(|slot| slot.wake());
+    }
+}

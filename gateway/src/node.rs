@@ -1,0 +1,135 @@
+//! What all parts of one gateway share. One per start of the program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::auth::Verifier;
+use common::directory::Directory;
+use common::ids::{NodeId, SocketId};
+use common::ops::Readiness;
+use common::plumbing::Bus;
+use common::protocol::{Account, Reject, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::logins::EndedLogins;
+use crate::metrics::Metrics;
+use crate::seats::Seats;
+use crate::session::{Now, SessionLimits};
+use crate::uplink::Subjects;
+
+/// See the module.
+pub struct Node {
+    /// Of this start.
+    pub id: NodeId,
+    /// As read.
+    pub config: Config,
+    /// To and from the cluster.
+    pub bus: Bus,
+    /// Who is where.
+    pub directory: Directory,
+    /// Tokens to accounts.
+    pub verifier: Verifier,
+    /// The sockets.
+    pub hub: Hub,
+    /// Users to be written to the directory.
+    pub seats: Seats,
+    /// Logins that ended before their tokens.
+    pub logins: EndedLogins,
+    /// What a session may do.
+    pub limits: SessionLimits,
+    /// Where events go.
+    pub subjects: Subjects,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Told to the admin port.
+    pub readiness: Readiness,
+    /// Cancelled when the drain begins.
+    pub draining: CancellationToken,
+    /// Connections, sockets, requests under way.
+    pub tasks: TaskTracker,
+    started: Instant,
+    serials: AtomicU64,
+    connections: AtomicUsize,
+}
+
+/// A place among the connections of the node; given back when dropped.
+pub struct Place(Arc<Node>);
+
+impl Node {
+    /// A node without sockets.
+    pub fn new(id: NodeId, config: Config, bus: Bus, directory: Directory, verifier: Verifier) -> Self {
+        Self {
+            id,
+            limits: config.session,
+            config,
+            bus,
+            directory,
+            verifier,
+            hub: Hub::new(),
+            seats: Seats::new(),
+            logins: EndedLogins::new(),
+            subjects: Subjects::default(),
+            metrics: Metrics::new(),
+            readiness: Readiness::new(),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            started: Instant::now(),
+            serials: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// The node's uptime: the clock of sessions and rate limits.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A serial never used before.
+    pub fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        Now { up: self.uptime(), wall: Timestamp::now() }
+    }
+
+    /// Whose token this is: checked, not expired, its login not ended.
+    ///
+    /// # Errors
+    /// [`Reject::Unauthorized`].
+    pub fn account(&self, token: &str, now: Timestamp) -> Result<Account, Reject> {
+        let account = self.verifier.verify(token, now)?;
+        if self.logins.contains(account.login) { Err(Reject::Unauthorized) } else { Ok(account) }
+    }
+
+    /// The cluster-wide name of a socket here.
+    pub fn socket_id(&self, serial: u64) -> SocketId {
+        SocketId { node: self.id, serial }
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place(Arc::clone(self));
+        let taken = self.connections.fetch_add(1, Ordering::Relaxed);
+        (taken < self.config.sockets_max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = Arc<Node>;
+    fn deref(&self) -> &Arc<Node> {
+        &self.0
+    }
+}

@@ -1,0 +1,210 @@
+//! Accept, admission, HTTP, and the few routes of the gateway itself: `/ws`, `/socket.io/`,
+//! `/livez`, `/readyz`, `/health`. Everything else is REST and goes to `api.rs`.
+//!
+//! After an upgrade the raw stream is taken back from hyper and becomes a [`Socket`] on a task of
+//! its own, so nothing of the HTTP connection stays in memory.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::limits::{HANDSHAKE_MS_MAX, HTTP_HEADER_BYTES_MAX, SOCKET_UNSENT_BYTES_MAX};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::config::Origins;
+use crate::handshake::{self, Agreed};
+use crate::node::{Node, Place};
+use crate::socket::Socket;
+use crate::{api, metrics};
+
+/// Connections the kernel completes while the accept loop is busy: a reconnect storm.
+const BACKLOG: i32 = 8_192;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 64;
+
+/// Opens the port. Accepted streams inherit these options from the listener on Linux, which saves
+/// three system calls for each.
+///
+/// # Errors
+/// When the port is taken, or the address is not ours.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(SOCKET_UNSENT_BYTES_MAX)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until dropped.
+pub async fn accept(node: Arc<Node>, listener: TcpListener) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // The peer was gone before we came; the next one is not.
+            Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {
+                metrics::accept_refused("aborted");
+                continue;
+            }
+            Err(err) => {
+                metrics::accept_refused("fault");
+                warn!(error = %err, sockets = node.hub.count(), "Accepting failed; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match node.take_place() {
+            Some(place) => drop(node.tasks.spawn(connection(place, stream, peer.ip()))),
+            None => metrics::accept_refused("full"),
+        }
+    }
+}
+
+/// Serves HTTP on one connection, until it ends or becomes a socket.
+async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
+    let agreed = Arc::new(Mutex::new(None));
+    let service = {
+        let (node, agreed) = (Arc::clone(&*place), Arc::clone(&agreed));
+        service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&agreed), request))
+    };
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HANDSHAKE_MS_MAX))
+        .max_buf_size(HTTP_HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let served = {
+        let mut draining = pin!(place.draining.cancelled());
+        let mut told = false;
+        poll_fn(|cx| {
+            if !told && draining.as_mut().poll(cx).is_ready() {
+                told = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            http.poll_without_shutdown(cx)
+        })
+        .await
+    };
+    if let Err(err) = served {
+        debug!(error = %err, "A connection ended");
+        return;
+    }
+    let agreed = agreed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Agreed { form, account }) = agreed {
+        let parts = http.into_parts();
+        let tasks = place.tasks.clone();
+        let socket = Socket::open(parts.io.into_inner(), &parts.read_buf, place, form, account);
+        tasks.spawn(socket);
+    }
+}
+
+type Responding = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
+
+fn respond(
+    node: Arc<Node>,
+    peer: IpAddr,
+    agreed: Arc<Mutex<Option<Agreed>>>,
+    mut request: Request<Incoming>,
+) -> Responding {
+    let cors = cors(&node.config.origins, request.headers());
+    if request.method() == Method::OPTIONS && cors.is_some() {
+        return ready(preflight(cors, request.headers()));
+    }
+    let upgrade = match request.uri().path() {
+        "/ws" => handshake::native(&node, &mut request),
+        "/socket.io/" | "/socket.io" => handshake::socket_io(&node, &mut request),
+        "/livez" => (plain(StatusCode::OK, "alive\n"), None),
+        "/readyz" | "/health" => (readiness(&node), None),
+        _ => {
+            return Box::pin(async move {
+                let response = api::answer(&node, peer, request).await;
+                Ok(with_cors(response, cors))
+            });
+        }
+    };
+    let (response, agreement) = upgrade;
+    if agreement.is_some() {
+        *agreed.lock().unwrap_or_else(PoisonError::into_inner) = agreement;
+        return ready(response);
+    }
+    ready(with_cors(response, cors))
+}
+
+fn ready(response: Response<Full<Bytes>>) -> Responding {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+}
+
+fn readiness(node: &Node) -> Response<Full<Bytes>> {
+    let parts: serde_json::Map<String, serde_json::Value> = node
+        .readiness
+        .report()
+        .into_iter()
+        .map(|(part, state)| (part.to_owned(), state.err().unwrap_or_else(|| "ready".into()).into()))
+        .collect();
+    let is_ready = node.readiness.is_ready();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if is_ready { "ready" } else { "not_ready" };
+    api::json(status, serde_json::json!({ "status": word, "parts": parts }).to_string().into())
+}
+
+/// The origin to reflect, if the request names one that may call.
+fn cors(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    origin.to_str().is_ok_and(|origin| origins.allow(origin)).then(|| origin.clone())
+}
+
+fn with_cors(mut response: Response<Full<Bytes>>, cors: Option<HeaderValue>) -> Response<Full<Bytes>> {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = cors {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn preflight(cors: Option<HeaderValue>, asked: &HeaderMap) -> Response<Full<Bytes>> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS");
+    // Browsers cap it; without it every call of the original's client asks twice.
+    const MAX_AGE: (HeaderName, HeaderValue) =
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    let mut response = with_cors(plain(StatusCode::NO_CONTENT, ""), cors);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(MAX_AGE.0, MAX_AGE.1);
+    if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}

@@ -1,0 +1,117 @@
+//! Accepted events on their way up: an envelope for the bus, and what its receipt tells the socket.
+//!
+//! `messageQueued` is said here and nowhere else: when the broker has confirmed. *Busy* is said
+//! within the bus's deadline; the socket stays open.
+//!
+//! Not here: how many may be unconfirmed (the bus has the window), what an event means.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
+use common::plumbing::{Envelope, PublishError, RequestError, Subject};
+use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, Uplink, Urgency};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::node::Node;
+use crate::slot::Slot;
+use crate::wire::ReplyTo;
+
+/// The subjects of events, each made once.
+#[derive(Default)]
+pub struct Subjects {
+    of_event: [OnceLock<Option<Subject>>; ClientEvent::NAMES.len()],
+    sync: OnceLock<Option<Subject>>,
+}
+
+impl Subjects {
+    fn of_event(&self, event: &ClientEvent) -> Option<Subject> {
+        let name = event.name();
+        let index = ClientEvent::NAMES.iter().position(|known| *known == name)?;
+        self.of_event.get(index)?.get_or_init(|| Subject::of_event(event)).clone()
+    }
+
+    fn sync(&self) -> Option<Subject> {
+        self.sync.get_or_init(|| Subject::new("api.sync").ok()).clone()
+    }
+}
+
+/// Publishes an event of this socket on its lane; the receipt answers through `reply`.
+pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
+    let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
+    if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, node.uptime()) {
+        node.metrics.uplinks_limited.increment(1);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        answer(node, slot, reply.refused(Reject::RateLimited, Some(wait_ms)));
+        return;
+    }
+    let key = uplink.event.conversation().map_or(0, |conversation| conversation.0.unsigned_abs());
+    let envelope = Envelope { subject, key, body: protocol::encode(uplink) };
+    let may_drop = uplink.event.lane() == Some(Lane::Low);
+    let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
+    node.metrics.uplinks.increment(1);
+    let bus = node.bus.clone();
+    bus.enqueue(
+        envelope,
+        Box::new(move |outcome| match outcome {
+            Ok(()) => {
+                node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
+                if let Some(queued) = reply.queued(Timestamp::now()) {
+                    answer(&node, &slot, queued);
+                }
+            }
+            // It is worth nothing by the time it could be repeated.
+            Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
+            Err(PublishError::TooLarge) => {
+                node.metrics.uplinks_busy.increment(1);
+                answer(&node, &slot, reply.refused(Reject::TooLarge, None));
+            }
+            Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
+                node.metrics.uplinks_busy.increment(1);
+                answer(&node, &slot, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+            }
+        }),
+    );
+}
+
+/// Asks a worker what a socket missed; one at a time per socket.
+pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
+    let Some(subject) = node.subjects.sync() else { return };
+    if !slot.start_sync() {
+        node.metrics.uplinks_limited.increment(1);
+        answer(node, slot, reply.refused(Reject::RateLimited, Some(BUSY_RETRY_MS)));
+        return;
+    }
+    let body = protocol::encode(uplink);
+    let (node, slot) = (Arc::clone(node), Arc::clone(slot));
+    let tasks = node.tasks.clone();
+    tasks.spawn(async move {
+        let deadline = Duration::from_millis(REQUEST_MS_MAX);
+        let missed = match node.bus.request(subject, body, deadline).await {
+            Ok(bytes) => protocol::decode::<Result<String, Reject>>(&bytes).unwrap_or_else(|err| {
+                warn!(error = %err, event.name = "sync", "A worker's answer could not be read");
+                Err(Reject::Failed)
+            }),
+            Err(RequestError::TooLarge) => Err(Reject::TooLarge),
+            Err(_) => {
+                node.metrics.uplinks_busy.increment(1);
+                Err(Reject::Busy)
+            }
+        };
+        slot.end_sync();
+        let frame = match missed {
+            Ok(data) => reply.answered_with("synced", &data),
+            Err(Reject::Busy) => reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)),
+            Err(reject) => reply.refused(reject, None),
+        };
+        answer(&node, &slot, frame);
+    });
+}
+
+fn answer(node: &Node, slot: &Slot, frame: Bytes) {
+    if slot.push(frame, Urgency::Keep, &node.metrics) {
+        slot.wake();
+    }
+}
