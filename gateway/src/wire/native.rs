@@ -35,10 +35,10 @@ struct Auth<'a> {
 }
 
 pub(super) fn read(text: &str) -> Result<Said<'_>, Misread> {
-    let input: Input<'_> = serde_json::from_str(text).map_err(|_| Misread::Reject(Reject::Malformed))?;
+    let input: Input<'_> = read_object(text).ok_or(MALFORMED)?;
     let data = input.data.map_or("null", RawValue::get);
     if input.event == AUTH {
-        let auth: Auth<'_> = serde_json::from_str(data).map_err(|_| Misread::Reject(Reject::Malformed))?;
+        let auth: Auth<'_> = read_object(data).ok_or(MALFORMED)?;
         return Ok(Said::Auth(auth.token));
     }
     let id = input.id.map(|id| read_id(id.get())).transpose()?.flatten();
