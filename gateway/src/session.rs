@@ -442,3 +442,6 @@ fn name_message(reply: &mut ReplyTo, data: &str) {
         reply.guid = wire::guid_in(data).or(reply.guid.take());
     }
 }
+
+#[cfg(test)]
+mod tests;
