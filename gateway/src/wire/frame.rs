@@ -330,3 +330,6 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     write_frame(&mut out, opcode, payload);
     out.into()
 }
+
+#[cfg(test)]
+mod tests;
