@@ -5,6 +5,8 @@
 //! second are kept, on paused time over an in-memory stream. Sections 9 (megabytes: beyond our
 //! limit), 12 and 13 (compression: not offered) are not for us.
 
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
+
 /// What each case sends and expects.
 mod cases;
 
