@@ -183,12 +183,37 @@ pub const REQUEST_MS_MAX: u64 = 10_000;
 /// The lease of a node. Renewed every third of it; without it, everything on the node is gone.
 pub const NODE_LEASE_MS: u64 = 6_000;
 
-/// Hash-tag buckets for users and conversations: the number of commands a look-up of many users
-/// costs at most, and how far a key space can spread over a cluster.
-pub const DIRECTORY_BUCKETS: u16 = 64;
+/// How long leases go on when nobody could renew one: Redis was away. Longer than a failover
+/// takes with the usual `cluster-node-timeout` of 5 to 15 s.
+pub const LEASE_GRACE_MS: u64 = 30_000;
 
-/// Any single answer of Redis.
+/// How long a list of live nodes may be used: a dead node is asked for deliveries so much longer.
+pub const LIVE_NODES_MS_MAX: u64 = 500;
+
+/// Hash-tag buckets for users, and for conversations: the number of commands a look-up of many
+/// costs at most, and over how many masters they can spread. A command costs the asker about
+/// 10 µs, so few are better (measured: ARCHITECTURE.md).
+pub const DIRECTORY_BUCKETS: u16 = 16;
+
+/// Any single answer of Redis; a call that needs several in a row may take as many times this.
 pub const DIRECTORY_MS_MAX: u64 = 1_000;
+
+/// Finding the cluster and connecting to all its nodes.
+pub const DIRECTORY_CONNECT_MS_MAX: u64 = 5_000;
+
+/// Users or conversations in one command: a script of so many holds a master for about a
+/// millisecond.
+pub const DIRECTORY_FIELDS_MAX: usize = 500;
+
+/// Commands of one call under way at once.
+pub const DIRECTORY_COMMANDS_MAX: usize = 64;
+
+/// Buckets visited at each renewal of a lease, to sweep what dead nodes left. All of them within
+/// four renewals.
+pub const DIRECTORY_SWEEP_BUCKETS: usize = 4;
+
+/// Fields looked at in one step of the sweep.
+pub const DIRECTORY_SWEEP_FIELDS: usize = 200;
 
 // ---- Store --------------------------------------------------------------------------------
 
@@ -255,5 +280,8 @@ const _: () = {
     assert!(ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX, "an envelope fits a batch");
     assert!(BATCH_ENVELOPES_MAX <= PUBLISH_WINDOW_ENVELOPES_MAX);
     assert!(PUBLISH_BUSY_MS < 250, "clients hear busy within 250 ms");
+    assert!(LIVE_NODES_MS_MAX < NODE_LEASE_MS / 3, "a death is seen long before the next lease");
+    assert!(NODE_LEASE_MS < LEASE_GRACE_MS);
+    assert!(DIRECTORY_COMMANDS_MAX > DIRECTORY_BUCKETS as usize, "a look-up goes out at once");
     assert!(HEARTBEAT_TIMEOUT_MS < HEARTBEAT_MS, "a pong is due before the next ping");
 };

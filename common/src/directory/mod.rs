@@ -12,8 +12,17 @@
 //! Two backends behind one closed enum: one process, and Redis Cluster. `directory_contract.rs`
 //! runs over both.
 
+/// Every Redis key, its hash tag and its ttl.
+mod keys;
+
 /// The directory of one process.
 mod memory;
+
+/// The names of everything measured in the directory.
+mod metrics;
+
+/// The directory in Redis Cluster: the only place that says `redis`.
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +30,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 
 use self::memory::Memory;
+use self::redis::Redis;
 use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 
 /// How to reach Redis Cluster.
@@ -45,6 +55,7 @@ pub struct Directory(Backend);
 #[derive(Clone)]
 enum Backend {
     Memory(Arc<Memory>),
+    Redis(Redis),
 }
 
 /// The directory did not answer.
@@ -77,8 +88,8 @@ impl Directory {
     }
 
     /// Connects to the cluster. The first connection must succeed.
-    pub async fn connect(_config: DirectoryConfig) -> Result<Self, DirectoryError> {
-        Err(DirectoryError(anyhow::anyhow!("Redis Cluster is not connected in this build")))
+    pub async fn connect(config: DirectoryConfig) -> Result<Self, DirectoryError> {
+        Ok(Self(Backend::Redis(Redis::connect(config).await.map_err(DirectoryError)?)))
     }
 
     /// Renews the lease of a node; call it every third of
@@ -87,21 +98,26 @@ impl Directory {
     pub async fn keep_node(&self, node: NodeId) -> Result<bool, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.keep_node(node)),
+            Backend::Redis(redis) => redis.keep_node(node).await,
         }
     }
 
     /// Ends the lease of a node, and with it everything that hangs on it.
     pub async fn forget_node(&self, node: NodeId) -> Result<(), DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => memory.forget_node(node),
+            Backend::Memory(memory) => {
+                memory.forget_node(node);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.forget_node(node).await,
         }
-        Ok(())
     }
 
     /// The nodes with a lease.
     pub async fn live_nodes(&self) -> Result<Vec<NodeId>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.live_nodes()),
+            Backend::Redis(redis) => redis.live_nodes().await,
         }
     }
 
@@ -110,15 +126,19 @@ impl Directory {
     pub async fn seat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => memory.seat(node, users),
+            Backend::Redis(redis) => redis.seat(node, users).await,
         }
     }
 
     /// These users have no socket on this node any more. Idempotent.
     pub async fn unseat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => memory.unseat(node, users),
+            Backend::Memory(memory) => {
+                memory.unseat(node, users);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.unseat(node, users).await,
         }
-        Ok(())
     }
 
     /// The live nodes that hold sockets of these users; users without one are not in the answer.
@@ -126,21 +146,26 @@ impl Directory {
     pub async fn nodes_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Vec<NodeId>>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.nodes_of(users)),
+            Backend::Redis(redis) => redis.nodes_of(users).await,
         }
     }
 
     /// The conversations reached these seqs; heads only ever rise.
     pub async fn raise_heads(&self, heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => memory.raise_heads(heads),
+            Backend::Memory(memory) => {
+                memory.raise_heads(heads);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.raise_heads(heads).await,
         }
-        Ok(())
     }
 
     /// The heads that are known, in the order asked. None: ask the store.
     pub async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<u64>>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.heads(conversations)),
+            Backend::Redis(redis) => redis.heads(conversations).await,
         }
     }
 
@@ -158,6 +183,7 @@ impl Directory {
         }
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.take_tokens(key, cost, rate)),
+            Backend::Redis(redis) => redis.take_tokens(key, cost, rate).await,
         }
     }
 
@@ -165,6 +191,7 @@ impl Directory {
     pub async fn value(&self, key: &str) -> Result<Option<Versioned>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.value(key)),
+            Backend::Redis(redis) => redis.value(key).await,
         }
     }
 
@@ -179,21 +206,26 @@ impl Directory {
     ) -> Result<bool, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.compare_and_set(key, expected, value, ttl)),
+            Backend::Redis(redis) => redis.compare_and_set(key, expected, value, ttl).await,
         }
     }
 
     /// A login ended before its tokens did: remember it until they have expired.
     pub async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => memory.end_login(login, ttl),
+            Backend::Memory(memory) => {
+                memory.end_login(login, ttl);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.end_login(login, ttl).await,
         }
-        Ok(())
     }
 
     /// All logins ended early whose tokens could still be valid.
     pub async fn ended_logins(&self) -> Result<Vec<LoginId>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.ended_logins()),
+            Backend::Redis(redis) => redis.ended_logins().await,
         }
     }
 }

@@ -1,0 +1,430 @@
+//! The directory in Redis Cluster: the only place that says `redis`.
+//!
+//! `keys.rs` has the layout, `scripts/` what happens atomically. Each command goes to one slot;
+//! what concerns many users goes out as one command per bucket, all at once.
+//!
+//! **Liveness** is judged by the clock of the Redis master that holds the leases. A list of live
+//! nodes is kept for [`LIVE_NODES_MS_MAX`], less when a lease ends sooner, and read again at once
+//! when a seat is younger than it. When *nobody* renewed for half a lease, Redis was away, not the
+//! nodes: leases then go on for [`LEASE_GRACE_MS`], else a failover would empty the directory.
+//!
+//! **Lost writes.** Replication is asynchronous: a failover may lose the last seats of one master,
+//! a restart without persistence all of them. [`Redis::keep_node`] therefore also answers true
+//! once after the cluster's epoch rose (every failover raises it), and when the mark that it
+//! leaves in every bucket is gone. The other side, a seat that comes back from the dead, costs a
+//! delivery to a gateway that does not hold the user; the gateway then unseats the user again.
+
+/// The connection to the cluster: one command or one script, within its deadline.
+mod link;
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use ::redis::{FromRedisValue, cmd};
+use anyhow::{Context as _, anyhow};
+use foldhash::{HashMap, HashMapExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use self::link::{ANSWER, Call, Link, Lua, locked};
+use super::keys::{self, BUCKETS, Keys, SEATS_TTL, Seat};
+use super::memory::no_lease;
+use super::metrics::{self, bounded};
+use super::{DirectoryConfig, DirectoryError, Rate, Versioned};
+use crate::ids::{ConversationId, LoginId, NodeId, UserId};
+use crate::limits::{
+    DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_BUCKETS, DIRECTORY_SWEEP_FIELDS,
+    LEASE_GRACE_MS, LIVE_NODES_MS_MAX, NODE_LEASE_MS,
+};
+
+/// The handle.
+#[derive(Clone)]
+pub(super) struct Redis(Arc<Shared>);
+
+struct Shared {
+    link: Link,
+    keys: Keys,
+    /// The last list of live nodes, and until when it may be used.
+    live: Mutex<Option<(Instant, Arc<Live>)>>,
+    /// One reader of the list at a time; the others use what it brings.
+    reading_live: tokio::sync::Mutex<()>,
+    /// The nodes of this process.
+    kept: Mutex<HashMap<NodeId, Kept>>,
+}
+
+/// The nodes with a lease, as of a moment.
+struct Live {
+    seats: HashMap<NodeId, u64>,
+    /// µs on the clock of Redis.
+    at: u64,
+}
+
+/// What this process knows about a node that it keeps.
+#[derive(Default)]
+struct Kept {
+    /// The beginning of its lease.
+    since: u64,
+    /// Why the node must be told to seat its users again.
+    owed: Option<&'static str>,
+    /// The highest epoch of the cluster seen so far.
+    epoch: Option<u64>,
+    /// Buckets in which the node left its mark.
+    is_marked: [bool; BUCKETS],
+    /// Where the sweep stands in each bucket, and which bucket is next.
+    cursors: [u64; BUCKETS],
+    next: usize,
+}
+
+impl Redis {
+    pub(super) async fn connect(config: DirectoryConfig) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            link: Link::open(config.nodes).await?,
+            keys: Keys::new(&config.prefix),
+            live: Mutex::default(),
+            reading_live: tokio::sync::Mutex::default(),
+            kept: Mutex::default(),
+        })))
+    }
+
+    pub(super) async fn keep_node(&self, node: NodeId) -> Result<bool, DirectoryError> {
+        bounded("keep_node", ANSWER * 3, async {
+            let since = self.renew(node).await?;
+            self.kept(node, |kept| {
+                if kept.since != since {
+                    *kept = Kept { since, owed: Some("new_lease"), ..Kept::default() };
+                }
+            });
+            if let Err(fault) = self.find_loss(node).await {
+                // The lease is renewed; what was not found now is found next time.
+                metrics::sweep_failed();
+                warn!(node.id = %node, "The directory could not be looked over: {fault:#}");
+                return Ok(self.kept(node, |kept| kept.owed.take_if(|owed| *owed == "new_lease").is_some()));
+            }
+            let Some(reason) = self.kept(node, |kept| kept.owed.take()) else { return Ok(false) };
+            metrics::reseat(reason);
+            info!(node.id = %node, reason, "The node seats its users anew");
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Looks whether seats of this node may have been lost since the last time.
+    async fn find_loss(&self, node: NodeId) -> anyhow::Result<()> {
+        let epoch = self.epoch().await?;
+        self.kept(node, |kept| {
+            if kept.epoch.is_some_and(|seen| epoch > seen) {
+                kept.owed.get_or_insert("failover");
+            }
+            kept.epoch = kept.epoch.max(Some(epoch));
+        });
+        let live = self.live_since(0).await?;
+        let live_seats = live.seats.iter().map(|(node, since)| Seat { node: *node, since: *since });
+        let records: Vec<u8> = live_seats.flat_map(Seat::bytes).collect();
+        for _ in 0..DIRECTORY_SWEEP_BUCKETS {
+            self.sweep(node, &records, live.at).await?;
+        }
+        Ok(())
+    }
+
+    /// Visits the next bucket: removes what dead nodes left, renews the node's mark. A mark that
+    /// is gone says that seats are, too; so does a visit whose outcome is unknown, because it may
+    /// have renewed the mark.
+    async fn sweep(&self, node: NodeId, live: &[u8], known_until: u64) -> anyhow::Result<()> {
+        let (bucket, cursor, since, owed) = self.kept(node, |kept| {
+            let owed = kept.owed.replace(kept.owed.unwrap_or("unknown"));
+            (kept.next, kept.cursors[kept.next], kept.since, owed)
+        });
+        let call = SWEEP
+            .on([self.0.keys.seats(bucket)])
+            .arg(cursor)
+            .arg(DIRECTORY_SWEEP_FIELDS)
+            .arg(live)
+            .arg(known_until)
+            .arg(keys::mark(node))
+            .arg(&Seat { node, since }.bytes()[..])
+            .arg(millis(SEATS_TTL));
+        let (cursor, has_mark): (u64, u8) = self.0.link.call(call).await?;
+        self.kept(node, |kept| {
+            let is_lost = kept.is_marked[bucket] && has_mark == 0;
+            kept.owed = owed.or(is_lost.then_some("lost_seats"));
+            kept.is_marked[bucket] = true;
+            kept.cursors[bucket] = cursor;
+            kept.next = (bucket + 1) % BUCKETS;
+        });
+        Ok(())
+    }
+
+    fn kept<T>(&self, node: NodeId, change: impl FnOnce(&mut Kept) -> T) -> T {
+        change(locked(&self.0.kept).entry(node).or_default())
+    }
+
+    /// Renews the lease; answers its beginning.
+    async fn renew(&self, node: NodeId) -> anyhow::Result<u64> {
+        let call = KEEP.on([self.0.keys.leases(), self.0.keys.since()]);
+        let call = call.arg(node.to_string()).arg(NODE_LEASE_MS * 1_000).arg(LEASE_GRACE_MS * 1_000);
+        self.0.link.call(call).await
+    }
+
+    /// The cluster's current epoch, as far as one node of it knows.
+    async fn epoch(&self) -> anyhow::Result<u64> {
+        let mut ask = cmd("CLUSTER");
+        ask.arg("INFO");
+        let text: String = self.0.link.ask_anyone(ask).await?;
+        let line = text.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
+        line.and_then(|epoch| epoch.trim().parse().ok()).context("CLUSTER INFO says no epoch")
+    }
+
+    pub(super) async fn forget_node(&self, node: NodeId) -> Result<(), DirectoryError> {
+        bounded("forget_node", ANSWER * 2, async {
+            let call = FORGET.on([self.0.keys.leases(), self.0.keys.since()]).arg(node.to_string());
+            self.0.link.call::<u64>(call).await?;
+            locked(&self.0.kept).remove(&node);
+            *locked(&self.0.live) = None;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn live_nodes(&self) -> Result<Vec<NodeId>, DirectoryError> {
+        bounded("live_nodes", ANSWER * 2, async {
+            Ok(self.live_since(u64::MAX).await?.seats.keys().copied().collect())
+        })
+        .await
+    }
+
+    /// The live nodes, from memory if it may be used and is not older than `at` (µs on the clock
+    /// of Redis; `u64::MAX`: read it now).
+    async fn live_since(&self, at: u64) -> anyhow::Result<Arc<Live>> {
+        if let Some(live) = self.remembered_live(at) {
+            return Ok(live);
+        }
+        let _reading = self.0.reading_live.lock().await;
+        if let Some(live) = self.remembered_live(at) {
+            return Ok(live);
+        }
+        let asked = Instant::now();
+        let call = LIVE.on([self.0.keys.leases(), self.0.keys.since()]);
+        let call = call.arg(NODE_LEASE_MS * 1_000).arg(LEASE_GRACE_MS * 1_000);
+        let answer: Vec<String> = self.0.link.call(call).await?;
+        let [now, first_end, nodes @ ..] = &answer[..] else {
+            return Err(anyhow!("the list of live nodes is no list"));
+        };
+        let mut seats = HashMap::with_capacity(nodes.len() / 2);
+        for pair in nodes.chunks_exact(2) {
+            seats.insert(pair[0].parse()?, pair[1].parse()?);
+        }
+        let live = Arc::new(Live { seats, at: now.parse()? });
+        let usable = Duration::from_micros(first_end.parse()?).min(Duration::from_millis(LIVE_NODES_MS_MAX));
+        *locked(&self.0.live) = Some((asked + usable, Arc::clone(&live)));
+        Ok(live)
+    }
+
+    fn remembered_live(&self, at: u64) -> Option<Arc<Live>> {
+        let remembered = locked(&self.0.live);
+        let (until, live) = remembered.as_ref()?;
+        (live.at >= at && Instant::now() < *until).then(|| Arc::clone(live))
+    }
+
+    pub(super) async fn seat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
+        let known = locked(&self.0.kept).get(&node).map(|kept| kept.since);
+        let since = match known {
+            Some(since) => since,
+            // Kept by another handle.
+            None => {
+                bounded("seat", ANSWER * 2, async {
+                    let live = self.live_since(u64::MAX).await?;
+                    live.seats.get(&node).copied().ok_or_else(|| no_lease(node).0)
+                })
+                .await?
+            }
+        };
+        let record = Seat { node, since }.bytes();
+        let calls = per_bucket(users, |user| user.0).map(|(bucket, users)| {
+            let call = SEAT.on([self.0.keys.seats(bucket)]).arg(&record[..]).arg(millis(SEATS_TTL));
+            users.into_iter().fold(call, |call, user| call.arg(user.0))
+        });
+        self.call_all("seat", calls.collect()).await
+    }
+
+    pub(super) async fn unseat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
+        let calls = per_bucket(users, |user| user.0).map(|(bucket, users)| {
+            let call = UNSEAT.on([self.0.keys.seats(bucket)]).arg(&node.0.to_be_bytes()[..]);
+            users.into_iter().fold(call, |call, user| call.arg(user.0))
+        });
+        self.call_all("unseat", calls.collect()).await
+    }
+
+    pub(super) async fn nodes_of(
+        &self,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Vec<NodeId>>, DirectoryError> {
+        let asks: Vec<_> = per_bucket(users, |user| user.0).collect();
+        let deadline = ANSWER * (2 + waves(asks.len()));
+        bounded("nodes_of", deadline, async {
+            let seats = self.fields(asks, |bucket| self.0.keys.seats(bucket), |user| user.0).await?;
+            let seats: Vec<(UserId, Vec<u8>)> =
+                seats.into_iter().filter_map(|(user, bytes)| Some((user, bytes?))).collect();
+            let newest =
+                seats.iter().flat_map(|(_, bytes)| Seat::read_all(bytes)).map(|seat| seat.since).max();
+            // Invariant: no seat of a living node is overlooked because the list was older than it.
+            let Some(newest) = newest else { return Ok(HashMap::new()) };
+            let live = self.live_since(newest).await?;
+            let mut found = HashMap::with_capacity(seats.len());
+            for (user, bytes) in &seats {
+                let alive =
+                    Seat::read_all(bytes).filter(|seat| live.seats.get(&seat.node) == Some(&seat.since));
+                let nodes: Vec<_> = alive.map(|seat| seat.node).collect();
+                if !nodes.is_empty() {
+                    found.insert(*user, nodes);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(super) async fn raise_heads(&self, heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
+        let calls = per_bucket(heads, |(conversation, _)| conversation.0).map(|(bucket, heads)| {
+            let (key, ttl) = self.0.keys.heads(bucket);
+            let call = RAISE.on([key]).arg(millis(ttl));
+            heads.into_iter().fold(call, |call, (conversation, seq)| call.arg(conversation.0).arg(seq))
+        });
+        self.call_all("raise_heads", calls.collect()).await
+    }
+
+    pub(super) async fn heads(
+        &self,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<u64>>, DirectoryError> {
+        let asks: Vec<_> = per_bucket(conversations, |conversation| conversation.0).collect();
+        bounded("heads", ANSWER * (1 + waves(asks.len())), async {
+            let known = self.fields(asks, |bucket| self.0.keys.heads(bucket).0, |it| it.0).await?;
+            let known: HashMap<ConversationId, Option<u64>> = known.into_iter().collect();
+            Ok(conversations.iter().map(|it| known.get(it).copied().flatten()).collect())
+        })
+        .await
+    }
+
+    pub(super) async fn take_tokens(
+        &self,
+        key: &str,
+        cost: u32,
+        rate: Rate,
+    ) -> Result<Result<(), Duration>, DirectoryError> {
+        let each = 1_000_000.0 / rate.per_second;
+        let call = TAKE.on([self.0.keys.rate(key)]).arg(each).arg(cost).arg(rate.burst);
+        bounded("take_tokens", ANSWER * 2, async {
+            let wait: u64 = self.0.link.call(call).await?;
+            Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_micros(wait)) })
+        })
+        .await
+    }
+
+    pub(super) async fn value(&self, key: &str) -> Result<Option<Versioned>, DirectoryError> {
+        bounded("value", ANSWER * 2, async {
+            let mut get = cmd("HMGET");
+            get.arg(self.0.keys.value(key)).arg("v").arg("d");
+            let (version, value): (Option<u64>, Option<Vec<u8>>) = self.0.link.ask(&get).await?;
+            Ok(version.zip(value).map(|(version, value)| Versioned { version, value }))
+        })
+        .await
+    }
+
+    pub(super) async fn compare_and_set(
+        &self,
+        key: &str,
+        expected: u64,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, DirectoryError> {
+        let writer = NodeId::random().to_string();
+        let call = SWAP.on([self.0.keys.value(key)]);
+        let call = call.arg(expected).arg(value).arg(millis(ttl).max(1)).arg(writer);
+        bounded("compare_and_set", ANSWER * 2, async { Ok(self.0.link.call::<u8>(call).await? == 1) }).await
+    }
+
+    pub(super) async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
+        let call = END_LOGIN.on([self.0.keys.logins()]).arg(login.0).arg(millis(ttl).max(1));
+        self.call_all("end_login", vec![call]).await
+    }
+
+    pub(super) async fn ended_logins(&self) -> Result<Vec<LoginId>, DirectoryError> {
+        let call = ENDED_LOGINS.on([self.0.keys.logins()]);
+        let answer =
+            async { Ok(self.0.link.call::<Vec<i64>>(call).await?.into_iter().map(LoginId).collect()) };
+        bounded("ended_logins", ANSWER * 2, answer).await
+    }
+
+    /// Fields of one hash per bucket, with the things they stand for.
+    async fn fields<T: Copy, V: FromRedisValue>(
+        &self,
+        asks: Vec<(usize, Vec<T>)>,
+        key: impl Fn(usize) -> String,
+        id: impl Fn(T) -> i64,
+    ) -> anyhow::Result<Vec<(T, Option<V>)>> {
+        let answers = asks.into_iter().map(|(bucket, things)| {
+            let mut get = cmd("HMGET");
+            get.arg(key(bucket));
+            for thing in &things {
+                get.arg(id(*thing));
+            }
+            async move {
+                let values: Vec<Option<V>> = self.0.link.ask(&get).await?;
+                Ok::<_, anyhow::Error>(things.into_iter().zip(values).collect::<Vec<_>>())
+            }
+        });
+        let answers = stream::iter(answers).buffer_unordered(DIRECTORY_COMMANDS_MAX);
+        Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
+    async fn call_all(&self, name: &'static str, calls: Vec<Call>) -> Result<(), DirectoryError> {
+        bounded(name, ANSWER * (1 + waves(calls.len())), async {
+            let answers = calls.into_iter().map(|call| self.0.link.call::<i64>(call));
+            stream::iter(answers)
+                .buffer_unordered(DIRECTORY_COMMANDS_MAX)
+                .try_for_each(async |_| Ok(()))
+                .await
+        })
+        .await
+    }
+}
+
+/// Things by bucket, as many at a time as one command may carry.
+fn per_bucket<T: Copy>(things: &[T], id: impl Fn(&T) -> i64) -> impl Iterator<Item = (usize, Vec<T>)> {
+    keys::by_bucket(things, id).into_iter().enumerate().flat_map(|(bucket, things)| {
+        let chunks: Vec<_> = things.chunks(DIRECTORY_FIELDS_MAX).map(<[T]>::to_vec).collect();
+        chunks.into_iter().map(move |chunk| (bucket, chunk))
+    })
+}
+
+/// How often [`DIRECTORY_COMMANDS_MAX`] commands go out for so many.
+fn waves(commands: usize) -> u32 {
+    u32::try_from(commands.div_ceil(DIRECTORY_COMMANDS_MAX)).unwrap_or(u32::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)*) => {
+        $(static $name: LazyLock<Lua> = LazyLock::new(|| {
+            Lua::new(include_str!(concat!("scripts/", $file)))
+        });)*
+    };
+}
+
+scripts! {
+    KEEP = "keep.lua";
+    LIVE = "live.lua";
+    FORGET = "forget.lua";
+    SEAT = "seat.lua";
+    UNSEAT = "unseat.lua";
+    SWEEP = "sweep.lua";
+    RAISE = "raise.lua";
+    TAKE = "take.lua";
+    SWAP = "swap.lua";
+    END_LOGIN = "end_login.lua";
+    ENDED_LOGINS = "ended_logins.lua";
+}
