@@ -1,0 +1,104 @@
+//! What `chatchit` can be told. Pure: arguments in, a command or a sentence out.
+
+/// `chatchit --help`
+pub const HELP: &str = "\
+chatchit                    everything in one process; see README.md for the environment
+chatchit --check            read the configuration, say what is wrong with it, end
+chatchit listen [--as NAME] [--url URL]
+chatchit say [--as NAME] [--to NAME] [--url URL] TEXT
+chatchit history [--as NAME] [--with NAME] [--url URL]
+NAME is anybody (alice and bob if left out), URL is http://host:port of a gateway.";
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run everything.
+    Serve,
+    /// Read the configuration and end.
+    Check,
+    /// Print [`HELP`].
+    Help,
+    /// Be a person.
+    Demo(Demo),
+}
+
+/// A person's side of the demo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Demo {
+    Listen { who: String, url: String },
+    Say { who: String, to: String, text: String, url: String },
+    History { who: String, with: String, url: String },
+}
+
+impl Demo {
+    /// Where the gateway is.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Listen { url, .. } | Self::Say { url, .. } | Self::History { url, .. } => url,
+        }
+    }
+}
+
+/// Reads the arguments after the program's name. `port` completes a missing URL.
+pub fn parse(arguments: &[String], port: u16) -> Result<Command, String> {
+    let Some((first, rest)) = arguments.split_first() else { return Ok(Command::Serve) };
+    match (first.as_str(), rest) {
+        ("--check", []) => return Ok(Command::Check),
+        ("--help" | "-h" | "help", []) => return Ok(Command::Help),
+        ("listen" | "say" | "history", _) => {}
+        _ => return Err(format!("'{first}' is not understood\n{HELP}")),
+    }
+    let mut names: [(&str, Option<String>); 4] =
+        [("--as", None), ("--to", None), ("--with", None), ("--url", None)];
+    let mut text = Vec::new();
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        match names.iter_mut().find(|(name, _)| name == word) {
+            Some((name, value)) => *value = Some(rest.next().ok_or(format!("{name} needs a value"))?.clone()),
+            None if word.starts_with("--") => return Err(format!("'{word}' is not understood\n{HELP}")),
+            None => text.push(word.clone()),
+        }
+    }
+    let [who, to, with, url] = names.map(|(_, value)| value);
+    for name in [&who, &to, &with].into_iter().flatten() {
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(format!("'{name}' should be a name of 1 to 32 letters and digits"));
+        }
+    }
+    let or = |name: Option<String>, other: &str| name.unwrap_or_else(|| other.to_owned());
+    let url = or(url, &format!("http://127.0.0.1:{port}"));
+    let demo = match first.as_str() {
+        "listen" => Demo::Listen { who: or(who, "bob"), url },
+        "history" => Demo::History { who: or(who, "bob"), with: or(with, "alice"), url },
+        _ if text.is_empty() => return Err("say what?".to_owned()),
+        _ => Demo::Say { who: or(who, "alice"), to: or(to, "bob"), text: text.join(" "), url },
+    };
+    Ok(Command::Demo(demo))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Command, String> {
+        parse(&line.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), 8080)
+    }
+
+    #[test]
+    fn commands() {
+        let url = "http://127.0.0.1:8080".to_owned();
+        let (alice, bob) = ("alice".to_owned(), "bob".to_owned());
+        assert_eq!(read(&[]), Ok(Command::Serve));
+        assert_eq!(read(&["--check"]), Ok(Command::Check));
+        let said =
+            Demo::Say { who: alice.clone(), to: bob.clone(), text: "xin chào".into(), url: url.clone() };
+        assert_eq!(read(&["say", "xin chào"]), Ok(Command::Demo(said.clone())));
+        assert_eq!(read(&["say", "--to", "bob", "xin", "chào"]), Ok(Command::Demo(said)));
+        assert_eq!(read(&["listen", "--as", "alice"]), Ok(Command::Demo(Demo::Listen { who: alice, url })));
+        for bad in
+            [&["fly"][..], &["say"], &["listen", "--as"], &["listen", "--as", "a b"], &["--check", "x"]]
+        {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

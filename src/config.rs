@@ -1,0 +1,57 @@
+//! The environment of everything in one process. The programs read their own sections; what is
+//! missing and can be made here (the secret of the tokens) is made once and kept.
+
+use common::config::{ConfigError, Env};
+
+use crate::data::{Data, random_text};
+
+const SECRET: &str = "JWT_ACCESS_TOKEN";
+const SECRET_FILE: &str = "JWT_ACCESS_TOKEN_FILE";
+
+/// What the programs need.
+pub struct Config {
+    /// The gateway's section.
+    pub gateway: gateway::Config,
+    /// The worker's section, and the peers that the environment names.
+    pub worker: worker::Config,
+    /// Whether `ADMIN_PORT` was given: without it, a free port is taken.
+    pub has_admin_port: bool,
+}
+
+/// `PORT`, as the demo commands guess it.
+pub fn port() -> u16 {
+    Env::from_process().number(&["PORT"], 8080)
+}
+
+impl Config {
+    /// Reads the environment; a missing secret comes from the data folder.
+    pub fn read(data: &Data) -> anyhow::Result<Self> {
+        let secret = data.secret("access.secret", random_text)?;
+        Ok(Self::with(secret.expose())?)
+    }
+
+    /// Reads the environment and keeps nothing.
+    pub fn check() -> Result<(), ConfigError> {
+        Self::with(&random_text()).map(drop)
+    }
+
+    fn with(secret: &str) -> Result<Self, ConfigError> {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let mut env = if is_set(SECRET) || is_set(SECRET_FILE) {
+            Env::from_process()
+        } else {
+            let given = std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            let made = (SECRET.to_owned(), secret.to_owned());
+            Env::from_pairs(given.filter(|(name, _)| name != SECRET).chain([made]))
+        };
+        let has_admin_port = env.text(&["ADMIN_PORT"]).is_some();
+        let config = Self {
+            gateway: gateway::Config::from_env(&mut env),
+            worker: worker::Config::from_env(&mut env),
+            has_admin_port,
+        };
+        env.finish()?;
+        Ok(config)
+    }
+}
