@@ -1,0 +1,210 @@
+//! What was seen during a run, in the shape the judge reads. Pure data; nothing here decides.
+
+/// A message of this run: sender and the sender's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(u64);
+
+impl Key {
+    /// Nothing seen here yet.
+    pub const NONE: Self = Self(u64::MAX);
+    /// A message, but not one of this run.
+    pub const FOREIGN: Self = Self(u64::MAX - 1);
+
+    /// The `count`-th message of a sender.
+    pub fn new(sender: u32, count: u32) -> Self {
+        Self(u64::from(sender) << 32 | u64::from(count))
+    }
+
+    /// Sender and count, if it is one of ours.
+    pub fn parts(self) -> Option<(u32, u32)> {
+        (self < Self::FOREIGN).then_some(((self.0 >> 32) as u32, self.0 as u32))
+    }
+
+    /// The guid on the wire.
+    pub fn guid(self, run: &str) -> String {
+        format!("{run}.{}.{}", self.0 >> 32, self.0 as u32)
+    }
+
+    /// Reads a guid; foreign when it is of another run.
+    pub fn parse(run: &str, guid: &str) -> Self {
+        let parts = guid.strip_prefix(run).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| {
+            let (sender, count) = rest.split_once('.')?;
+            Some(Self::new(sender.parse().ok()?, count.parse().ok()?))
+        });
+        parts.unwrap_or(Self::FOREIGN)
+    }
+}
+
+/// What happened to one message, as its sender knows. Ticks count everything that one sender
+/// does or hears, so that "before" is exact where a clock would not be.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Index of the conversation.
+    pub conversation: u32,
+    /// When it was due, µs since the run's origin. Latency counts from here.
+    pub scheduled_us: u64,
+    /// When it was last put on the wire.
+    pub last_sent_us: u64,
+    /// Tick of the first time on the wire.
+    pub first_sent_tick: u64,
+    /// How often it was put on the wire.
+    pub attempts: u32,
+    /// Which connection of the sender carried it first.
+    pub connection: u32,
+    /// Tick of the first acknowledgement (`messageQueued`, or `messageProcessed` if that came
+    /// first).
+    pub acknowledged_tick: Option<u64>,
+    /// What `messageProcessed` said: seq and row.
+    pub processed: Option<(u64, i64)>,
+    /// `messageProcessed` came again and said something else.
+    pub contradicted: bool,
+    /// Refused for good, with this code.
+    pub refused: Option<String>,
+}
+
+/// What one member saw of one conversation.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// By seq - 1.
+    pub seen: Vec<Key>,
+    /// All of 1..=contiguous was seen.
+    pub contiguous: u64,
+    /// Live deliveries of a seq already seen on the same connection.
+    pub repeats: u64,
+    /// Live deliveries, first seen, below one seen earlier on the same connection.
+    pub backwards: u64,
+    /// A seq shown with two different messages: `(seq, first, second)`.
+    pub conflicts: Vec<(u64, Key, Key)>,
+    /// Shown live, not through `sync` or history.
+    pub live: u64,
+    live_max: u64,
+}
+
+/// Seqs beyond this are taken for nonsense rather than allocated.
+pub const SEQ_MAX: u64 = 100_000_000;
+
+impl View {
+    /// Nothing seen of a conversation without messages.
+    pub fn new() -> Self {
+        Self {
+            seen: vec![],
+            contiguous: 0,
+            repeats: 0,
+            backwards: 0,
+            conflicts: vec![],
+            live: 0,
+            live_max: 0,
+        }
+    }
+
+    /// A new connection: the order of live deliveries starts anew.
+    pub fn reconnected(&mut self) {
+        self.live_max = 0;
+    }
+
+    /// A message was shown. True: for the first time.
+    pub fn show(&mut self, seq: u64, key: Key, live: bool) -> bool {
+        if seq == 0 || seq > SEQ_MAX {
+            self.conflicts.push((seq, Key::NONE, key));
+            return false;
+        }
+        let at = (seq - 1) as usize;
+        if self.seen.len() <= at {
+            self.seen.resize(at + 1, Key::NONE);
+        }
+        let first = self.seen[at];
+        if first == Key::NONE {
+            self.seen[at] = key;
+            while self.seen.get(self.contiguous as usize).is_some_and(|key| *key != Key::NONE) {
+                self.contiguous += 1;
+            }
+        } else if first != key {
+            self.conflicts.push((seq, first, key));
+        }
+        if live {
+            if seq > self.live_max {
+                self.live_max = seq;
+            } else if first == Key::NONE {
+                self.backwards += 1;
+            } else {
+                self.repeats += 1;
+            }
+            self.live += u64::from(first == Key::NONE);
+        }
+        first == Key::NONE
+    }
+
+    /// Something above `contiguous` was seen, so something is missing.
+    pub fn has_hole(&self) -> bool {
+        self.contiguous < self.seen.len() as u64
+    }
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A row of the history, as read over REST at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Place in the conversation.
+    pub seq: u64,
+    /// Which message.
+    pub key: Key,
+    /// The row's id.
+    pub id: i64,
+}
+
+/// One conversation.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// The server's id.
+    pub id: i64,
+    /// What each member saw; by index of the user.
+    pub views: Vec<(u32, View)>,
+    /// The history, any order; None: it could not be read.
+    pub history: Option<Vec<Row>>,
+}
+
+/// Everything the judge needs.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// By index.
+    pub conversations: Vec<Conversation>,
+    /// By index of the sender, then by count.
+    pub records: Vec<Vec<Record>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_names_its_message() {
+        let key = Key::new(7, 123_456);
+        assert_eq!(Key::parse("r1", &key.guid("r1")), key);
+        assert_eq!(key.parts(), Some((7, 123_456)));
+        for foreign in ["r2.7.1", "r1.7", "r1", "", "r1.7.x"] {
+            assert_eq!(Key::parse("r1", foreign), Key::FOREIGN, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_view_tells_holes_repeats_and_steps_back_apart() {
+        let mut view = View::new();
+        let key = |count| Key::new(0, count);
+        assert!(view.show(1, key(1), true));
+        assert!(view.show(3, key(3), true));
+        assert!(view.has_hole());
+        assert!(view.show(2, key(2), false), "a hole filled by sync is no step back");
+        assert!(!view.has_hole());
+        assert!(!view.show(3, key(3), true));
+        assert_eq!((view.contiguous, view.repeats, view.backwards), (3, 1, 0));
+        assert!(view.show(5, key(5), true) && view.show(4, key(4), true));
+        assert_eq!(view.backwards, 1);
+        assert!(!view.show(4, key(9), false));
+        assert_eq!(view.conflicts, [(4, key(4), key(9))]);
+    }
+}

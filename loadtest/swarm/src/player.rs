@@ -1,0 +1,498 @@
+//! One user as a correct client plays it: no I/O, no clock.
+//!
+//! It keeps what is not acknowledged and repeats it under the same guid after `busy`, after
+//! silence and after a reconnect, in order; it asks with `sync` after a reconnect, when it sees
+//! a hole in the seqs and when the server says that it may have lost something.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::backlog::Backlog;
+use crate::evidence::{Key, Record, View};
+use crate::form::Writer;
+use crate::heard::{Coming, Processed, Queued, Rejected, Synced};
+use crate::plan::{Load, Plan, mix};
+use crate::tally::{Progress, Tally};
+
+/// What the server may have to be asked in one `sync`.
+const SYNC_CONVERSATIONS_MAX: usize = 1_000;
+/// How long an answer to `sync` may take before it is asked again.
+const SYNC_US_MAX: u64 = 5_000_000;
+/// What to wait after `busy` when the server does not say.
+const RETRY_US: u64 = 1_000_000;
+
+struct Room {
+    index: u32,
+    id: i64,
+    members: u32,
+    view: View,
+    backlog: Backlog,
+    /// Already in `Player::touched`.
+    is_touched: bool,
+}
+
+/// One user.
+pub struct Player {
+    plan: Plan,
+    rooms: Vec<Room>,
+    by_id: HashMap<i64, usize>,
+    records: Vec<Record>,
+    /// Rooms in which something may go out.
+    touched: Vec<usize>,
+    /// Rooms that are held, until when.
+    held: Vec<(u64, usize)>,
+    unacknowledged: usize,
+    tick: u64,
+    connection: u32,
+    is_open: bool,
+    start_us: Option<u64>,
+    stop_us: u64,
+    next_silence_us: u64,
+    sync: Sync,
+    /// What the conductor has been told: through, synced.
+    told: (bool, bool),
+    /// Conversations whose history has to be fetched: `sync` said `gap`.
+    pub gaps: Vec<(usize, i64)>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Sync {
+    wanted: bool,
+    /// Answers awaited, since when.
+    awaited: usize,
+    since_us: u64,
+    not_before_us: u64,
+    /// Set by `demand_sync`, cleared by a complete answer.
+    demanded: bool,
+}
+
+impl Player {
+    /// A player that has not connected yet.
+    pub fn new(plan: Plan, progress: Arc<Progress>) -> Self {
+        let room = |&(index, id, members): &(u32, i64, u32)| Room {
+            index,
+            id,
+            members,
+            view: View::new(),
+            backlog: Backlog::default(),
+            is_touched: false,
+        };
+        let rooms: Vec<_> = plan.conversations.iter().map(room).collect();
+        Self {
+            by_id: rooms.iter().enumerate().map(|(at, room)| (room.id, at)).collect(),
+            rooms,
+            records: vec![],
+            touched: vec![],
+            held: vec![],
+            unacknowledged: 0,
+            tick: 0,
+            connection: 0,
+            is_open: false,
+            start_us: None,
+            stop_us: u64::MAX,
+            next_silence_us: u64::MAX,
+            sync: Sync::default(),
+            told: (false, false),
+            gaps: vec![],
+            plan,
+            progress,
+        }
+    }
+
+    /// Begins to send, until `stop_us`.
+    pub fn begin(&mut self, start_us: u64, stop_us: u64) {
+        self.start_us = Some(start_us);
+        self.stop_us = stop_us;
+    }
+
+    /// Everything to be sent was sent and acknowledged.
+    pub fn is_through(&self, now: u64) -> bool {
+        self.start_us.is_some() && self.unacknowledged == 0 && self.next_message_us(now).is_none()
+    }
+
+    /// Asks once more what was missed.
+    pub fn demand_sync(&mut self) {
+        self.sync.demanded = true;
+        self.sync.wanted = true;
+    }
+
+    /// All of 1..=this was seen in a room.
+    pub fn contiguous(&self, room: usize) -> u64 {
+        self.rooms[room].view.contiguous
+    }
+
+    /// It sends, in this run.
+    pub fn is_sender(&self) -> bool {
+        self.plan.load != Load::Silent
+    }
+
+    /// The demanded `sync` was answered and nothing is missing.
+    pub fn is_synced(&self) -> bool {
+        !self.sync.demanded || self.rooms.is_empty()
+    }
+
+    /// The socket is authenticated.
+    pub fn on_open(&mut self) {
+        self.connection += 1;
+        self.is_open = true;
+        self.sync.wanted = self.connection > 1 || self.sync.demanded;
+        for at in 0..self.rooms.len() {
+            self.rooms[at].view.reconnected();
+            self.touch(at);
+        }
+    }
+
+    /// The socket is gone.
+    pub fn on_closed(&mut self) {
+        self.is_open = false;
+        self.sync.awaited = 0;
+        for room in &mut self.rooms {
+            room.backlog.disconnected();
+        }
+    }
+
+    /// An event arrived.
+    pub fn on_event(&mut self, name: &str, data: &str, now: u64, tally: &mut Tally) {
+        self.tick += 1;
+        match name {
+            "messageComing" => self.on_coming(data, now, tally),
+            "messageQueued" => {
+                if let Ok(Queued { guid }) = serde_json::from_str(data) {
+                    self.on_acknowledged(&guid, now, tally, None);
+                }
+            }
+            "messageProcessed" => {
+                if let Ok(processed) = serde_json::from_str::<Processed<'_>>(data) {
+                    self.on_acknowledged(&processed.guid, now, tally, Some(&processed));
+                }
+            }
+            "synced" => self.on_synced(data, now, tally),
+            "server.lapsed" => {
+                tally.counts.lapses += 1;
+                self.sync.wanted = true;
+            }
+            "sendMessageError" | "syncError" | "exception" => self.on_rejected(name, data, now, tally),
+            _ => {}
+        }
+    }
+
+    fn on_coming(&mut self, data: &str, now: u64, tally: &mut Tally) {
+        let Ok(coming) = serde_json::from_str::<Coming<'_>>(data) else { return };
+        let Some(&at) = self.by_id.get(&coming.conversation_id) else { return };
+        self.show(at, &coming, true, now, tally);
+        if self.rooms[at].view.has_hole() && !self.sync.wanted && self.sync.awaited == 0 {
+            tally.counts.holes += 1;
+            self.sync.wanted = true;
+        }
+    }
+
+    /// Applies a message; true when it is shown for the first time.
+    fn show(&mut self, at: usize, coming: &Coming<'_>, live: bool, now: u64, tally: &mut Tally) -> bool {
+        let key = Key::parse(&self.plan.run, &coming.guid);
+        let is_first = self.rooms[at].view.show(coming.seq, key, live);
+        if is_first && key.parts().is_some() {
+            self.progress.shown.fetch_add(1, Relaxed);
+            tally.counts.last_shown_us = tally.counts.last_shown_us.max(now);
+            if let Some(scheduled) = scheduled_us(&coming.content) {
+                tally.delivered.saturating_record(now.saturating_sub(scheduled).max(1));
+            }
+        }
+        is_first
+    }
+
+    fn on_acknowledged(
+        &mut self,
+        guid: &str,
+        now: u64,
+        tally: &mut Tally,
+        processed: Option<&Processed<'_>>,
+    ) {
+        let Some((record, room)) = self.find(guid) else { return };
+        let record = &mut self.records[record as usize];
+        let is_first = record.acknowledged_tick.is_none();
+        if is_first {
+            record.acknowledged_tick = Some(self.tick);
+            let members = u64::from(self.rooms[room].members);
+            self.progress.acknowledged.fetch_add(1, Relaxed);
+            self.progress.expected.fetch_add(members, Relaxed);
+            tally.queued.saturating_record(now.saturating_sub(record.scheduled_us).max(1));
+            let counts = &mut tally.counts;
+            // Silence before the message was due is not the server's.
+            let awaited_since = counts.last_ack_us.max(record.scheduled_us);
+            counts.ack_gap_us_max = counts.ack_gap_us_max.max(now.saturating_sub(awaited_since));
+            counts.last_ack_us = counts.last_ack_us.max(now);
+        }
+        if let Some(processed) = processed {
+            let told = (processed.seq, processed.message_id);
+            match record.processed {
+                None => {
+                    record.processed = Some(told);
+                    self.progress.processed.fetch_add(1, Relaxed);
+                    tally.processed.saturating_record(now.saturating_sub(record.scheduled_us).max(1));
+                }
+                Some(before) => record.contradicted |= before != told,
+            }
+        }
+        let count = Key::parse(&self.plan.run, guid).parts().map_or(0, |(_, count)| count);
+        if self.rooms[room].backlog.settle(count) {
+            self.unacknowledged -= 1;
+            self.touch(room);
+        }
+    }
+
+    fn on_rejected(&mut self, name: &str, data: &str, now: u64, tally: &mut Tally) {
+        let Ok(reject) = serde_json::from_str::<Rejected<'_>>(data) else { return };
+        let retry_us = reject.retry_in_ms.map_or(RETRY_US, |ms| ms * 1_000);
+        let retry_at = now + retry_us + self.jitter(retry_us / 4);
+        let for_now = matches!(&*reject.code, "busy" | "rate_limited");
+        let event = reject.event.as_deref().unwrap_or(name);
+        if matches!(event, "sync" | "syncError") {
+            self.sync.awaited = 0;
+            self.sync.wanted = true;
+            self.sync.not_before_us = retry_at;
+            return;
+        }
+        let found = reject.guid.as_deref().and_then(|guid| self.find(guid));
+        let Some((count, room)) = found else {
+            *tally.counts.rejects.entry(reject.code.to_string()).or_default() += 1;
+            return;
+        };
+        let record = &mut self.records[count as usize];
+        if for_now {
+            if !self.rooms[room].backlog.refuse(count, retry_at) {
+                return;
+            }
+            if &*reject.code == "busy" {
+                tally.counts.busy += 1;
+                let heard_after = now.saturating_sub(record.last_sent_us);
+                tally.counts.busy_us_max = tally.counts.busy_us_max.max(heard_after);
+            } else {
+                tally.counts.rate_limited += 1;
+            }
+            self.held.push((retry_at, room));
+        } else {
+            record.refused = Some(reject.code.to_string());
+            if self.rooms[room].backlog.settle(count) {
+                self.unacknowledged -= 1;
+                self.touch(room);
+            }
+        }
+    }
+
+    fn on_synced(&mut self, data: &str, now: u64, tally: &mut Tally) {
+        let Ok(synced) = serde_json::from_str::<Synced<'_>>(data) else { return };
+        self.sync.awaited = self.sync.awaited.saturating_sub(1);
+        for missed in &synced.missed {
+            let Some(&at) = self.by_id.get(&missed.conversation_id) else { continue };
+            for message in &missed.messages {
+                tally.counts.synced += u64::from(self.show(at, message, false, now, tally));
+            }
+            // Less than was promised: ask again.
+            self.sync.wanted |= self.rooms[at].view.contiguous < missed.head;
+        }
+        for gap in &synced.gaps {
+            if let Some(&at) = self.by_id.get(&gap.conversation_id) {
+                self.gaps.push((at, gap.conversation_id));
+            }
+        }
+        if self.sync.awaited == 0 && self.gaps.is_empty() {
+            self.after_sync(now);
+        }
+    }
+
+    /// The history of a conversation was fetched because of a gap.
+    pub fn on_history(&mut self, at: usize, messages: &[Coming<'_>], now: u64, tally: &mut Tally) {
+        for message in messages {
+            tally.counts.fetched += u64::from(self.show(at, message, false, now, tally));
+        }
+    }
+
+    /// All histories asked for have been applied, or could not be had.
+    pub fn on_histories_end(&mut self, now: u64) {
+        if self.sync.awaited == 0 {
+            self.after_sync(now);
+        }
+    }
+
+    fn after_sync(&mut self, now: u64) {
+        if self.rooms.iter().any(|room| room.view.has_hole()) {
+            // What is missing was perhaps not written yet when it was asked for.
+            self.sync.wanted = true;
+            self.sync.not_before_us = now + 100_000;
+        } else if !self.sync.wanted {
+            self.sync.demanded = false;
+        }
+    }
+
+    /// Writes what is due: new messages, repeats, `sync`.
+    pub fn pump(&mut self, now: u64, writer: &mut Writer, tally: &mut Tally) {
+        self.schedule(now);
+        if !self.is_open {
+            return;
+        }
+        while let Some(at) = self.held.iter().position(|(until, _)| *until <= now) {
+            let (_, room) = self.held.swap_remove(at);
+            self.touch(room);
+        }
+        self.look_for_silence(now, tally);
+        while let Some(room) = self.touched.pop() {
+            self.rooms[room].is_touched = false;
+            while let Some(count) = self.rooms[room].backlog.next(now, self.plan.pipeline) {
+                self.write_message(count, room, now, writer, tally);
+            }
+        }
+        self.write_sync(now, writer, tally);
+    }
+
+    /// When [`Self::pump`] has something to do next, if nothing arrives before.
+    pub fn next_due(&self, now: u64) -> Option<u64> {
+        let message = self.next_message_us(now);
+        let held = self.held.iter().map(|(until, _)| *until).min();
+        let silence = (self.unacknowledged > 0).then_some(self.next_silence_us);
+        let sync = if self.sync.awaited > 0 {
+            Some(self.sync.since_us + SYNC_US_MAX)
+        } else {
+            self.sync.wanted.then_some(self.sync.not_before_us)
+        };
+        [message, held, silence, sync].into_iter().flatten().min()
+    }
+
+    /// Tells the conductor, once each, that everything is sent and that all is synced.
+    pub fn report(&mut self, is_final: bool, now: u64) {
+        if !self.told.0 && self.is_sender() && self.is_through(now) {
+            self.told.0 = true;
+            self.progress.through.fetch_add(1, Relaxed);
+        }
+        if is_final && !self.told.1 && self.is_synced() {
+            self.told.1 = true;
+            self.progress.synced.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// What was seen, for the judge.
+    pub fn into_evidence(self) -> (u32, Vec<Record>, Vec<(u32, View)>) {
+        let views = self.rooms.into_iter().map(|room| (room.index, room.view)).collect();
+        (self.plan.user, self.records, views)
+    }
+
+    fn touch(&mut self, room: usize) {
+        if !self.rooms[room].is_touched {
+            self.rooms[room].is_touched = true;
+            self.touched.push(room);
+        }
+    }
+
+    fn find(&self, guid: &str) -> Option<(u32, usize)> {
+        let (user, count) = Key::parse(&self.plan.run, guid).parts()?;
+        let record = self.records.get(count as usize).filter(|_| user == self.plan.user)?;
+        let index = record.conversation;
+        // Rooms are few, and in the order of their indexes.
+        let room = self.rooms.binary_search_by_key(&index, |room| room.index).ok()?;
+        Some((count, room))
+    }
+
+    /// When the next message is due; None: there are no more, or the window is full.
+    fn next_message_us(&self, now: u64) -> Option<u64> {
+        let start = self.start_us?;
+        let made = self.records.len() as u64;
+        if self.rooms.is_empty() || made >= u64::from(self.plan.messages) {
+            return None;
+        }
+        match self.plan.load {
+            Load::Silent => None,
+            Load::Open { interval_us, phase_us } => {
+                Some(start + phase_us + made * interval_us).filter(|due| *due < self.stop_us)
+            }
+            Load::Flat { window } => (self.unacknowledged < window && now < self.stop_us).then_some(start),
+        }
+    }
+
+    fn schedule(&mut self, now: u64) {
+        while let Some(due) = self.next_message_us(now).filter(|due| *due <= now) {
+            let scheduled_us = if matches!(self.plan.load, Load::Open { .. }) { due } else { now };
+            let count = self.records.len() as u32;
+            let room = (mix(self.plan.seed ^ u64::from(count)) % self.rooms.len() as u64) as usize;
+            let conversation = self.rooms[room].index;
+            self.records.push(Record { conversation, scheduled_us, ..Record::default() });
+            self.rooms[room].backlog.push(count);
+            self.unacknowledged += 1;
+            self.touch(room);
+        }
+    }
+
+    fn look_for_silence(&mut self, now: u64, tally: &mut Tally) {
+        if now < self.next_silence_us && self.next_silence_us != u64::MAX {
+            return;
+        }
+        self.next_silence_us = now + self.plan.resend_us / 4;
+        let Some(before) = now.checked_sub(self.plan.resend_us) else { return };
+        for at in 0..self.rooms.len() {
+            let silent = self.rooms[at].backlog.give_up(before);
+            if silent > 0 {
+                tally.counts.unanswered += silent as u64;
+                self.touch(at);
+            }
+        }
+    }
+
+    fn write_message(&mut self, count: u32, room: usize, now: u64, writer: &mut Writer, tally: &mut Tally) {
+        self.tick += 1;
+        let record = &mut self.records[count as usize];
+        if record.attempts == 0 {
+            record.first_sent_tick = self.tick;
+            record.connection = self.connection;
+        } else {
+            tally.counts.resent += 1;
+        }
+        record.attempts += 1;
+        record.last_sent_us = now;
+        let (id, scheduled, bytes) = (self.rooms[room].id, record.scheduled_us, self.plan.bytes);
+        let guid = Key::new(self.plan.user, count).guid(&self.plan.run);
+        writer.event("sendMessage", |out| {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                out,
+                r#"{{"conversationId":{id},"guid":"{guid}","messageType":"TEXT","content":"{scheduled:x} "#
+            );
+            out.extend(std::iter::repeat_n('.', bytes.saturating_sub(12)));
+            out.push_str("\"}");
+        });
+    }
+
+    fn write_sync(&mut self, now: u64, writer: &mut Writer, tally: &mut Tally) {
+        let sync = &mut self.sync;
+        if sync.awaited > 0 && now >= sync.since_us + SYNC_US_MAX {
+            sync.awaited = 0;
+            sync.wanted = true;
+        }
+        if !sync.wanted || sync.awaited > 0 || now < sync.not_before_us || self.rooms.is_empty() {
+            return;
+        }
+        sync.wanted = false;
+        sync.since_us = now;
+        for rooms in self.rooms.chunks(SYNC_CONVERSATIONS_MAX) {
+            sync.awaited += 1;
+            tally.counts.syncs += 1;
+            writer.event("sync", |out| {
+                out.push_str(r#"{"conversations":{"#);
+                for (at, room) in rooms.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { "," };
+                    let _ = write!(out, r#"{comma}"{}":{}"#, room.id, room.view.contiguous);
+                }
+                out.push_str("}}");
+            });
+        }
+    }
+
+    fn jitter(&self, bound: u64) -> u64 {
+        mix(self.plan.seed ^ self.tick) % bound.max(1)
+    }
+}
+
+/// When a message was due, as its sender wrote it at the start of the content.
+fn scheduled_us(content: &str) -> Option<u64> {
+    u64::from_str_radix(content.split(' ').next()?, 16).ok()
+}

@@ -1,0 +1,335 @@
+//! One run, from set-up to verdict: the conductor. The sockets run on their own threads.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::evidence::{Conversation, Evidence, Key, Record, Row, View};
+use crate::form::Form;
+use crate::judge::judge;
+use crate::options::{Forms, Options};
+use crate::plan::{Load, Plan, mix};
+use crate::player::Player;
+use crate::report::Report;
+use crate::rest::Rest;
+use crate::setup::{self, User};
+use crate::socket::{CONNECTING_MAX, Phase, READ_BYTES, Shared, Socket};
+use crate::tally::{Progress, Tally};
+
+/// How often the conductor looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// Accounts that idle sockets share.
+const IDLE_USERS_MAX: u32 = 64;
+
+/// Points of a run that a caller may want to measure between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// All sockets are open, nothing was sent.
+    Opened,
+    /// Everything is sent and acknowledged, or the time is over.
+    Sent,
+    /// Everything is delivered, or nothing moves any more.
+    Settled,
+}
+
+/// Runs and judges. Blocks; must not be called from within a runtime.
+///
+/// # Errors
+/// The run could not be set up.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    run_watched(options, |_, _| {})
+}
+
+/// Like [`run`], and calls `watch` at each [`Moment`].
+///
+/// # Errors
+/// The run could not be set up.
+pub fn run_watched(options: &Options, watch: impl FnMut(Moment, &Progress)) -> anyhow::Result<Report> {
+    options.check()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(conduct(options, watch))
+}
+
+async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) -> anyhow::Result<Report> {
+    let origin = Instant::now();
+    let deadline = origin + Duration::from_secs(options.deadline_s);
+    let active = options.senders.max(if options.conversations > 0 { options.members } else { 0 });
+    let idle_users = options.sockets.min(IDLE_USERS_MAX);
+    let setup = async {
+        let users = setup::users(options, active + idle_users).await?;
+        let conversations = setup::conversations(options, &users[..active as usize]).await?;
+        anyhow::Ok((users, conversations))
+    };
+    let (users, conversations) = timeout_at(deadline, setup).await.context("the set-up took too long")??;
+
+    let run: Arc<str> =
+        format!("{:x}", mix(options.seed ^ std::process::id() as u64 ^ users_mark()) >> 24).into();
+    let plans = plans(options, &run, active, idle_users, &conversations)?;
+    let sockets = plans.len();
+    let progress = Arc::new(Progress::default());
+    let (phase, phases) = watch::channel(Phase::Open);
+    let mut threads = vec![];
+    for thread in 0..options.threads {
+        let mine: Vec<_> = plans
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| at % options.threads == thread)
+            .map(|(at, plan)| (at as u64, plan.clone(), users[plan.account as usize].token.clone()))
+            .collect();
+        let (options, progress, phases) = (options.clone(), progress.clone(), phases.clone());
+        let work = move || players(&options, origin, progress, phases, mine);
+        threads.push(std::thread::Builder::new().name(format!("swarm-{thread}")).spawn(work)?);
+    }
+    drop(phases);
+
+    let all_open = || progress.open.load(Relaxed) >= sockets as i64;
+    let opened =
+        look_until(deadline.min(Instant::now() + Duration::from_secs(options.connect_s)), all_open).await;
+    let open = progress.open.load(Relaxed);
+    let open_s = origin.elapsed().as_secs_f64();
+    let mut started = Instant::now();
+    if opened {
+        watch(Moment::Opened, &progress);
+        started = Instant::now() + Duration::from_millis(20);
+        let start_us = (started - origin).as_micros() as u64;
+        let stop_us = options.seconds.map_or(u64::MAX, |seconds| start_us + seconds * 1_000_000);
+        phase.send_replace(Phase::Send { start_us, stop_us });
+        let all_through = || progress.through.load(Relaxed) >= u64::from(options.senders);
+        if options.senders > 0 {
+            look_until(deadline, all_through).await;
+        } else if let Some(seconds) = options.seconds {
+            look_until(deadline.min(started + Duration::from_secs(seconds)), || false).await;
+        }
+        watch(Moment::Sent, &progress);
+        settle(options, deadline, &progress).await;
+        watch(Moment::Settled, &progress);
+        phase.send_replace(Phase::Sync);
+        let all_synced = || progress.synced.load(Relaxed) >= sockets as u64;
+        look_until(Instant::now() + Duration::from_secs(options.sync_s), all_synced).await;
+    }
+    phase.send_replace(Phase::Stop);
+    let mut tally = Tally::new();
+    let mut evidence = Evidence::default();
+    evidence.conversations.extend(conversations.iter().map(|one| Conversation {
+        id: one.id,
+        views: vec![],
+        history: None,
+    }));
+    evidence.records.resize_with(users.len(), Vec::new);
+    for thread in threads {
+        let Ok(result) = thread.join() else { bail!("a thread of the generator panicked") };
+        let (counted, seen) = result?;
+        tally.add(&counted);
+        for (user, records, views) in seen {
+            evidence.records[user as usize] = records;
+            for (conversation, view) in views {
+                evidence.conversations[conversation as usize].views.push((user, view));
+            }
+        }
+    }
+    if !opened {
+        bail!("{open} of {sockets} sockets opened within {} s; {:?}", options.connect_s, tally.counts);
+    }
+    histories(options, &run, &users, &conversations, &mut evidence).await?;
+    let start_us = (started - origin).as_micros() as u64;
+    Ok(Report::new(sockets, open_s, start_us, judge(&evidence), &tally))
+}
+
+/// What one socket is to do: whose, and what.
+#[derive(Clone)]
+struct Part {
+    account: u32,
+    plan: Plan,
+}
+
+fn plans(
+    options: &Options,
+    run: &Arc<str>,
+    active: u32,
+    idle_users: u32,
+    conversations: &[setup::Conversation],
+) -> anyhow::Result<Vec<Part>> {
+    let mut of_user = vec![vec![]; active as usize];
+    for (index, conversation) in conversations.iter().enumerate() {
+        for member in &conversation.members {
+            of_user[*member as usize].push((
+                index as u32,
+                conversation.id,
+                conversation.members.len() as u32,
+            ));
+        }
+    }
+    let senders = u64::from(options.senders.max(1));
+    let total = options.messages.unwrap_or(u64::from(u32::MAX));
+    let mut parts = vec![];
+    for (user, conversations) in of_user.into_iter().enumerate() {
+        let index = user as u64;
+        let sends = index < u64::from(options.senders);
+        if sends && conversations.is_empty() {
+            bail!("sender {user} is in no conversation: more --conversations or --members");
+        }
+        let load = match options.rate {
+            _ if !sends => Load::Silent,
+            None => Load::Flat { window: options.window },
+            Some(rate) => Load::Open {
+                interval_us: ((senders as f64 / rate) * 1e6) as u64,
+                phase_us: (index as f64 / rate * 1e6) as u64,
+            },
+        };
+        // The first senders take what does not divide.
+        let messages = total / senders + u64::from(index < total % senders);
+        parts.push(Part {
+            account: user as u32,
+            plan: Plan {
+                run: run.clone(),
+                user: user as u32,
+                conversations,
+                load,
+                messages: u32::try_from(messages).unwrap_or(u32::MAX),
+                pipeline: options.pipeline,
+                bytes: options.bytes,
+                resend_us: options.resend_ms * 1_000,
+                seed: mix(options.seed ^ mix(index)),
+            },
+        });
+    }
+    for idle in 0..options.sockets {
+        let mut plan = Plan {
+            run: run.clone(),
+            user: active + idle % idle_users,
+            conversations: vec![],
+            load: Load::Silent,
+            messages: 0,
+            pipeline: 1,
+            bytes: 0,
+            resend_us: u64::MAX / 2,
+            seed: u64::from(idle),
+        };
+        plan.seed = mix(plan.seed);
+        parts.push(Part { account: plan.user, plan });
+    }
+    Ok(parts)
+}
+
+type Seen = (u32, Vec<Record>, Vec<(u32, View)>);
+
+/// One thread: all its sockets until the conductor says stop.
+fn players(
+    options: &Options,
+    origin: Instant,
+    progress: Arc<Progress>,
+    phases: watch::Receiver<Phase>,
+    parts: Vec<(u64, Part, String)>,
+) -> anyhow::Result<(Tally, Vec<Seen>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let shared = Rc::new(Shared {
+        urls: options.urls.clone(),
+        origin,
+        phase: phases,
+        progress: progress.clone(),
+        tally: RefCell::new(Tally::new()),
+        connecting: Semaphore::new(CONNECTING_MAX),
+        buffer: RefCell::new(vec![0; READ_BYTES]),
+    });
+    let mut players = vec![];
+    for (serial, part, token) in parts {
+        let form = match options.form {
+            Forms::Native => Form::Native,
+            Forms::SocketIo => Form::SocketIo,
+            Forms::Both if (serial / options.urls.len() as u64).is_multiple_of(2) => Form::Native,
+            Forms::Both => Form::SocketIo,
+        };
+        let player = Rc::new(RefCell::new(Player::new(part.plan, progress.clone())));
+        players.push(player.clone());
+        let socket = Socket {
+            shared: shared.clone(),
+            player,
+            form,
+            token,
+            serial,
+            fetched: Rc::new(Notify::new()),
+            fetching: Rc::new(Cell::new(false)),
+        };
+        local.spawn_local(socket.run());
+    }
+    runtime.block_on(local);
+    let seen = players
+        .into_iter()
+        .filter_map(Rc::into_inner)
+        .map(|player| player.into_inner().into_evidence())
+        .collect();
+    let shared = Rc::into_inner(shared).context("all tasks of the thread have ended")?;
+    Ok((shared.tally.into_inner(), seen))
+}
+
+/// Waits until all deliveries were seen, or nothing moves any more.
+async fn settle(options: &Options, deadline: Instant, progress: &Progress) {
+    let patience = Duration::from_secs(options.settle_s);
+    let (mut mark, mut moved) = (progress.mark(), Instant::now());
+    let is_complete = || {
+        let acknowledged = progress.acknowledged.load(Relaxed);
+        progress.processed.load(Relaxed) >= acknowledged
+            && progress.shown.load(Relaxed) >= progress.expected.load(Relaxed)
+    };
+    while !is_complete() && moved.elapsed() < patience && Instant::now() < deadline {
+        sleep(LOOK).await;
+        if progress.mark() != mark {
+            (mark, moved) = (progress.mark(), Instant::now());
+        }
+    }
+}
+
+async fn look_until(deadline: Instant, is_so: impl Fn() -> bool) -> bool {
+    while !is_so() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK).await;
+    }
+    true
+}
+
+/// Reads all histories; one that cannot be read stays None.
+async fn histories(
+    options: &Options,
+    run: &Arc<str>,
+    users: &[User],
+    conversations: &[setup::Conversation],
+    evidence: &mut Evidence,
+) -> anyhow::Result<()> {
+    let calls = conversations.iter().enumerate().map(|(index, conversation)| {
+        let (id, token) = (conversation.id, users[conversation.members[0] as usize].token.clone());
+        let (run, mut rest) = (run.clone(), Rest::new(&options.urls, index));
+        async move {
+            let mut rows = vec![];
+            let read = setup::history(&mut rest, &token, id, 1, |page| {
+                for row in page["result"].as_array().into_iter().flatten() {
+                    let guid = row["guid"].as_str().unwrap_or_default();
+                    rows.push(Row {
+                        seq: row["seq"].as_u64().unwrap_or(0),
+                        key: Key::parse(&run, guid),
+                        id: row["id"].as_i64().unwrap_or(0),
+                    });
+                }
+            });
+            Ok(read.await.is_ok().then_some(rows))
+        }
+    });
+    for (conversation, history) in evidence.conversations.iter_mut().zip(setup::at_once(calls).await?) {
+        conversation.history = history;
+    }
+    Ok(())
+}
+
+/// Distinguishes two runs of one process.
+fn users_mark() -> u64 {
+    common::protocol::Timestamp::now().0.unsigned_abs() << 16
+}

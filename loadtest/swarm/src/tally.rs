@@ -1,0 +1,148 @@
+//! What is counted and timed during a run: one per thread, added up at the end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Counts and latencies of one thread.
+pub struct Tally {
+    /// Scheduled → `messageQueued`, µs.
+    pub queued: Histogram<u64>,
+    /// Scheduled → `messageProcessed`, µs.
+    pub processed: Histogram<u64>,
+    /// Scheduled → first shown, µs, for each member.
+    pub delivered: Histogram<u64>,
+    /// The rest.
+    pub counts: Counts,
+}
+
+/// What is simply counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counts {
+    /// `busy` heard.
+    pub busy: u64,
+    /// Longest from putting on the wire to hearing `busy`, µs.
+    pub busy_us_max: u64,
+    /// `rate_limited` heard.
+    pub rate_limited: u64,
+    /// No answer within the resend time.
+    pub unanswered: u64,
+    /// Times a message was put on the wire again.
+    pub resent: u64,
+    /// Sockets that closed, by code (`lost`: without a close frame).
+    pub closes: BTreeMap<String, u64>,
+    /// Sockets opened again.
+    pub reconnects: u64,
+    /// Attempts to open that failed.
+    pub connects_failed: u64,
+    /// `server.going_away` heard.
+    pub going_away: u64,
+    /// `server.lapsed` heard.
+    pub lapses: u64,
+    /// `sync` sent.
+    pub syncs: u64,
+    /// Messages first shown through `sync`.
+    pub synced: u64,
+    /// Messages first shown through history, after `sync` said `gap`.
+    pub fetched: u64,
+    /// Holes noticed in live deliveries.
+    pub holes: u64,
+    /// Other rejects heard, by code.
+    pub rejects: BTreeMap<String, u64>,
+    /// RFC 6455 broken by the server, by what.
+    pub violations: BTreeMap<String, u64>,
+    /// Longest time without an acknowledgement while some were awaited, µs.
+    pub ack_gap_us_max: u64,
+    /// The last acknowledgement, µs since the origin.
+    pub last_ack_us: u64,
+    /// The last first showing, µs since the origin.
+    pub last_shown_us: u64,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        let histogram = || {
+            // Three digits, up to an hour: constants that the library takes.
+            Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid")
+        };
+        Self {
+            queued: histogram(),
+            processed: histogram(),
+            delivered: histogram(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.queued, &other.queued),
+            (&mut self.processed, &other.processed),
+            (&mut self.delivered, &other.delivered),
+        ] {
+            // Same bounds everywhere, so the sum always fits.
+            mine.add(theirs).expect("all histograms have the same bounds");
+        }
+        let (mine, theirs) = (&mut self.counts, &other.counts);
+        mine.busy += theirs.busy;
+        mine.busy_us_max = mine.busy_us_max.max(theirs.busy_us_max);
+        mine.rate_limited += theirs.rate_limited;
+        mine.unanswered += theirs.unanswered;
+        mine.resent += theirs.resent;
+        mine.reconnects += theirs.reconnects;
+        mine.connects_failed += theirs.connects_failed;
+        mine.going_away += theirs.going_away;
+        mine.lapses += theirs.lapses;
+        mine.syncs += theirs.syncs;
+        mine.synced += theirs.synced;
+        mine.fetched += theirs.fetched;
+        mine.holes += theirs.holes;
+        mine.ack_gap_us_max = mine.ack_gap_us_max.max(theirs.ack_gap_us_max);
+        mine.last_ack_us = mine.last_ack_us.max(theirs.last_ack_us);
+        mine.last_shown_us = mine.last_shown_us.max(theirs.last_shown_us);
+        for (mine, theirs) in [
+            (&mut mine.closes, &theirs.closes),
+            (&mut mine.rejects, &theirs.rejects),
+            (&mut mine.violations, &theirs.violations),
+        ] {
+            for (name, count) in theirs {
+                *mine.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the conductor watches while the threads run.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Sockets open now.
+    pub open: AtomicI64,
+    /// Messages acknowledged.
+    pub acknowledged: AtomicU64,
+    /// Messages processed.
+    pub processed: AtomicU64,
+    /// First showings there should be: acknowledged messages times members.
+    pub expected: AtomicU64,
+    /// First showings.
+    pub shown: AtomicU64,
+    /// Senders that have sent everything and heard an answer to each.
+    pub through: AtomicU64,
+    /// Players whose final `sync` is answered, with nothing missing.
+    pub synced: AtomicU64,
+}
+
+impl Progress {
+    /// A value that changes whenever anything moves.
+    pub fn mark(&self) -> (u64, u64, u64) {
+        (self.acknowledged.load(Relaxed), self.processed.load(Relaxed), self.shown.load(Relaxed))
+    }
+}
