@@ -255,6 +255,12 @@ pub const TYPING_AUDIENCES_MAX: usize = 10_000;
 /// Messages in one answer to `sync`, all conversations together: what fits an envelope.
 pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
 
+/// Lanes are worked off when nothing has come for this long.
+pub const LANE_QUIET_MS: u64 = 200;
+
+/// Between two looks of a worker at its peers.
+pub const PEERS_WATCH_MS: u64 = 2_000;
+
 /// A draining worker finishes what it works on within this.
 pub const WORKER_DRAIN_MS_MAX: u64 = 15_000;
 

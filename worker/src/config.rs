@@ -17,6 +17,9 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
     pub worker_threads: usize,
+    /// Whether a worker that leaves works its lanes off first. Not from the environment: for a
+    /// program whose bus ends with it. On RabbitMQ the lanes outlive the worker.
+    pub finish_lanes: bool,
     /// RabbitMQ, Redis, PostgreSQL.
     pub peers: Peers,
     /// How tokens are made.
@@ -41,6 +44,7 @@ impl Config {
             store_connections,
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),
+            finish_lanes: false,
             peers: Peers::from_env(env),
             auth: AuthConfig::from_env(env),
         }

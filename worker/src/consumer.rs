@@ -4,12 +4,18 @@
 //! One task owns the schedule and the three consumers; each piece of work is a task of its own, at
 //! most as many as there are slots. What waits here is bounded by the bus's prefetch.
 
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
 use common::ids::NodeId;
-use common::limits::LANE_SHARDS;
+use common::limits::{HOLD_MS_MAX, LANE_QUIET_MS, LANE_SHARDS};
 use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer};
 use common::protocol::Lane;
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::attempt::Bench;
@@ -39,13 +45,14 @@ impl Consumer {
         Ok(Self { bench, lanes, schedule: Schedule::new(slots), live })
     }
 
-    /// Works until the worker leaves: then finishes what is under way and gives back the rest.
-    pub async fn run(mut self) {
-        let leaving = self.bench.leaving.clone();
+    /// Works until `draining`: then finishes what is under way and gives back the rest; or, with
+    /// `finish`, works until nothing comes any more.
+    pub async fn run(mut self, draining: CancellationToken, finish: bool) {
         let mut under_way = JoinSet::new();
         self.hold_share();
         loop {
             self.hand_out(&mut under_way);
+            let quiet = draining.is_cancelled() && under_way.is_empty();
             let [high, medium, low] = &mut self.lanes;
             // Receiving is cancel-safe on all of these.
             let arrived = tokio::select! {
@@ -60,12 +67,17 @@ impl Consumer {
                     self.hold_share();
                     continue;
                 }
-                () = leaving.cancelled() => None,
+                () = draining.cancelled(), if !draining.is_cancelled() => {
+                    if finish { continue } else { None }
+                }
+                () = sleep(Duration::from_millis(LANE_QUIET_MS)), if quiet => None,
             };
             let Some(batch) = arrived else { break };
             self.schedule.push(batch.lane, batch.shard, batch.envelopes.len(), batch);
         }
 
+        // The bus ended, or the worker leaves: nothing is held any longer.
+        self.bench.leaving.cancel();
         self.lanes.iter().for_each(|lane| lane.hold(&[]));
         self.give_back("leaving", |_| true);
         info!(under_way = under_way.len(), "The lanes were given up; finishing what is under way");
@@ -81,7 +93,13 @@ impl Consumer {
             let bench = self.bench.clone();
             under_way.spawn(async move {
                 let place = (work.lane, work.shard);
-                bench.carry_out(work).await;
+                // Handlers' panics are caught where they happen, so this one is ours. Its batches
+                // were dropped, therefore given back, and will be here again in a moment.
+                if AssertUnwindSafe(bench.carry_out(work)).catch_unwind().await.is_err() {
+                    error!(lane = %place.0, shard = place.1, "A piece of work ended in a panic");
+                    metrics::released(place.0, "panic", 1);
+                    sleep(Duration::from_millis(HOLD_MS_MAX)).await;
+                }
                 place
             });
         }
@@ -93,9 +111,7 @@ impl Consumer {
     fn finish(&mut self, done: Result<(Lane, u16), tokio::task::JoinError>) {
         match done {
             Ok((lane, shard)) => self.schedule.finish(lane, shard),
-            // Handlers' panics are caught where they happen, so this one is ours. Its batches were
-            // dropped, therefore given back; its slot and its shard are lost to this worker.
-            Err(err) => error!("A piece of work ended badly: {err}"),
+            Err(err) => error!("A piece of work ended without a word: {err}"),
         }
     }
 

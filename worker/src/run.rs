@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::directory::Directory;
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
-use common::limits::{BEAT_MS, WORKER_DRAIN_MS_MAX};
+use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
 use common::ops::Readiness;
 use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
 use common::protocol;
@@ -40,6 +40,7 @@ pub struct Worker {
     ctx: Ctx,
     readiness: Readiness,
     leaving: CancellationToken,
+    finish_lanes: bool,
     consumer: Consumer,
     requests: GroupSubscription,
     beats: Subscription,
@@ -70,7 +71,8 @@ impl Worker {
         let (live, heard) = watch::channel(vec![node]);
         let bench = Bench { ctx: ctx.clone(), readiness: readiness.clone(), leaving: leaving.clone() };
         let consumer = Consumer::start(bench, &bus, config.slots, heard).await?;
-        Ok(Self { ctx, readiness, leaving, consumer, requests, beats, inbox, live })
+        let finish_lanes = config.finish_lanes;
+        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, live })
     }
 
     /// This start of this worker.
@@ -89,26 +91,24 @@ impl Worker {
     /// # Errors
     /// None so far: whatever happens while it works is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { ctx, readiness, leaving, consumer, requests, beats, inbox, live } = self;
-        for peer in ["store", "directory", "bus"] {
-            readiness.set(peer, Ok(()));
-        }
+        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, live } = self;
+        let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(consumer.run());
-        tasks.spawn(requests::serve(ctx.clone(), requests, leaving.clone()));
+        tasks.spawn(consumer.run(draining.clone(), finish_lanes));
+        tasks.spawn(requests::serve(ctx.clone(), requests, draining.clone()));
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
-        helpers
-            .spawn(over.clone().run_until_cancelled_owned(watch_health(ctx.bus.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(watch_bus(ctx.bus.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(watch_peers(ctx.clone(), readiness.clone())));
         let roll_call = roll_call(ctx.clone(), beats, live);
-        helpers.spawn(leaving.clone().run_until_cancelled_owned(roll_call));
+        helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
         info!(node.id = %ctx.node, "Worker up");
 
         lifecycle.draining().await;
         info!(node.id = %ctx.node, "Draining");
         readiness.set("worker", Err("draining".into()));
-        leaving.cancel();
+        draining.cancel();
         say(&ctx, Says::Bye).await;
         tasks.close();
         tokio::select! {
@@ -117,6 +117,7 @@ impl Worker {
             },
             () = lifecycle.aborting() => warn!("Aborting; what is under way goes back to the lanes"),
         }
+        leaving.cancel();
         over.cancel();
         helpers.close();
         helpers.wait().await;
@@ -181,7 +182,7 @@ async fn hear_answers(_ctx: Ctx, mut inbox: Subscription) {
 }
 
 /// Keeps the readiness report's line about the bus.
-async fn watch_health(bus: Bus, readiness: Readiness) {
+async fn watch_bus(bus: Bus, readiness: Readiness) {
     let mut health = bus.health();
     loop {
         let state = match *health.borrow_and_update() {
@@ -193,5 +194,16 @@ async fn watch_health(bus: Bus, readiness: Readiness) {
         if health.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Keeps the lines about the other peers: also of a worker that has nothing to do.
+async fn watch_peers(ctx: Ctx, readiness: Readiness) {
+    let mut ticks = interval(Duration::from_millis(PEERS_WATCH_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        readiness.set("store", ctx.store.ping().await.map_err(|err| err.to_string()));
+        readiness.set("directory", ctx.directory.live_nodes().await.map(drop).map_err(|err| err.to_string()));
     }
 }

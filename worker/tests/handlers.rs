@@ -1,5 +1,7 @@
 //! What happens, and who must know: each event against a real schema.
 
+#![allow(clippy::unwrap_used, reason = "a story may")]
+
 mod cluster;
 
 use cluster::{Cluster, Heard, says};

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each story uses its part")]
 
+/// A line that can be cut.
+pub mod proxy;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -46,7 +49,7 @@ impl Cluster {
     pub async fn start(kind: Kind) -> Option<Self> {
         let peers = Peers::from_env(&mut Env::from_process());
         let Some(admin) = peers.database_url else {
-            println!("skipped: DATABASE_URL is not set");
+            eprintln!("skipped: DATABASE_URL is not set");
             return None;
         };
         let name = format!("worker_{}", NodeId::random());
@@ -57,7 +60,7 @@ impl Cluster {
             return Some(Self { bus: Bus::memory(), directory: Directory::memory(), store, url, real: None });
         }
         let (Some(mut bus), Some(mut directory)) = (peers.bus, peers.directory) else {
-            println!("skipped: AMQP_URL or REDIS_NODES is not set");
+            eprintln!("skipped: AMQP_URL or REDIS_NODES is not set");
             return None;
         };
         bus.prefix.clone_from(&name);
@@ -169,7 +172,7 @@ impl Cluster {
         let mut count = 0;
         for envelope in envelopes {
             let taken = taken.clone();
-            self.bus.enqueue(envelope, Box::new(move |outcome| drop(taken.try_send(outcome))));
+            self.bus.enqueue(envelope, Box::new(move |outcome| taken.try_send(outcome).unwrap()));
             count += 1;
         }
         for _ in 0..count {
