@@ -1,0 +1,126 @@
+//! A database of its own for each test, on the server of `DATABASE_URL`.
+//!
+//! It is dropped by [`Database::finish`]; a failed test leaves its own behind, to be looked at.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use common::ids::{ConversationId, Guid, NodeId, UserId};
+use common::protocol::{CallStatus, CallType, MessageType, SendMessage};
+use tokio_postgres::{Client, NoTls};
+use worker::store::{
+    NewAccount, NewConversation, NewMessage, NewParticipant, ParticipantType, Saved, SavedMessage, Store,
+};
+
+/// A migrated, empty database.
+pub struct Database {
+    pub store: Store,
+    pub url: String,
+    /// For what the store has no function for.
+    pub client: Client,
+    name: String,
+    server: String,
+}
+
+impl Database {
+    /// None, with a notice, when there is no `DATABASE_URL`.
+    pub async fn fresh() -> Option<Self> {
+        let Ok(server) = std::env::var("DATABASE_URL") else {
+            println!("skipped: DATABASE_URL names no PostgreSQL");
+            return None;
+        };
+        let name = format!("chatchit_test_{}", NodeId::random());
+        open(&server).await.batch_execute(&format!("create database {name}")).await.expect("a database");
+        let url = with_database(&server, &name);
+        let store = Store::connect(&url, 8).await.expect("the store connects");
+        store.migrate().await.expect("the store migrates");
+        Some(Self { store, client: open(&url).await, url, name, server })
+    }
+
+    /// Drops it.
+    pub async fn finish(self) {
+        drop(self.client);
+        drop(self.store);
+        let drop_it = format!("drop database {} with (force)", self.name);
+        open(&self.server).await.batch_execute(&drop_it).await.expect("the database is dropped");
+    }
+
+    /// An account named after somebody, with a hash nobody can log in with.
+    pub async fn user(&self, name: &str) -> UserId {
+        self.user_with(name, "no hash").await
+    }
+
+    /// An account with this password hash.
+    pub async fn user_with(&self, name: &str, password: &str) -> UserId {
+        let email = format!("{name}@example.com");
+        let new = NewAccount {
+            email: &email,
+            phone: name,
+            password,
+            first_name: name,
+            middle_name: None,
+            last_name: "Example",
+            preferences: None,
+        };
+        self.store.create_account(new).await.expect("the store answers").expect("nobody has that name").id
+    }
+
+    /// A conversation of these; the first leads.
+    pub async fn conversation(&self, users: &[UserId]) -> ConversationId {
+        let participants = users.iter().enumerate().map(|(at, user)| NewParticipant {
+            user: *user,
+            participant_type: if at == 0 { ParticipantType::Lead } else { ParticipantType::Member },
+        });
+        let new = NewConversation {
+            title: "talk",
+            creator: users[0],
+            channel_id: 0,
+            avatar_url: "",
+            participants: participants.collect(),
+        };
+        self.store.create_conversation(&new).await.expect("the store answers").expect("all may be in it")
+    }
+
+    /// Says something, once.
+    pub async fn say(&self, sender: UserId, conversation: ConversationId, guid: &str) -> SavedMessage {
+        let saved = self.store.save_messages(&[text(sender, conversation, guid)]).await.expect("saved");
+        match saved[..] {
+            [Saved::New(row)] => row,
+            ref other => panic!("not new: {other:?}"),
+        }
+    }
+
+    /// One number.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.expect("the query works").get(0)
+    }
+}
+
+/// A text message whose content is its guid.
+pub fn text(sender: UserId, conversation: ConversationId, guid: &str) -> NewMessage {
+    let event = SendMessage {
+        conversation,
+        guid: None,
+        message_type: MessageType::Text,
+        content: guid.to_owned(),
+        call_type: CallType::Voice,
+        call_status: CallStatus::Ended,
+        attachments: vec![],
+    };
+    NewMessage { sender, event, guid: Guid::new(guid).expect("a guid") }
+}
+
+async fn open(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// The same server, another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (base, query) = match url.split_once('?') {
+        Some((base, query)) => (base, format!("?{query}")),
+        None => (url, String::new()),
+    };
+    let (scheme, rest) = base.split_once("://").expect("a URL");
+    let server = rest.split('/').next().unwrap_or_default();
+    format!("{scheme}://{server}/{name}{query}")
+}
