@@ -98,6 +98,28 @@ pub const PARTICIPANTS_SHOWN_MAX: i64 = 500;
 /// Participants shown with each conversation of a list.
 pub const PARTICIPANTS_LISTED_MAX: i64 = 20;
 
+/// Passwords that wait for a core to be hashed on; beyond this a login hears `busy`.
+pub const PASSWORDS_WAITING_MAX: usize = 64;
+
+/// Messages of one page of a history. Larger than [`PAGE_SIZE_MAX`]: the original's client asks
+/// for ever larger first pages instead of further ones.
+pub const HISTORY_SIZE_MAX: u32 = 1_000;
+
+/// Body of an answer to a REST request; a history is cut to fit. One AMQP message carries it.
+pub const API_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Characters of the last message in a list of conversations.
+pub const PREVIEW_CHARS_MAX: usize = 500;
+
+/// Characters of a password when it is chosen.
+pub const PASSWORD_CHARS_MIN: usize = 6;
+
+/// Messages sent over REST that one worker waits for.
+pub const REST_SENDS_MAX: usize = 1_024;
+
+/// How long a message sent over REST may take through its lane before the sender hears `busy`.
+pub const REST_SEND_MS_MAX: u64 = 8_000;
+
 /// Characters of a title, a name, an e-mail.
 pub const NAME_CHARS_MAX: usize = 200;
 
@@ -283,6 +305,7 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frame is within the rate");
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
     assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
+    assert!(REST_SEND_MS_MAX < REQUEST_MS_MAX, "a late send is answered before its request is given up");
     assert!(ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX, "an envelope fits a batch");
     assert!(BATCH_ENVELOPES_MAX <= PUBLISH_WINDOW_ENVELOPES_MAX);
     assert!(PUBLISH_BUSY_MS < 250, "clients hear busy within 250 ms");

@@ -45,6 +45,9 @@ mod requests;
 /// REST over the bus.
 pub mod api;
 
+/// Password hashes, a few at a time.
+pub mod passwords;
+
 /// PostgreSQL, through functions named after what the domain does.
 pub mod store;
 

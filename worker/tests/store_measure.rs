@@ -12,7 +12,11 @@ use worker::store::NewMessage;
 
 fn batch(sender: UserId, talks: &[ConversationId], rows: usize, round: usize) -> Vec<NewMessage> {
     let one = |n: usize| {
-        let mut new = text(sender, talks[(round * 31 + n) % talks.len()], &format!("guid-of-36-characters-{round:06}-{n:06}"));
+        let mut new = text(
+            sender,
+            talks[(round * 31 + n) % talks.len()],
+            &format!("guid-of-36-characters-{round:06}-{n:06}"),
+        );
         new.event.content = "a message of the length that people write in a chat, sixty".into();
         new
     };
