@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{Arrival, Envelope, metrics};
 use crate::limits::{BATCH_ENVELOPES_MAX, SUBSCRIPTION_ENVELOPES_MAX};
@@ -13,13 +14,13 @@ use crate::limits::{BATCH_ENVELOPES_MAX, SUBSCRIPTION_ENVELOPES_MAX};
 pub(super) struct Mailbox {
     state: Mutex<State>,
     notify: Notify,
+    closed: CancellationToken,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Envelope>,
     lapsed: bool,
-    closed: bool,
 }
 
 /// The subscriber's end; dropping it closes the mailbox.
@@ -28,7 +29,7 @@ pub(super) struct Reader(pub(super) Arc<Mailbox>);
 impl Mailbox {
     pub(super) fn push(&self, envelopes: impl IntoIterator<Item = Envelope>) {
         let mut state = self.lock();
-        if state.closed {
+        if self.closed.is_cancelled() {
             return;
         }
         state.waiting.extend(envelopes);
@@ -48,12 +49,13 @@ impl Mailbox {
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.closed.cancel();
         self.notify.notify_one();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
+    /// Until nobody reads or nobody writes any more.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     fn take(&self) -> Option<Option<Arrival>> {
@@ -62,7 +64,7 @@ impl Mailbox {
             return Some(Some(Arrival::Lapse));
         }
         if state.waiting.is_empty() {
-            return state.closed.then_some(None);
+            return self.closed.is_cancelled().then_some(None);
         }
         let end = state.waiting.len().min(BATCH_ENVELOPES_MAX);
         Some(Some(Arrival::Envelopes(state.waiting.drain(..end).collect())))

@@ -29,8 +29,17 @@ mod topology;
 /// What waits for a plain subscriber.
 mod mailbox;
 
+/// What is unconfirmed, what gathers meanwhile.
+mod batch;
+
+/// Which deliveries are finished.
+mod ledger;
+
 /// The same promises in one process.
 mod memory;
+
+/// The same promises over RabbitMQ: the only place that says `lapin`.
+mod rabbit;
 
 /// The names of everything measured here.
 mod metrics;
@@ -74,13 +83,15 @@ impl std::fmt::Debug for BusConfig {
     }
 }
 
-/// The handle for publishing and subscribing on subjects. Cheap to clone.
+/// The handle for publishing and subscribing on subjects. Cheap to clone; the bus lives as long as
+/// a clone or something that was subscribed with one.
 #[derive(Clone)]
 pub struct Bus(Backend);
 
 #[derive(Clone)]
 enum Backend {
     Memory(memory::MemoryBus),
+    Rabbit(rabbit::RabbitBus),
 }
 
 /// What became of a publish. Called exactly once, on a task of the bus: quick, never blocking.
@@ -171,13 +182,20 @@ pub enum Arrival {
 }
 
 /// A subscription; every subscriber gets every envelope. Dropping it ends it.
-pub struct Subscription(mailbox::Reader);
+pub struct Subscription {
+    reader: mailbox::Reader,
+    _bus: Bus,
+}
 
 /// A member of a queue group; one member gets each envelope.
-pub struct GroupSubscription(GroupMember);
+pub struct GroupSubscription {
+    member: GroupMember,
+    _bus: Bus,
+}
 
 enum GroupMember {
     Memory(memory::Member),
+    Rabbit(rabbit::Member),
 }
 
 /// An envelope for a member of a queue group, to be acknowledged or answered. Dropped without
@@ -190,16 +208,19 @@ pub struct GroupDelivery {
 
 enum GroupTicket {
     Memory(memory::GroupTicket),
+    Rabbit(rabbit::GroupTicket),
 }
 
 /// A consumer of one lane.
 pub struct LaneConsumer {
     lane: Lane,
     place: LanePlace,
+    _bus: Bus,
 }
 
 enum LanePlace {
     Memory(memory::Consumer),
+    Rabbit(rabbit::Consumer),
 }
 
 /// Envelopes of one shard of a lane.
@@ -219,6 +240,7 @@ pub struct LaneBatch {
 
 enum LaneTicket {
     Memory(memory::LaneTicket),
+    Rabbit(rabbit::LaneTicket),
 }
 
 /// An envelope on a lane, with how often it was tried.
@@ -237,14 +259,16 @@ impl Bus {
     }
 
     /// Connects, declares the topology. The first connection must succeed.
-    pub async fn connect(_config: BusConfig, _node: NodeId) -> Result<Self, BusError> {
-        Err(BusError(anyhow::anyhow!("RabbitMQ is not spoken yet")))
+    pub async fn connect(config: BusConfig, node: NodeId) -> Result<Self, BusError> {
+        let bus = rabbit::RabbitBus::connect(config, node).await.map_err(BusError)?;
+        Ok(Self(Backend::Rabbit(bus)))
     }
 
     /// Publishes without waiting; the receipt hears the outcome. The hot path.
     pub fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
         match &self.0 {
             Backend::Memory(bus) => bus.enqueue(envelope, receipt),
+            Backend::Rabbit(bus) => bus.enqueue(envelope, receipt),
         }
     }
 
@@ -264,9 +288,11 @@ impl Bus {
     /// Every subscriber gets every envelope that is published from now on. Lane subjects go to
     /// lane consumers only.
     pub async fn subscribe(&self, pattern: Pattern) -> Result<Subscription, BusError> {
-        match &self.0 {
-            Backend::Memory(bus) => Ok(Subscription(bus.subscribe(pattern))),
-        }
+        let reader = match &self.0 {
+            Backend::Memory(bus) => bus.subscribe(pattern),
+            Backend::Rabbit(bus) => bus.subscribe(pattern).await?,
+        };
+        Ok(Subscription { reader, _bus: self.clone() })
     }
 
     /// One member of the group gets each envelope, and must acknowledge it. All members of a
@@ -276,11 +302,11 @@ impl Bus {
         pattern: Pattern,
         group: &str,
     ) -> Result<GroupSubscription, BusError> {
-        match &self.0 {
-            Backend::Memory(bus) => {
-                Ok(GroupSubscription(GroupMember::Memory(bus.queue_subscribe(pattern, group))))
-            }
-        }
+        let member = match &self.0 {
+            Backend::Memory(bus) => GroupMember::Memory(bus.queue_subscribe(pattern, group)),
+            Backend::Rabbit(bus) => GroupMember::Rabbit(bus.queue_subscribe(pattern, group).await?),
+        };
+        Ok(GroupSubscription { member, _bus: self.clone() })
     }
 
     /// Asks a queue group and waits for the answer.
@@ -292,6 +318,7 @@ impl Bus {
     ) -> Result<Bytes, RequestError> {
         match &self.0 {
             Backend::Memory(bus) => bus.request(subject, body, deadline).await,
+            Backend::Rabbit(bus) => bus.request(subject, body, deadline).await,
         }
     }
 
@@ -299,8 +326,9 @@ impl Bus {
     pub async fn consume(&self, lane: Lane) -> Result<LaneConsumer, BusError> {
         let place = match &self.0 {
             Backend::Memory(bus) => LanePlace::Memory(bus.consume(lane)),
+            Backend::Rabbit(bus) => LanePlace::Rabbit(bus.consume(lane).await?),
         };
-        Ok(LaneConsumer { lane, place })
+        Ok(LaneConsumer { lane, place, _bus: self.clone() })
     }
 
     /// Sends a failed envelope up the retry ladder, or to quarantine after its last rung. Only
@@ -308,6 +336,7 @@ impl Bus {
     pub async fn retry(&self, lane: Lane, failed: LaneEnvelope, reason: &str) -> Result<Fate, PublishError> {
         match &self.0 {
             Backend::Memory(bus) => bus.retry(lane, failed, reason),
+            Backend::Rabbit(bus) => bus.retry(lane, failed, reason).await,
         }
     }
 
@@ -315,6 +344,7 @@ impl Bus {
     pub async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, BusError> {
         match &self.0 {
             Backend::Memory(bus) => Ok(bus.quarantined(limit)),
+            Backend::Rabbit(bus) => bus.quarantined(limit).await,
         }
     }
 
@@ -322,6 +352,7 @@ impl Bus {
     pub fn health(&self) -> watch::Receiver<Health> {
         match &self.0 {
             Backend::Memory(bus) => bus.health(),
+            Backend::Rabbit(bus) => bus.health(),
         }
     }
 
@@ -331,6 +362,7 @@ impl Bus {
     pub async fn drain(&self) {
         match &self.0 {
             Backend::Memory(bus) => bus.drain().await,
+            Backend::Rabbit(bus) => bus.drain().await,
         }
     }
 }
@@ -338,15 +370,16 @@ impl Bus {
 impl Subscription {
     /// The next arrival; None when drained. Safe to cancel.
     pub async fn next(&mut self) -> Option<Arrival> {
-        self.0.next().await
+        self.reader.next().await
     }
 }
 
 impl GroupSubscription {
     /// The next envelope; None when drained. Safe to cancel.
     pub async fn next(&mut self) -> Option<GroupDelivery> {
-        match &mut self.0 {
+        match &mut self.member {
             GroupMember::Memory(member) => member.next_delivery().await,
+            GroupMember::Rabbit(member) => member.next().await,
         }
     }
 }
@@ -356,6 +389,7 @@ impl GroupDelivery {
     pub fn wants_reply(&self) -> bool {
         match &self.ticket {
             GroupTicket::Memory(ticket) => ticket.wants_reply(),
+            GroupTicket::Rabbit(ticket) => ticket.wants_reply(),
         }
     }
 
@@ -363,6 +397,7 @@ impl GroupDelivery {
     pub fn ack(self) {
         match self.ticket {
             GroupTicket::Memory(ticket) => ticket.finish(None),
+            GroupTicket::Rabbit(ticket) => ticket.finish(None),
         }
     }
 
@@ -370,6 +405,7 @@ impl GroupDelivery {
     pub fn reply(self, body: Bytes) {
         match self.ticket {
             GroupTicket::Memory(ticket) => ticket.finish(Some(body)),
+            GroupTicket::Rabbit(ticket) => ticket.finish(Some(body)),
         }
     }
 }
@@ -383,6 +419,7 @@ impl LaneConsumer {
     pub fn hold(&self, shards: &[u16]) {
         match &self.place {
             LanePlace::Memory(consumer) => consumer.hold(shards),
+            LanePlace::Rabbit(consumer) => consumer.hold(shards),
         }
     }
 
@@ -390,6 +427,7 @@ impl LaneConsumer {
     pub async fn next(&mut self) -> Option<LaneBatch> {
         match &mut self.place {
             LanePlace::Memory(consumer) => consumer.next_batch(self.lane).await,
+            LanePlace::Rabbit(consumer) => consumer.next_batch().await,
         }
     }
 }
@@ -408,6 +446,7 @@ impl LaneBatch {
     pub fn is_revoked(&self) -> bool {
         match &self.ticket {
             Some(LaneTicket::Memory(ticket)) => ticket.is_revoked(),
+            Some(LaneTicket::Rabbit(ticket)) => ticket.is_revoked(),
             None => true,
         }
     }
@@ -415,6 +454,7 @@ impl LaneBatch {
     fn finish(&mut self, acked: bool) {
         match self.ticket.take() {
             Some(LaneTicket::Memory(ticket)) => ticket.finish(acked),
+            Some(LaneTicket::Rabbit(ticket)) => ticket.finish(acked),
             None => {}
         }
     }
