@@ -230,12 +230,8 @@ pub const DIRECTORY_FIELDS_MAX: usize = 500;
 /// Commands of one call under way at once.
 pub const DIRECTORY_COMMANDS_MAX: usize = 64;
 
-/// Buckets visited at each renewal of a lease, to sweep what dead nodes left. All of them within
-/// four renewals.
-pub const DIRECTORY_SWEEP_BUCKETS: usize = 4;
-
-/// Fields looked at in one step of the sweep.
-pub const DIRECTORY_SWEEP_FIELDS: usize = 200;
+/// Seats of a bucket looked at in one step of the sweep, at each renewal of a lease.
+pub const DIRECTORY_SWEEP_FIELDS: usize = 50;
 
 // ---- Store --------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 //! Logging and the Prometheus exporter: the only place that says `metrics_exporter_prometheus`.
 //!
-//! Logs go to standard error: `RUST_LOG` filters them (default `info`), `LOG_FORMAT` is `json`
+//! Logs go to standard error: `RUST_LOG` filters them (default `info`, less of the peers' drivers,
+//! which report every attempt to reconnect), `LOG_FORMAT` is `json`
 //! (one object per line) or `pretty`; without it, a terminal gets `pretty` and anything else
 //! `json`. Both functions may be called again by a second program in the same process.
 //!
@@ -25,9 +26,12 @@ const BYTES: [f64; 9] =
 /// Counts: batches, recipients, nodes.
 const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
 
+/// What is logged when `RUST_LOG` does not say.
+const DEFAULT_FILTER: &str = "info,redis=error,lapin=error";
+
 /// Starts logging. `program` names the process in the first line; a second call changes nothing.
 pub fn init_logs(program: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let format = std::env::var("LOG_FORMAT").unwrap_or_default();
     let is_pretty = format == "pretty" || (format != "json" && std::io::stderr().is_terminal());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use common::config::{Env, Peers};
 use common::directory::{Directory, DirectoryConfig, Rate, Versioned};
 use common::ids::{ConversationId, LoginId, NodeId, UserId};
-use common::limits::NODE_LEASE_MS;
+use common::limits::{DIRECTORY_CONNECT_MS_MAX, NODE_LEASE_MS};
 
 const RENEWAL: Duration = Duration::from_millis(NODE_LEASE_MS / 3);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,13 +38,12 @@ fn contract<F: Future<Output = ()>>(story: impl Fn(Source) -> F) {
     let memory = Source::Memory(Directory::memory());
     builder().start_paused(true).build().unwrap().block_on(story(memory));
 
-    let Ok(nodes) = std::env::var("REDIS_NODES") else {
+    let Some(config) = Peers::from_env(&mut Env::from_process()).directory else {
         println!("skipped on Redis Cluster: REDIS_NODES is not set");
         return;
     };
-    let prefix = format!("contract-{}", NodeId::random());
-    let nodes = nodes.split(',').map(|node| format!("redis://{}", node.trim())).collect();
-    builder().build().unwrap().block_on(story(Source::Redis(DirectoryConfig { nodes, prefix })));
+    let config = DirectoryConfig { prefix: format!("contract-{}", NodeId::random()), ..config };
+    builder().build().unwrap().block_on(story(Source::Redis(config)));
 }
 
 fn users(ids: std::ops::RangeInclusive<i64>) -> Vec<UserId> {
@@ -352,4 +352,15 @@ fn ended_logins_are_remembered_until_their_tokens_expired() {
         let rest = [LoginId(1), LoginId(3)];
         eventually("the short one is forgotten", async || ended().await == rest).await;
     });
+}
+
+/// Something that takes connections and never says a word is not a directory.
+#[tokio::test]
+async fn connecting_has_a_deadline() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nodes = vec![format!("redis://{}", silent.local_addr().unwrap())];
+    let connecting = Directory::connect(DirectoryConfig { nodes, prefix: "silent".into() });
+    let limit = Duration::from_millis(DIRECTORY_CONNECT_MS_MAX + 1_000);
+    let outcome = tokio::time::timeout(limit, connecting).await.expect("an answer in time");
+    assert!(outcome.is_err());
 }

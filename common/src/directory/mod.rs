@@ -60,7 +60,7 @@ enum Backend {
 
 /// The directory did not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the directory: {0}")]
+#[error("the directory: {0:#}")]
 pub struct DirectoryError(pub anyhow::Error);
 
 /// A limit on how often something may happen, cluster-wide (GCRA).

@@ -10,8 +10,9 @@
 //!
 //! **Lost writes.** Replication is asynchronous: a failover may lose the last seats of one master,
 //! a restart without persistence all of them. [`Redis::keep_node`] therefore also answers true
-//! once after the cluster's epoch rose (every failover raises it), and when the mark that it
-//! leaves in every bucket is gone. The other side, a seat that comes back from the dead, costs a
+//! once after the cluster's epoch rose (every failover raises it), when a mark that it leaves in
+//! every bucket is gone, and when it could not look. Until then, at most a third of a lease, the
+//! answers of `nodes_of` may miss seats that Redis lost in silence. The other side, a seat that comes back from the dead, costs a
 //! delivery to a gateway that does not hold the user; the gateway then unseats the user again.
 
 /// The connection to the cluster: one command or one script, within its deadline.
@@ -34,8 +35,8 @@ use super::metrics::{self, bounded};
 use super::{DirectoryConfig, DirectoryError, Rate, Versioned};
 use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 use crate::limits::{
-    DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_BUCKETS, DIRECTORY_SWEEP_FIELDS,
-    LEASE_GRACE_MS, LIVE_NODES_MS_MAX, NODE_LEASE_MS,
+    DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_FIELDS, LEASE_GRACE_MS, LIVE_NODES_MS_MAX,
+    NODE_LEASE_MS,
 };
 
 /// The handle.
@@ -69,11 +70,10 @@ struct Kept {
     owed: Option<&'static str>,
     /// The highest epoch of the cluster seen so far.
     epoch: Option<u64>,
-    /// Buckets in which the node left its mark.
-    is_marked: [bool; BUCKETS],
-    /// Where the sweep stands in each bucket, and which bucket is next.
+    /// The node left its mark in every bucket.
+    is_marked: bool,
+    /// Where the sweep stands in each bucket.
     cursors: [u64; BUCKETS],
-    next: usize,
 }
 
 impl Redis {
@@ -118,39 +118,40 @@ impl Redis {
             }
             kept.epoch = kept.epoch.max(Some(epoch));
         });
+        self.sweep(node).await
+    }
+
+    /// A step of the sweep in every bucket: removes what dead nodes left, renews the node's mark.
+    /// A mark that is gone says that seats are, too; so does a step whose outcome is unknown,
+    /// because it may have renewed the mark.
+    async fn sweep(&self, node: NodeId) -> anyhow::Result<()> {
         let live = self.live_since(0).await?;
         let live_seats = live.seats.iter().map(|(node, since)| Seat { node: *node, since: *since });
         let records: Vec<u8> = live_seats.flat_map(Seat::bytes).collect();
-        for _ in 0..DIRECTORY_SWEEP_BUCKETS {
-            self.sweep(node, &records, live.at).await?;
-        }
-        Ok(())
-    }
-
-    /// Visits the next bucket: removes what dead nodes left, renews the node's mark. A mark that
-    /// is gone says that seats are, too; so does a visit whose outcome is unknown, because it may
-    /// have renewed the mark.
-    async fn sweep(&self, node: NodeId, live: &[u8], known_until: u64) -> anyhow::Result<()> {
-        let (bucket, cursor, since, owed) = self.kept(node, |kept| {
+        let (since, cursors, owed) = self.kept(node, |kept| {
             let owed = kept.owed.replace(kept.owed.unwrap_or("unknown"));
-            (kept.next, kept.cursors[kept.next], kept.since, owed)
+            (kept.since, kept.cursors, owed)
         });
-        let call = SWEEP
-            .on([self.0.keys.seats(bucket)])
-            .arg(cursor)
-            .arg(DIRECTORY_SWEEP_FIELDS)
-            .arg(live)
-            .arg(known_until)
-            .arg(keys::mark(node))
-            .arg(&Seat { node, since }.bytes()[..])
-            .arg(millis(SEATS_TTL));
-        let (cursor, has_mark): (u64, u8) = self.0.link.call(call).await?;
+        let steps = cursors.into_iter().enumerate().map(|(bucket, cursor)| {
+            let call = SWEEP
+                .on([self.0.keys.seats(bucket)])
+                .arg(cursor)
+                .arg(DIRECTORY_SWEEP_FIELDS)
+                .arg(&records[..])
+                .arg(live.at)
+                .arg(keys::mark(node))
+                .arg(&Seat { node, since }.bytes()[..])
+                .arg(millis(SEATS_TTL));
+            self.0.link.call::<(u64, u8)>(call)
+        });
+        let steps = futures_util::future::try_join_all(steps).await?;
         self.kept(node, |kept| {
-            let is_lost = kept.is_marked[bucket] && has_mark == 0;
+            let is_lost = kept.is_marked && steps.iter().any(|(_, has_mark)| *has_mark == 0);
             kept.owed = owed.or(is_lost.then_some("lost_seats"));
-            kept.is_marked[bucket] = true;
-            kept.cursors[bucket] = cursor;
-            kept.next = (bucket + 1) % BUCKETS;
+            kept.is_marked = true;
+            for (cursor, (next, _)) in kept.cursors.iter_mut().zip(steps) {
+                *cursor = next;
+            }
         });
         Ok(())
     }
