@@ -11,7 +11,7 @@ use common::limits::{HTTP_BODY_BYTES_MAX, HTTP_BODY_MS_MAX, REQUEST_MS_MAX};
 use common::plumbing::{RequestError, Subject};
 use common::protocol::{self, ApiRequest, ApiResponse};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{Instant, timeout};
@@ -48,6 +48,10 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let (head, body) = request.into_parts();
+    // What the header announces is refused before it is sent.
+    if body.size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
+        return Err(Failure::BodyTooLarge);
+    }
     let body =
         timeout(Duration::from_millis(HTTP_BODY_MS_MAX), Limited::new(body, HTTP_BODY_BYTES_MAX).collect());
     let body = match body.await {

@@ -2,7 +2,7 @@
 
 use super::Heard::{Binary, Pong, Text, Timeout};
 use super::Step::{self, Chop, Wait, Write};
-use super::{Case, End, Heard};
+use super::{Case, End, Heard, raw};
 
 const HELLO: &[u8] = b"Hello, world!";
 /// "κόσμε"
@@ -16,33 +16,12 @@ pub fn all() -> Vec<Case> {
     [framing(), pings(), reserved_bits(), opcodes(), fragmentation(), utf8(), closing(), misc()].concat()
 }
 
-/// A frame as the fuzzing client writes it.
-fn raw(fin: bool, rsv: u8, opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![u8::from(fin) << 7 | rsv << 4 | opcode];
-    match payload.len() {
-        len @ 0..126 => out.push(0x80 | len as u8),
-        len @ 126..0x1_0000 => {
-            out.push(0x80 | 126);
-            out.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    // Any mask is as good as another; one per length varies it.
-    let mask = (payload.len() as u32).wrapping_mul(0x9e37_79b9).to_be_bytes();
-    out.extend(mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    out
-}
-
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    raw(true, 0, opcode, payload)
+    raw::frame(true, 0, opcode, payload)
 }
 
 fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    raw(false, 0, opcode, payload)
+    raw::frame(false, 0, opcode, payload)
 }
 
 /// A close frame with a code.
@@ -54,7 +33,7 @@ pub fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 fn fragmented(payload: &[u8], size: usize) -> Vec<u8> {
     let parts: Vec<_> = payload.chunks(size).collect();
     let frames = parts.iter().enumerate();
-    frames.flat_map(|(at, part)| raw(at + 1 == parts.len(), 0, u8::from(at == 0), part)).collect()
+    frames.flat_map(|(at, part)| raw::frame(at + 1 == parts.len(), 0, u8::from(at == 0), part)).collect()
 }
 
 fn case(id: impl Into<String>, steps: Vec<Step>, heard: Vec<Heard>, end: End) -> Case {
@@ -115,16 +94,16 @@ fn after_a_good_one(bad: Vec<u8>) -> Vec<u8> {
 fn reserved_bits() -> Vec<Case> {
     let check = |id, steps, heard| case(id, steps, heard, End::Theirs(1002));
     let hello = || vec![Text(HELLO.into())];
-    let bad = |rsv| after_a_good_one(raw(true, rsv, 1, HELLO));
-    let separate = vec![Write(frame(1, HELLO)), Write(raw(true, 3, 1, HELLO)), Write(frame(9, b""))];
+    let bad = |rsv| after_a_good_one(raw::frame(true, rsv, 1, HELLO));
+    let separate = vec![Write(frame(1, HELLO)), Write(raw::frame(true, 3, 1, HELLO)), Write(frame(9, b""))];
     vec![
-        check("3.1", vec![Write(raw(true, 1, 1, HELLO))], vec![]),
+        check("3.1", vec![Write(raw::frame(true, 1, 1, HELLO))], vec![]),
         check("3.2", vec![Write(bad(2))], hello()),
         check("3.3", separate, hello()),
         check("3.4", vec![Chop(1, bad(4))], hello()),
-        check("3.5", vec![Write(raw(true, 5, 2, NOT_UTF8))], vec![]),
-        check("3.6", vec![Write(raw(true, 6, 2, HELLO))], vec![]),
-        check("3.7", vec![Write(raw(true, 7, 8, b""))], vec![]),
+        check("3.5", vec![Write(raw::frame(true, 5, 2, NOT_UTF8))], vec![]),
+        check("3.6", vec![Write(raw::frame(true, 6, 2, HELLO))], vec![]),
+        check("3.7", vec![Write(raw::frame(true, 7, 8, b""))], vec![]),
     ]
 }
 

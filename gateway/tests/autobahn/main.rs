@@ -10,6 +10,10 @@
 /// What each case sends and expects.
 mod cases;
 
+/// Frames by hand.
+#[path = "../support/raw.rs"]
+mod raw;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,31 +164,16 @@ struct Log {
 }
 
 impl Log {
-    /// Takes whole frames of the server off the front. They are never masked nor fragmented.
     fn read(&mut self, bytes: &mut Vec<u8>) {
-        while let [first, short, rest @ ..] = bytes.as_slice() {
-            assert!(first & 0xf0 == 0x80 && short & 0x80 == 0, "{first:x} {short:x}");
-            let (len, header) = match (short, rest) {
-                (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 4),
-                (127, [a, b, c, d, e, f, g, h, ..]) => {
-                    (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize, 10)
-                }
-                (126 | 127, _) => return,
-                (len, _) => (usize::from(*len), 2),
-            };
-            if bytes.len() < header + len {
-                return;
-            }
+        while let Some((opcode, payload)) = raw::take(bytes) {
             assert!(self.close.is_none(), "nothing follows a close");
-            let payload = bytes[header..header + len].to_vec();
-            match first & 0x0f {
+            match opcode {
                 1 => self.heard.push(Heard::Text(payload)),
                 2 => self.heard.push(Heard::Binary(payload)),
-                8 => self.close = Some(payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code))),
+                8 => self.close = Some(raw::close_code(&payload)),
                 10 => self.heard.push(Heard::Pong(payload)),
                 other => panic!("opcode {other} from a server that pings nobody"),
             }
-            bytes.drain(..header + len);
         }
     }
 }
