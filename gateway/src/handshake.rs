@@ -197,7 +197,6 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
         match (byte, after.get(..2).and_then(hex)) {
             (b'%', Some(decoded_byte)) => {
                 decoded.push(decoded_byte);
@@ -210,6 +209,15 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
         }
     }
     String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let mut value = 0;
+    for digit in digits {
+        // Less than 16, twice: it fits.
+        value = value * 16 + char::from(*digit).to_digit(16)? as u8;
+    }
+    Some(value)
 }
 
 #[cfg(test)]

@@ -36,10 +36,13 @@ async fn run(config: ClusterConfig) -> anyhow::Result<()> {
     let directory = Directory::connect(config.directory).await?;
     let admin = config.gateway.admin;
 
-    let gateway = Gateway::bind(config.gateway, id, bus, directory, Verifier::new(&config.auth)).await?;
+    let verifier = Verifier::new(&config.auth);
+    let gateway = Gateway::bind(config.gateway, id, bus.clone(), directory, verifier).await?;
     info!(node.id = %gateway.node(), "Gateway listening on {}", gateway.addr()?);
     if let Some(addr) = admin {
         tokio::spawn(Ops::bind(addr).await?.run(metrics, gateway.readiness(), lifecycle.clone()));
     }
-    gateway.run(lifecycle).await
+    gateway.run(lifecycle).await?;
+    bus.drain().await;
+    Ok(())
 }

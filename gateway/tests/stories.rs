@@ -1,0 +1,19 @@
+//! People who talk through a whole in-process cluster: two gateways, a worker, PostgreSQL.
+
+mod support;
+
+/// Chat messages: sent, queued, kept, delivered, repeated, refused.
+#[path = "stories/messages.rs"]
+mod messages;
+
+/// Typing, receipts, who is where.
+#[path = "stories/presence.rs"]
+mod presence;
+
+/// What was missed.
+#[path = "stories/sync.rs"]
+mod sync;
+
+/// Tokens, logouts, silence, slowness, drains.
+#[path = "stories/sockets.rs"]
+mod sockets;

@@ -1,0 +1,81 @@
+use crate::on_both;
+use crate::support::*;
+
+on_both! {
+    a_message_reaches_a_friend_on_another_gateway;
+    a_message_reaches_all_sockets_of_its_sender;
+    a_repeated_guid_gives_the_first_result;
+    a_stranger_is_refused;
+    messages_of_a_conversation_arrive_in_order;
+}
+
+/// Alice and Bob are on different gateways; the message crosses the bus once.
+async fn a_message_reaches_a_friend_on_another_gateway(cluster: Cluster) {
+    let (conversation, [mut alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+
+    let guid = alice.says(conversation, "xin chào").await;
+
+    alice.expect(queued(&guid)).await;
+    bob.expect(message_from("alice", "xin chào").with("seq", 1)).await;
+    alice.expect(processed(&guid).with("seq", 1)).await;
+    bob.expect_silence("messageComing").await;
+    bob.expect_silence("messageQueued").await;
+    cluster.finish().await;
+}
+
+async fn a_message_reaches_all_sockets_of_its_sender(cluster: Cluster) {
+    let (conversation, [mut alice, _bob]) = cluster.friends(["alice", "bob"]).await;
+    let me = alice.me.clone().unwrap();
+    let mut phone = cluster.connect(0, &me).await;
+    let mut tablet = cluster.connect(1, &me).await;
+
+    alice.says(conversation, "hello").await;
+
+    for socket in [&mut alice, &mut phone, &mut tablet] {
+        socket.expect(message_from("alice", "hello")).await;
+        socket.expect_silence("messageComing").await;
+    }
+    phone.expect_silence("messageQueued").await;
+    cluster.finish().await;
+}
+
+/// Also over another gateway, as after a reconnect.
+async fn a_repeated_guid_gives_the_first_result(cluster: Cluster) {
+    let (conversation, [mut alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+    let guid = alice.says(conversation, "once").await;
+    let first = alice.expect(processed(&guid)).await;
+
+    let mut elsewhere = cluster.connect(1, &alice.me.clone().unwrap()).await;
+    elsewhere.says_as(&guid, conversation, "once").await;
+
+    let again = elsewhere.expect(processed(&guid)).await;
+    assert_eq!(first, again);
+    bob.expect(message_from("alice", "once")).await;
+    bob.expect_silence("messageComing").await;
+    cluster.finish().await;
+}
+
+async fn a_stranger_is_refused(cluster: Cluster) {
+    let (conversation, [_alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+    let mallory = cluster.someone("mallory").await;
+    let mut mallory = cluster.connect(0, &mallory).await;
+
+    let guid = mallory.says(conversation, "let me in").await;
+
+    let refusal = mallory.expect(refused("sendMessageError", "not_a_member")).await;
+    assert_eq!(refusal["guid"], guid.as_str());
+    bob.expect_silence("messageComing").await;
+    cluster.finish().await;
+}
+
+async fn messages_of_a_conversation_arrive_in_order(cluster: Cluster) {
+    let (conversation, [mut alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+    for number in 0..100 {
+        alice.says(conversation, &number.to_string()).await;
+    }
+    for number in 0..100 {
+        let coming = bob.expect(Expect::named("messageComing")).await;
+        assert_eq!((&coming["content"], &coming["seq"]), (&number.to_string().into(), &(number + 1).into()));
+    }
+    cluster.finish().await;
+}
