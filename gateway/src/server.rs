@@ -92,7 +92,10 @@ async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
         let (node, agreed) = (Arc::clone(&*place), Arc::clone(&agreed));
         service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&agreed), request))
     };
+    // Behind the drain's begin a connection still gets its one answer: try another gateway.
+    let mut told = place.draining.is_cancelled();
     let mut http = http1::Builder::new()
+        .keep_alive(!told)
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HANDSHAKE_MS_MAX))
         .max_buf_size(HTTP_HEADER_BYTES_MAX)
@@ -100,7 +103,6 @@ async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
         .serve_connection(TokioIo::new(stream), service);
     let served = {
         let mut draining = pin!(place.draining.cancelled());
-        let mut told = false;
         poll_fn(|cx| {
             if !told && draining.as_mut().poll(cx).is_ready() {
                 told = true;
@@ -207,4 +209,20 @@ fn preflight(cors: Option<HeaderValue>, asked: &HeaderMap) -> Response<Full<Byte
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_streams_inherit_the_options_of_the_listener() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        let stream = socket2::SockRef::from(&stream);
+        assert!(stream.tcp_nodelay().unwrap() && stream.keepalive().unwrap());
+        assert_eq!(stream.tcp_notsent_lowat().unwrap(), SOCKET_UNSENT_BYTES_MAX);
+    }
 }

@@ -190,6 +190,17 @@ impl TestClient {
         }
     }
 
+    /// The next text frame, as it is.
+    pub async fn text(&mut self) -> String {
+        loop {
+            if let Some((opcode, payload)) = self.take_frame() {
+                assert_eq!(opcode, 1, "{payload:?}");
+                return String::from_utf8(payload).unwrap();
+            }
+            assert!(self.stream.read_buf(&mut self.bytes).await.unwrap() > 0, "the gateway hung up");
+        }
+    }
+
     /// Sends bytes as they are.
     pub async fn raw(&mut self, bytes: &[u8]) {
         // The gateway may have hung up: what it says then is what the test looks at.
@@ -198,6 +209,12 @@ impl TestClient {
 
     /// Sends a masked frame.
     pub async fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        let frame = self.masked(opcode, payload);
+        self.raw(&frame).await;
+    }
+
+    /// A masked frame.
+    pub fn masked(&self, opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [7, 77, 177, 27];
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
@@ -213,7 +230,7 @@ impl TestClient {
         }
         frame.extend(mask);
         frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.raw(&frame).await;
+        frame
     }
 
     fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {

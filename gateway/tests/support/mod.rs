@@ -1,9 +1,12 @@
 //! A whole cluster in one process, and people who talk through it.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 /// Gateways, workers, a fresh database; the memory backends or the real ones.
 mod cluster;
+
+/// One gateway with nobody behind it.
+mod alone;
 
 /// What a person's program does: one native socket.
 mod client;
@@ -14,6 +17,7 @@ mod expect;
 /// REST over a plain connection.
 mod rest;
 
+pub use self::alone::Alone;
 pub use self::client::{Heard, TestClient};
 pub use self::cluster::{Cluster, Kind};
 pub use self::expect::*;

@@ -1,0 +1,86 @@
+//! One gateway with nobody behind it: for what it answers by itself.
+
+use std::net::SocketAddr;
+
+use common::auth::{Signer, Verifier};
+use common::config::{AuthConfig, Env};
+use common::directory::Directory;
+use common::ids::{LoginId, NodeId, UserId};
+use common::lifecycle::Lifecycle;
+use common::plumbing::Bus;
+use common::protocol::{Account, Person, Role, Timestamp};
+use gateway::Gateway;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::client::TestClient;
+
+/// See the module.
+pub struct Alone {
+    pub addr: SocketAddr,
+    pub bus: Bus,
+    pub directory: Directory,
+    pub node: NodeId,
+    signer: Signer,
+    lifecycle: Lifecycle,
+    done: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Alone {
+    /// A gateway with these settings.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let defaults = [("BIND", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0"), ("DRAIN_MS", "0")];
+        let mut env = Env::from_pairs(defaults.into_iter().chain(settings.iter().copied()));
+        let config = gateway::Config::from_env(&mut env);
+        env.finish().unwrap();
+        let auth = AuthConfig::from_env(&mut Env::from_pairs([("CHATCHIT_ENV", "development")]));
+        let (node, bus, directory) = (NodeId::random(), Bus::memory(), Directory::memory());
+        let verifier = Verifier::new(&auth);
+        let gateway = Gateway::bind(config, node, bus.clone(), directory.clone(), verifier).await.unwrap();
+        let (addr, lifecycle) = (gateway.addr().unwrap(), Lifecycle::manual());
+        let done = tokio::spawn(gateway.run(lifecycle.clone()));
+        Self { addr, bus, directory, node, signer: Signer::new(&auth), lifecycle, done }
+    }
+
+    /// A valid token of this user.
+    pub fn token(&self, user: i64) -> String {
+        let now = Timestamp::now();
+        let expires_s = self.signer.expires_s(now);
+        let account = Account { user: UserId(user), login: LoginId(user), role: Role::User, expires_s };
+        let name = format!("user {user}");
+        let person =
+            Person { id: account.user, first_name: name.clone(), last_name: name.clone(), email: name };
+        self.signer.sign(&account, &person, now)
+    }
+
+    /// Upgrades with these header lines. Err: the status of the refusal.
+    pub async fn upgrade(&self, path: &str, headers: &str) -> Result<(TestClient, String), u16> {
+        TestClient::upgrade(self.addr, path, headers, None, CancellationToken::new()).await
+    }
+
+    /// The user's socket, ready.
+    pub async fn connect(&self, user: i64) -> TestClient {
+        let header = format!("Authorization: Bearer {}\r\n", self.token(user));
+        let (mut client, _) = self.upgrade("/ws", &header).await.unwrap();
+        client.expect(super::ready()).await;
+        client
+    }
+
+    /// Begins to drain; does not wait.
+    pub fn drain(&self) {
+        self.lifecycle.drain();
+    }
+
+    /// As with a second signal: ends at once.
+    pub async fn abort(self) {
+        self.lifecycle.abort();
+        self.done.await.unwrap().unwrap();
+    }
+
+    /// Drains and waits.
+    pub async fn finish(self) {
+        self.lifecycle.drain();
+        self.done.await.unwrap().unwrap();
+        assert_eq!(self.directory.live_nodes().await.unwrap(), []);
+    }
+}
