@@ -18,14 +18,14 @@ pub enum Forms {
 
 /// A gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct Address {
     /// Host name or address.
     pub host: String,
     /// Port.
     pub port: u16,
 }
 
-impl Base {
+impl Address {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let rest = text.strip_prefix("http://").with_context(|| format!("{text}: only http:// is spoken"))?;
         let (host, port) = rest.trim_end_matches('/').rsplit_once(':').unwrap_or((rest, "80"));
@@ -52,7 +52,7 @@ impl Base {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Gateways; a socket that is lost tries the next one.
-    pub urls: Vec<Base>,
+    pub urls: Vec<Address>,
     /// Idle sockets beside those that take part.
     pub sockets: u32,
     /// Users that send.
@@ -102,7 +102,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            urls: vec![Base { host: "127.0.0.1".into(), port: 8080 }],
+            urls: vec![Address { host: "127.0.0.1".into(), port: 8080 }],
             sockets: 0,
             senders: 10,
             conversations: 10,
@@ -187,7 +187,7 @@ impl Options {
 
     fn set(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
         match name {
-            "--url" => self.urls = value.split(',').map(Base::parse).collect::<Result<_, _>>()?,
+            "--url" => self.urls = value.split(',').map(Address::parse).collect::<Result<_, _>>()?,
             "--sockets" => self.sockets = value.parse()?,
             "--senders" => self.senders = value.parse()?,
             "--conversations" => self.conversations = value.parse()?,
@@ -225,8 +225,8 @@ impl Options {
     /// # Errors
     /// Something is not.
     pub fn check(&self) -> anyhow::Result<()> {
-        if let Some(base) = self.urls.iter().find(|base| !self.allow_remote && !base.is_loopback()) {
-            bail!("{} is not this machine: --allow-remote, if it is yours to load", base.authority());
+        if let Some(address) = self.urls.iter().find(|address| !self.allow_remote && !address.is_loopback()) {
+            bail!("{} is not this machine: --allow-remote, if it is yours to load", address.authority());
         }
         let rate_is_fine = self.rate.is_none_or(|rate| rate > 0.0 && rate <= 1e6);
         if !rate_is_fine || self.urls.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::options::Base;
+use crate::options::Address;
 
 /// One attempt.
 const ATTEMPT: Duration = Duration::from_secs(15);
@@ -22,14 +22,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// A connection to one of the gateways.
 pub struct Rest {
-    urls: Vec<Base>,
+    urls: Vec<Address>,
     at: usize,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Rest {
     /// Not connected yet; starts with the `at`-th gateway.
-    pub fn new(urls: &[Base], at: usize) -> Self {
+    pub fn new(urls: &[Address], at: usize) -> Self {
         Self { urls: urls.to_vec(), at, sender: None }
     }
 
@@ -86,9 +86,9 @@ impl Rest {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> anyhow::Result<(u16, Value)> {
-        let base = &self.urls[self.at % self.urls.len()];
+        let address = &self.urls[self.at % self.urls.len()];
         if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
-            let stream = TcpStream::connect((base.host.as_str(), base.port)).await?;
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
             stream.set_nodelay(true)?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
             // Ends with its sender; what went wrong comes with the response.
@@ -98,7 +98,7 @@ impl Rest {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(path)
-            .header("host", base.authority())
+            .header("host", address.authority())
             .header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -57,21 +57,67 @@ pub fn run_watched(options: &Options, watch: impl FnMut(Moment, &Progress)) -> a
     runtime.block_on(conduct(options, watch))
 }
 
-async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) -> anyhow::Result<Report> {
-    let origin = Instant::now();
-    let deadline = origin + Duration::from_secs(options.deadline_s);
-    let active = options.senders.max(if options.conversations > 0 { options.members } else { 0 });
-    let idle_users = options.sockets.min(IDLE_USERS_MAX);
+async fn conduct(options: &Options, watch: impl FnMut(Moment, &Progress)) -> anyhow::Result<Report> {
+    let deadline = Instant::now() + Duration::from_secs(options.deadline_s);
+    let active = active(options);
     let setup = async {
-        let users = setup::users(options, active + idle_users).await?;
+        let users = setup::users(options, active + options.sockets.min(IDLE_USERS_MAX)).await?;
         let conversations = setup::conversations(options, &users[..active as usize]).await?;
         anyhow::Ok((users, conversations))
     };
     let (users, conversations) = timeout_at(deadline, setup).await.context("the set-up took too long")??;
+    let mut played = play_within(options, &users, &conversations, watch).await?;
+    histories(options, &played.run, &users, &conversations, &mut played.evidence).await?;
+    Ok(played.report())
+}
 
-    let run: Arc<str> =
-        format!("{:x}", mix(options.seed ^ std::process::id() as u64 ^ users_mark()) >> 24).into();
-    let plans = plans(options, &run, active, idle_users, &conversations)?;
+/// Users that take part.
+fn active(options: &Options) -> u32 {
+    options.senders.max(if options.conversations > 0 { options.members } else { 0 })
+}
+
+/// What was played, not judged yet.
+struct Played {
+    run: Arc<str>,
+    sockets: usize,
+    open_s: f64,
+    start_us: u64,
+    tally: Tally,
+    evidence: Evidence,
+}
+
+impl Played {
+    fn report(&self) -> Report {
+        Report::new(self.sockets, self.open_s, self.start_us, judge(&self.evidence), &self.tally)
+    }
+}
+
+/// Plays with accounts and conversations that the caller made (or made up, for a gateway that
+/// has no worker behind it). No history is read: the verdict is never clean.
+///
+/// # Errors
+/// The sockets do not open.
+pub fn play(
+    options: &Options,
+    users: &[User],
+    conversations: &[setup::Conversation],
+    watch: impl FnMut(Moment, &Progress),
+) -> anyhow::Result<Report> {
+    options.check()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(play_within(options, users, conversations, watch))?.report())
+}
+
+async fn play_within(
+    options: &Options,
+    users: &[User],
+    conversations: &[setup::Conversation],
+    mut watch: impl FnMut(Moment, &Progress),
+) -> anyhow::Result<Played> {
+    let origin = Instant::now();
+    let deadline = origin + Duration::from_secs(options.deadline_s);
+    let run: Arc<str> = run_name(options.seed).into();
+    let plans = plans(options, &run, conversations)?;
     let sockets = plans.len();
     let progress = Arc::new(Progress::default());
     let (phase, phases) = watch::channel(Phase::Open);
@@ -81,7 +127,7 @@ async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) ->
             .iter()
             .enumerate()
             .filter(|(at, _)| at % options.threads == thread)
-            .map(|(at, plan)| (at as u64, plan.clone(), users[plan.account as usize].token.clone()))
+            .map(|(at, plan)| (at as u64, plan.clone(), users[plan.user as usize].token.clone()))
             .collect();
         let (options, progress, phases) = (options.clone(), progress.clone(), phases.clone());
         let work = move || players(&options, origin, progress, phases, mine);
@@ -90,23 +136,13 @@ async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) ->
     drop(phases);
 
     let all_open = || progress.open.load(Relaxed) >= sockets as i64;
-    let opened =
-        look_until(deadline.min(Instant::now() + Duration::from_secs(options.connect_s)), all_open).await;
-    let open = progress.open.load(Relaxed);
-    let open_s = origin.elapsed().as_secs_f64();
+    let opened = look_until(Instant::now() + Duration::from_secs(options.connect_s), all_open).await;
+    let (open, open_s) = (progress.open.load(Relaxed), origin.elapsed().as_secs_f64());
     let mut started = Instant::now();
     if opened {
         watch(Moment::Opened, &progress);
         started = Instant::now() + Duration::from_millis(20);
-        let start_us = (started - origin).as_micros() as u64;
-        let stop_us = options.seconds.map_or(u64::MAX, |seconds| start_us + seconds * 1_000_000);
-        phase.send_replace(Phase::Send { start_us, stop_us });
-        let all_through = || progress.through.load(Relaxed) >= u64::from(options.senders);
-        if options.senders > 0 {
-            look_until(deadline, all_through).await;
-        } else if let Some(seconds) = options.seconds {
-            look_until(deadline.min(started + Duration::from_secs(seconds)), || false).await;
-        }
+        send(options, origin, started, deadline, &phase, &progress).await;
         watch(Moment::Sent, &progress);
         settle(options, deadline, &progress).await;
         watch(Moment::Settled, &progress);
@@ -116,19 +152,15 @@ async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) ->
     }
     phase.send_replace(Phase::Stop);
     let mut tally = Tally::new();
-    let mut evidence = Evidence::default();
-    evidence.conversations.extend(conversations.iter().map(|one| Conversation {
-        id: one.id,
-        views: vec![],
-        history: None,
-    }));
-    evidence.records.resize_with(users.len(), Vec::new);
+    let of = |one: &setup::Conversation| Conversation { id: one.id, views: vec![], history: None };
+    let conversations = conversations.iter().map(of).collect();
+    let mut evidence = Evidence { conversations, records: vec![vec![]; users.len()] };
     for thread in threads {
         let Ok(result) = thread.join() else { bail!("a thread of the generator panicked") };
         let (counted, seen) = result?;
         tally.add(&counted);
         for (user, records, views) in seen {
-            evidence.records[user as usize] = records;
+            evidence.records[user as usize].extend(records);
             for (conversation, view) in views {
                 evidence.conversations[conversation as usize].views.push((user, view));
             }
@@ -137,25 +169,35 @@ async fn conduct(options: &Options, mut watch: impl FnMut(Moment, &Progress)) ->
     if !opened {
         bail!("{open} of {sockets} sockets opened within {} s; {:?}", options.connect_s, tally.counts);
     }
-    histories(options, &run, &users, &conversations, &mut evidence).await?;
     let start_us = (started - origin).as_micros() as u64;
-    Ok(Report::new(sockets, open_s, start_us, judge(&evidence), &tally))
+    Ok(Played { run, sockets, open_s, start_us, tally, evidence })
 }
 
-/// What one socket is to do: whose, and what.
-#[derive(Clone)]
-struct Part {
-    account: u32,
-    plan: Plan,
+/// Lets the senders send until they are through or the time is over.
+async fn send(
+    options: &Options,
+    origin: Instant,
+    started: Instant,
+    deadline: Instant,
+    phase: &watch::Sender<Phase>,
+    progress: &Progress,
+) {
+    let start_us = (started - origin).as_micros() as u64;
+    let stop_us = options.seconds.map_or(u64::MAX, |seconds| start_us + seconds * 1_000_000);
+    phase.send_replace(Phase::Send { start_us, stop_us });
+    if options.senders > 0 {
+        look_until(deadline, || progress.through.load(Relaxed) >= u64::from(options.senders)).await;
+    } else if let Some(seconds) = options.seconds {
+        look_until(deadline.min(started + Duration::from_secs(seconds)), || false).await;
+    }
 }
 
 fn plans(
     options: &Options,
     run: &Arc<str>,
-    active: u32,
-    idle_users: u32,
     conversations: &[setup::Conversation],
-) -> anyhow::Result<Vec<Part>> {
+) -> anyhow::Result<Vec<Plan>> {
+    let active = active(options);
     let mut of_user = vec![vec![]; active as usize];
     for (index, conversation) in conversations.iter().enumerate() {
         for member in &conversation.members {
@@ -168,10 +210,21 @@ fn plans(
     }
     let senders = u64::from(options.senders.max(1));
     let total = options.messages.unwrap_or(u64::from(u32::MAX));
-    let mut parts = vec![];
-    for (user, conversations) in of_user.into_iter().enumerate() {
-        let index = user as u64;
-        let sends = index < u64::from(options.senders);
+    let idle = Plan {
+        run: run.clone(),
+        user: 0,
+        conversations: vec![],
+        load: Load::Silent,
+        messages: 0,
+        pipeline: options.pipeline,
+        bytes: options.bytes,
+        resend_us: options.resend_ms * 1_000,
+        seed: 0,
+    };
+    let mut plans = vec![];
+    for (user, conversations) in (0_u32..).zip(of_user) {
+        let index = u64::from(user);
+        let sends = user < options.senders;
         if sends && conversations.is_empty() {
             bail!("sender {user} is in no conversation: more --conversations or --members");
         }
@@ -185,37 +238,15 @@ fn plans(
         };
         // The first senders take what does not divide.
         let messages = total / senders + u64::from(index < total % senders);
-        parts.push(Part {
-            account: user as u32,
-            plan: Plan {
-                run: run.clone(),
-                user: user as u32,
-                conversations,
-                load,
-                messages: u32::try_from(messages).unwrap_or(u32::MAX),
-                pipeline: options.pipeline,
-                bytes: options.bytes,
-                resend_us: options.resend_ms * 1_000,
-                seed: mix(options.seed ^ mix(index)),
-            },
-        });
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let seed = mix(options.seed ^ mix(index));
+        plans.push(Plan { user, conversations, load, messages, seed, ..idle.clone() });
     }
-    for idle in 0..options.sockets {
-        let mut plan = Plan {
-            run: run.clone(),
-            user: active + idle % idle_users,
-            conversations: vec![],
-            load: Load::Silent,
-            messages: 0,
-            pipeline: 1,
-            bytes: 0,
-            resend_us: u64::MAX / 2,
-            seed: u64::from(idle),
-        };
-        plan.seed = mix(plan.seed);
-        parts.push(Part { account: plan.user, plan });
+    let idle_users = options.sockets.clamp(1, IDLE_USERS_MAX);
+    for serial in 0..options.sockets {
+        plans.push(Plan { user: active + serial % idle_users, ..idle.clone() });
     }
-    Ok(parts)
+    Ok(plans)
 }
 
 type Seen = (u32, Vec<Record>, Vec<(u32, View)>);
@@ -226,7 +257,7 @@ fn players(
     origin: Instant,
     progress: Arc<Progress>,
     phases: watch::Receiver<Phase>,
-    parts: Vec<(u64, Part, String)>,
+    plans: Vec<(u64, Plan, String)>,
 ) -> anyhow::Result<(Tally, Vec<Seen>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
@@ -240,14 +271,14 @@ fn players(
         buffer: RefCell::new(vec![0; READ_BYTES]),
     });
     let mut players = vec![];
-    for (serial, part, token) in parts {
+    for (serial, plan, token) in plans {
         let form = match options.form {
             Forms::Native => Form::Native,
             Forms::SocketIo => Form::SocketIo,
             Forms::Both if (serial / options.urls.len() as u64).is_multiple_of(2) => Form::Native,
             Forms::Both => Form::SocketIo,
         };
-        let player = Rc::new(RefCell::new(Player::new(part.plan, progress.clone())));
+        let player = Rc::new(RefCell::new(Player::new(plan, progress.clone())));
         players.push(player.clone());
         let socket = Socket {
             shared: shared.clone(),
@@ -329,7 +360,8 @@ async fn histories(
     Ok(())
 }
 
-/// Distinguishes two runs of one process.
-fn users_mark() -> u64 {
-    common::protocol::Timestamp::now().0.unsigned_abs() << 16
+/// Different for each run, also within one process.
+fn run_name(seed: u64) -> String {
+    let now = common::protocol::Timestamp::now().0.unsigned_abs();
+    format!("{:x}", mix(seed ^ mix(now ^ u64::from(std::process::id()) << 44)) >> 24)
 }

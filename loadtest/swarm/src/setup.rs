@@ -163,21 +163,24 @@ async fn account(options: &Options, index: u32) -> anyhow::Result<User> {
 /// Signs tokens, if we know the secret.
 fn sign(options: &Options, users: &mut [User]) {
     let Some(secret) = &options.jwt_secret else { return };
-    let access_secret = Secret::new(secret.clone());
-    let signer = Signer::new(&AuthConfig { access_secret, access_ttl: TOKEN_TTL, refresh_ttl: TOKEN_TTL });
-    let now = Timestamp::now();
     for user in users {
-        let id = UserId(user.id);
-        let account =
-            Account { user: id, login: LoginId(0), role: Role::User, expires_s: signer.expires_s(now) };
-        let person = Person {
-            id,
-            first_name: "Swarm".into(),
-            last_name: format!("No{id}"),
-            email: "swarm@example.test".into(),
-        };
-        user.token = signer.sign(&account, &person, now);
+        user.token = token(secret, user.id);
     }
+}
+
+/// An access token for an account.
+pub fn token(secret: &str, user: i64) -> String {
+    let access_secret = Secret::new(secret);
+    let signer = Signer::new(&AuthConfig { access_secret, access_ttl: TOKEN_TTL, refresh_ttl: TOKEN_TTL });
+    let (now, id) = (Timestamp::now(), UserId(user));
+    let account = Account { user: id, login: LoginId(0), role: Role::User, expires_s: signer.expires_s(now) };
+    let person = Person {
+        id,
+        first_name: "Swarm".into(),
+        last_name: format!("No{id}"),
+        email: "swarm@example.test".into(),
+    };
+    signer.sign(&account, &person, now)
 }
 
 /// The whole history of a conversation, newest first, as JSON pages handed to `page`.

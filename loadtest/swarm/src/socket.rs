@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::form::{Form, Heard, Writer, read};
 use crate::frame::{self, Frame, Parsed};
 use crate::heard::Coming;
-use crate::options::Base;
+use crate::options::Address;
 use crate::plan::mix;
 use crate::player::Player;
 use crate::rest::Rest;
@@ -54,7 +54,7 @@ pub enum Phase {
 /// What the sockets of one thread share.
 pub struct Shared {
     /// Gateways.
-    pub urls: Vec<Base>,
+    pub urls: Vec<Address>,
     /// Zero of all times.
     pub origin: Instant,
     /// Changed by the conductor.
@@ -116,10 +116,11 @@ impl Socket {
             if *phase.borrow() == Phase::Stop {
                 return;
             }
-            let base = &self.shared.urls[((self.serial + attempt) % self.shared.urls.len() as u64) as usize];
+            let address =
+                &self.shared.urls[((self.serial + attempt) % self.shared.urls.len() as u64) as usize];
             let opened = {
                 let Ok(_permit) = self.shared.connecting.acquire().await else { return };
-                timeout(OPEN, upgrade(base, self.form, &self.token)).await
+                timeout(OPEN, upgrade(address, self.form, &self.token)).await
             };
             let end = match opened {
                 Ok(Ok((stream, rest))) => {
@@ -391,15 +392,15 @@ async fn fetch(
 ///
 /// # Errors
 /// The gateway is away or refuses.
-pub async fn upgrade(base: &Base, form: Form, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect((base.host.as_str(), base.port)).await?;
+pub async fn upgrade(address: &Address, form: Form, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
     let key = base64::engine::general_purpose::STANDARD.encode(b"swarm-load-tests");
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n",
         form.path(),
-        base.authority(),
+        address.authority(),
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::with_capacity(1_024);

@@ -4,7 +4,7 @@
 mod fake;
 
 use fake::{Fake, Fault};
-use swarm::options::{Base, Options};
+use swarm::options::{Address, Options};
 use swarm::report::Report;
 use swarm::run::run;
 
@@ -13,7 +13,7 @@ fn judged(fault: Fault, change: impl FnOnce(&mut Options)) -> Report {
     let port = Fake::start(fault);
     let cache = std::env::temp_dir().join(format!("swarm-test-{}", std::process::id()));
     let mut options = Options {
-        urls: vec![Base { host: "127.0.0.1".into(), port }],
+        urls: vec![Address { host: "127.0.0.1".into(), port }],
         senders: 4,
         conversations: 3,
         members: 4,

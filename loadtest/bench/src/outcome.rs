@@ -1,0 +1,140 @@
+//! What a row found: figures, their arithmetic, the bar, reached or not.
+
+use std::fmt::Write as _;
+
+/// One bar of the bench.
+#[derive(Clone, Debug)]
+pub struct Bar {
+    /// What is measured.
+    pub what: String,
+    /// How the ratio came about, with figures.
+    pub arithmetic: String,
+    /// What was found; None: it could not be run.
+    pub found: Option<f64>,
+    /// What should be reached.
+    pub target: Target,
+}
+
+/// The side of the bar that is right.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// At most.
+    Most(f64, &'static str),
+    /// At least.
+    Least(f64, &'static str),
+    /// No bar: for the reader.
+    None(&'static str),
+}
+
+impl Bar {
+    /// Whether it is reached; None: not run, or there is no bar.
+    pub fn is_reached(&self) -> Option<bool> {
+        match self.target {
+            Target::Most(most, _) => Some(self.found? <= most),
+            Target::Least(least, _) => Some(self.found? >= least),
+            Target::None(_) => None,
+        }
+    }
+
+    fn cells(&self) -> [String; 5] {
+        let (bar, unit) = match self.target {
+            Target::Most(most, unit) => (format!("≤ {}", number(most)), unit),
+            Target::Least(least, unit) => (format!("≥ {}", number(least)), unit),
+            Target::None(unit) => ("–".to_owned(), unit),
+        };
+        let found = self.found.map_or("not run".to_owned(), |found| format!("{} {unit}", number(found)));
+        let reached = match self.is_reached() {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "–",
+        };
+        [self.what.clone(), found, bar, reached.to_owned(), self.arithmetic.clone()]
+    }
+}
+
+/// All that came out.
+#[derive(Default)]
+pub struct Outcome {
+    /// Machine and versions.
+    pub machine: Vec<(&'static str, String)>,
+    /// In the order of running.
+    pub bars: Vec<Bar>,
+    /// What the reader should know about how it was done.
+    pub notes: Vec<String>,
+    /// Where the time goes.
+    pub profile: Vec<String>,
+}
+
+impl Outcome {
+    /// The document.
+    pub fn markdown(&self) -> String {
+        let mut out = String::from(
+            "# Results of `make bench`\n\nWritten by the command; ratios of one run, programs and generator on the \
+             same cores. Read them as ratios.\n\n",
+        );
+        for (name, what) in &self.machine {
+            line(&mut out, &format!("* {name}: {what}"));
+        }
+        out.push_str("\n| What | Found | Bar | Reached | Arithmetic |\n|---|---|---|---|---|\n");
+        for bar in &self.bars {
+            line(&mut out, &format!("| {} |", bar.cells().join(" | ")));
+        }
+        out.push_str("\n## How\n\n");
+        for note in &self.notes {
+            line(&mut out, &format!("* {note}"));
+        }
+        if !self.profile.is_empty() {
+            out.push_str("\n## Where the time goes\n\n```\n");
+            for text in &self.profile {
+                line(&mut out, text);
+            }
+            out.push_str("```\n");
+        }
+        out
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{text}");
+}
+
+/// Three digits that matter.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        10_000.0.. => format!("{:.1} k", value / 1_000.0),
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The middle of what several passes found.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_can_be_missed() {
+        let bar = |found, target| Bar { what: String::new(), arithmetic: String::new(), found, target };
+        assert_eq!(bar(Some(1.0), Target::Most(2.0, "")).is_reached(), Some(true));
+        assert_eq!(bar(Some(3.0), Target::Most(2.0, "")).is_reached(), Some(false));
+        assert_eq!(bar(Some(3.0), Target::Least(4.0, "")).is_reached(), Some(false));
+        assert_eq!(bar(None, Target::Least(4.0, "")).is_reached(), None);
+        // What was not measured is no figure.
+        assert_eq!(bar(Some(f64::NAN), Target::Most(2.0, "")).is_reached(), Some(false));
+    }
+
+    #[test]
+    fn medians_and_numbers() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!([number(12_345.0), number(0.1234), number(123.4)], ["12.3 k", "0.123", "123"]);
+    }
+}

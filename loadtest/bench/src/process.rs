@@ -1,0 +1,135 @@
+//! Programs under measurement: CPU and memory as the kernel accounts them, in `/proc`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use swarm::options::Address;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+/// `_SC_CLK_TCK`: 100 on every Linux this runs on.
+const TICKS_PER_S: f64 = 100.0;
+
+/// A program that is watched, with all processes of its session if it has one of its own.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What it is called in the results.
+    pub name: String,
+    pid: u32,
+    whole_session: bool,
+}
+
+impl Watched {
+    /// One process.
+    pub fn process(name: &str, pid: u32) -> Self {
+        Self { name: name.into(), pid, whole_session: false }
+    }
+
+    /// A process and everything it started.
+    pub fn session(name: &str, pid: u32) -> Self {
+        Self { name: name.into(), pid, whole_session: true }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// CPU used so far, user and system, seconds.
+    pub fn cpu_s(&self) -> f64 {
+        let Some(own) = Stat::read(self.pid) else { return 0.0 };
+        if !self.whole_session {
+            return own.cpu_s;
+        }
+        pids().filter_map(Stat::read).filter(|stat| stat.session == own.session).map(|stat| stat.cpu_s).sum()
+    }
+
+    /// Resident memory, KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+struct Stat {
+    session: u32,
+    /// With the children that have ended.
+    cpu_s: f64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name is in parentheses and may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks: u64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+        Some(Self { session: fields.get(3)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
+    }
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A program that this bench started; ends with it.
+pub struct Started {
+    child: Child,
+    /// Where it listens.
+    pub address: Address,
+    name: String,
+}
+
+impl Started {
+    /// Starts `command` with its own free port in `PORT`, its output in a file, and waits until
+    /// it listens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn listening(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        command.env("PORT", port.to_string());
+        let started = Self::spawn(name, command, logs, port)?;
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if Instant::now() >= end {
+                bail!("{name} does not listen after 20 s; see {}", logs.display());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(started)
+    }
+
+    /// Starts `command`, its output in a file.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(name: &str, mut command: Command, logs: &Path, port: u16) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(logs)?;
+        let path: PathBuf = logs.join(format!("{name}.log"));
+        let log = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self { child, address: Address { host: "127.0.0.1".into(), port }, name: name.into() })
+    }
+
+    /// For its figures.
+    pub fn watched(&self) -> Watched {
+        Watched::process(&self.name, self.child.id())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
