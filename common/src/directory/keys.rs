@@ -25,8 +25,8 @@ const TAGS: [&str; BUCKETS] = [
 /// that is gone goes away by itself.
 pub(super) const SEATS_TTL: Duration = Duration::from_secs(7 * 86_400);
 
-/// Heads are forgotten so long after their bucket began, and asked of the store again. It bounds
-/// how long a head that a failover turned back can hide a message from `sync`.
+/// Heads are forgotten so long after their bucket began, and asked of the store again: it bounds
+/// what conversations that fell silent cost, and any error in them.
 pub(super) const HEADS_TTL: Duration = Duration::from_secs(3_600);
 
 /// Names of keys under one prefix.

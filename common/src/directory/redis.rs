@@ -12,7 +12,8 @@
 //! a restart without persistence all of them. [`Redis::keep_node`] therefore also answers true
 //! once after the cluster's epoch rose (every failover raises it), when a mark that it leaves in
 //! every bucket is gone, and when it could not look. Until then, at most a third of a lease, the
-//! answers of `nodes_of` may miss seats that Redis lost in silence. The other side, a seat that comes back from the dead, costs a
+//! answers of `nodes_of` may miss seats that Redis lost in silence. Heads may have fallen back with
+//! them, so all heads are then forgotten and asked of the store. The other side, a seat that comes back from the dead, costs a
 //! delivery to a gateway that does not hold the user; the gateway then unseats the user again.
 
 /// The connection to the cluster: one command or one script, within its deadline.
@@ -92,16 +93,21 @@ impl Redis {
             let since = self.renew(node).await?;
             self.kept(node, |kept| {
                 if kept.since != since {
-                    *kept = Kept { since, owed: Some("new_lease"), ..Kept::default() };
+                    let reason = if kept.since == 0 { NEW } else { "lost_lease" };
+                    *kept = Kept { since, owed: Some(reason), epoch: kept.epoch, ..Kept::default() };
                 }
             });
             if let Err(fault) = self.find_loss(node).await {
                 // The lease is renewed; what was not found now is found next time.
                 metrics::sweep_failed();
                 warn!(node.id = %node, "The directory could not be looked over: {fault:#}");
-                return Ok(self.kept(node, |kept| kept.owed.take_if(|owed| *owed == "new_lease").is_some()));
+                return Ok(self.kept(node, |kept| kept.owed.take_if(|owed| *owed == NEW).is_some()));
             }
-            let Some(reason) = self.kept(node, |kept| kept.owed.take()) else { return Ok(false) };
+            let Some(reason) = self.kept(node, |kept| kept.owed) else { return Ok(false) };
+            if reason != NEW {
+                self.forget_heads().await?;
+            }
+            self.kept(node, |kept| kept.owed = None);
             metrics::reseat(reason);
             info!(node.id = %node, reason, "The node seats its users anew");
             Ok(true)
@@ -153,6 +159,18 @@ impl Redis {
                 *cursor = next;
             }
         });
+        Ok(())
+    }
+
+    /// Forgets all heads, so that they are asked of the store: one that fell back would hide a
+    /// message from `sync`.
+    async fn forget_heads(&self) -> anyhow::Result<()> {
+        let forgotten = (0..BUCKETS).map(|bucket| {
+            let mut unlink = cmd("UNLINK");
+            unlink.arg(self.0.keys.heads(bucket).0);
+            async move { self.0.link.ask::<u64>(&unlink).await }
+        });
+        futures_util::future::try_join_all(forgotten).await?;
         Ok(())
     }
 
@@ -390,6 +408,9 @@ impl Redis {
         .await
     }
 }
+
+/// Why a node seats its users for the first time; every other reason is a loss.
+const NEW: &str = "new_lease";
 
 /// Things by bucket, as many at a time as one command may carry.
 fn per_bucket<T: Copy>(things: &[T], id: impl Fn(&T) -> i64) -> impl Iterator<Item = (usize, Vec<T>)> {
