@@ -1,5 +1,7 @@
 //! What a directory promises, run over both backends: always in one process, and on Redis Cluster
 //! when `REDIS_NODES` names one (`127.0.0.1:7000,...`). Every test has its own prefix.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world should fail")]
+#![expect(clippy::print_stdout, reason = "what was skipped is said")]
 
 use std::future::Future;
 use std::time::Duration;
