@@ -15,8 +15,8 @@ use crate::options::Address;
 
 /// One attempt.
 const ATTEMPT: Duration = Duration::from_secs(15);
-/// All attempts of one call.
-const CALL: Duration = Duration::from_secs(40);
+/// All attempts of one call. Registering has a limit per address.
+const CALL: Duration = Duration::from_secs(120);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 

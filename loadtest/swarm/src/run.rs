@@ -26,7 +26,7 @@ use crate::tally::{Progress, Tally};
 /// How often the conductor looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Accounts that idle sockets share.
-const IDLE_USERS_MAX: u32 = 64;
+const IDLE_USERS_MAX: u32 = 32;
 
 /// Points of a run that a caller may want to measure between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,9 @@ async fn conduct(options: &Options, watch: impl FnMut(Moment, &Progress)) -> any
     let deadline = Instant::now() + Duration::from_secs(options.deadline_s);
     let active = active(options);
     let setup = async {
-        let users = setup::users(options, active + options.sockets.min(IDLE_USERS_MAX)).await?;
-        let conversations = setup::conversations(options, &users[..active as usize]).await?;
+        let mut users = setup::users(options, active).await?;
+        let conversations = setup::conversations(options, &users).await?;
+        users.extend(setup::bystanders(options, active, options.sockets.min(IDLE_USERS_MAX)).await?);
         anyhow::Ok((users, conversations))
     };
     let (users, conversations) = timeout_at(deadline, setup).await.context("the set-up took too long")??;

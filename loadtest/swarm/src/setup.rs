@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::evidence::SEQ_MAX;
 use crate::options::Options;
 use crate::rest::Rest;
 
@@ -22,6 +23,8 @@ use crate::rest::Rest;
 const CALLS_MAX: usize = 8;
 /// Life of the tokens we sign.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3_600);
+/// Ids of accounts that are only in tokens: beyond those of rows.
+const MADE_UP_ID: i64 = 1 << 40;
 /// Of the accounts, which exist for the load only and hold nothing.
 const PASSWORD: &str = "Swarm-Passw0rd";
 
@@ -70,6 +73,21 @@ pub async fn users(options: &Options, count: u32) -> anyhow::Result<Vec<User>> {
     known.truncate(count as usize);
     sign(options, &mut known);
     Ok(known)
+}
+
+/// Accounts for sockets that take part in nothing. With the secret they need no row.
+///
+/// # Errors
+/// The server refuses.
+pub async fn bystanders(options: &Options, first: u32, count: u32) -> anyhow::Result<Vec<User>> {
+    let Some(secret) = &options.jwt_secret else {
+        return Ok(users(options, first + count).await?.split_off(first as usize));
+    };
+    let user = |at: u32| {
+        let id = MADE_UP_ID + i64::from(at);
+        User { id, token: token(secret, id) }
+    };
+    Ok((0..count).map(user).collect())
 }
 
 /// New conversations: the c-th one is of users c, c+1, ... (wrapping), spread so that all are in
@@ -194,18 +212,15 @@ pub async fn history(
     down_to: u64,
     mut page: impl FnMut(Value),
 ) -> anyhow::Result<()> {
-    let mut before: Option<u64> = None;
+    let mut before = SEQ_MAX;
     loop {
-        let bound = before.map_or(String::new(), |seq| format!("&before={seq}"));
-        let path = format!("/conversations/{conversation}/messages?limit=100{bound}");
+        let path = format!("/conversations/{conversation}/message?before={before}&limit=100");
         let data = rest.data("GET", &path, Some(token), None).await?;
         let rows = data["result"].as_array().context("a page of history has rows")?;
         let lowest = rows.iter().filter_map(|row| row["seq"].as_u64()).min();
         page(data);
         match lowest {
-            Some(lowest) if lowest > down_to.max(1) && before.is_none_or(|before| lowest < before) => {
-                before = Some(lowest);
-            }
+            Some(lowest) if lowest > down_to.max(1) && lowest < before => before = lowest,
             _ => return Ok(()),
         }
     }
