@@ -1,0 +1,138 @@
+//! Real programs on real peers, started, killed and looked at from outside.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+/// Programs: one process each.
+pub mod program;
+
+/// People: REST and native sockets, blocking.
+pub mod person;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::program::Program;
+
+/// Small sizes for every day, the full ones of `make proof`.
+pub fn is_proof() -> bool {
+    std::env::var("PROOF").is_ok_and(|size| size == "full")
+}
+
+/// The peers that `make test` started, and the script that controls them. Holding it means that no
+/// other test of this binary breaks them meanwhile.
+pub struct Peers {
+    script: PathBuf,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Peers {
+    /// None, with a notice, when there are none.
+    pub fn of_this_run() -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let (Ok(script), Ok(_)) = (std::env::var("CHATCHIT_PEERS"), std::env::var("AMQP_URL")) else {
+            eprintln!("SKIPPED: no peers here; `make test` starts them");
+            return None;
+        };
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Self { script: script.into(), _alone })
+    }
+
+    /// `deploy/peers stop|start|kill PART`; returns the part it was.
+    pub fn part(&self, command: &str, part: &str) -> String {
+        let output = Command::new(&self.script).args([command, part]).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "peers {command} {part}: {words}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// Gateways and workers of one system, apart from all others on the same peers.
+pub struct Cluster {
+    pub gateways: Vec<Program>,
+    pub workers: Vec<Program>,
+    env: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// Starts them and waits until all are ready.
+    pub fn start(name: &str, gateways: usize, workers: usize) -> Self {
+        let env = [
+            ("CHATCHIT_PREFIX", format!("{name}-{}", std::process::id())),
+            ("JWT_ACCESS_TOKEN", "Zr4u7x!A%D*G-KaPdSgVkXp2s5v8y/B?".to_owned()),
+            ("RATE_SOCKET_PER_S", "100000".to_owned()),
+            ("RATE_SOCKET_BURST", "100000".to_owned()),
+            ("RATE_SOCKET_BYTES_PER_S", "100000000".to_owned()),
+            ("RATE_SOCKET_BYTES_BURST", "100000000".to_owned()),
+            ("RATE_USER_PER_S", "100000".to_owned()),
+            ("RATE_USER_BURST", "100000".to_owned()),
+            ("DRAIN_MS", "1000".to_owned()),
+            ("BIND", "127.0.0.1".to_owned()),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut cluster = Self { gateways: vec![], workers: vec![], env };
+        cluster.workers = (0..workers).map(|_| cluster.worker()).collect();
+        cluster.workers.iter_mut().for_each(Program::wait_until_ready);
+        cluster.gateways = (0..gateways).map(|_| cluster.gateway(free_port())).collect();
+        cluster.gateways.iter_mut().for_each(Program::wait_until_ready);
+        cluster
+    }
+
+    /// One more worker, starting.
+    pub fn worker(&self) -> Program {
+        Program::start("worker", 0, &self.env)
+    }
+
+    /// A gateway on this port, starting.
+    pub fn gateway(&self, port: u16) -> Program {
+        Program::start("gateway", port, &self.env)
+    }
+
+    /// `http://…` of every gateway.
+    pub fn urls(&self) -> Vec<String> {
+        self.gateways.iter().map(|gateway| format!("http://127.0.0.1:{}", gateway.port)).collect()
+    }
+
+    /// A metric of all gateways together.
+    pub fn of_gateways(&self, metric: &str) -> f64 {
+        self.gateways.iter().map(|gateway| gateway.metric(metric)).sum()
+    }
+}
+
+/// Looks until it holds; fails with `what` when it takes too long.
+pub fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        pause(Duration::from_millis(20));
+    }
+    start.elapsed()
+}
+
+/// Tests of processes run in real time.
+#[expect(clippy::disallowed_methods, reason = "processes do not share our clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Lets real time pass, for outages of a given length.
+#[expect(clippy::disallowed_methods, reason = "an outage of ten seconds takes ten seconds")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A port that is free now, below those that outgoing connections get.
+pub fn free_port() -> u16 {
+    let mut seed = std::process::id().wrapping_mul(2_654_435_761);
+    loop {
+        seed = seed
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223)
+            .wrapping_add(now().elapsed().subsec_nanos());
+        let port = 10_000 + u16::try_from(seed >> 16).unwrap_or_default() % 22_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A person: an account over REST, and a native socket. Blocking: one thread, one person.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarm::frame::{self, Frame, Parsed};
+
+/// For any single answer, on a busy machine.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// One request, one connection: status and body.
+pub fn http(
+    port: u16,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    let mut stream = connect(port)?;
+    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{token}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(ANSWER))?;
+    Ok(stream)
+}
+
+/// Somebody with an account.
+pub struct Person {
+    pub id: i64,
+    pub token: String,
+}
+
+impl Person {
+    /// Registers and logs in. The name is new in the database of this run.
+    pub fn new(port: u16, name: &str) -> Self {
+        let mark = format!("{}{}", std::process::id(), super::now().elapsed().subsec_nanos());
+        let email = format!("{name}.{mark}.{port}@example.test");
+        let password = "correct horse battery";
+        let account = json!({
+            "email": email, "password": password, "phone": format!("+{port}{mark}"),
+            "firstName": name, "lastName": "Test", "role": "USER",
+        });
+        let (status, body) = http(port, "POST", "/auth/register", None, &account.to_string()).unwrap();
+        assert_eq!(status, 201, "register: {body}");
+        let login = json!({ "email": email, "password": password });
+        let data = call(port, "POST", "/auth/login", None, &login);
+        let id = data["user"]["id"].as_i64().unwrap();
+        Self { id, token: data["accessToken"].as_str().unwrap().to_owned() }
+    }
+
+    /// A conversation with others.
+    pub fn creates_conversation_with(&self, port: u16, others: &[&Self]) -> i64 {
+        let people = std::iter::once(self).chain(others.iter().copied());
+        let participants: Vec<_> = people.map(|one| json!({ "userId": one.id, "type": "MEMBER" })).collect();
+        let wanted = json!({ "title": "test", "participants": participants });
+        call(port, "POST", "/conversations/create", Some(&self.token), &wanted)["id"].as_i64().unwrap()
+    }
+
+    /// The history as it is shown to this person, oldest first.
+    pub fn reads(&self, port: u16, conversation: i64) -> Vec<Value> {
+        let path = format!("/conversations/{conversation}/message?page=1&size=100&order=desc");
+        let data = call(port, "GET", &path, Some(&self.token), &Value::Null);
+        data["result"].as_array().unwrap().clone()
+    }
+
+    /// A native socket, ready.
+    pub fn opens_socket(&self, port: u16) -> Socket {
+        let mut stream = connect(port).unwrap();
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            self.token
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let mut socket = Socket { stream, bytes: Vec::new() };
+        socket.hears("ready");
+        socket
+    }
+}
+
+/// The `data` of a successful REST answer.
+pub fn call(port: u16, method: &str, path: &str, token: Option<&str>, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (status, answer) = http(port, method, path, token, &body).unwrap();
+    assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+    serde_json::from_str::<Value>(&answer).unwrap()["data"].take()
+}
+
+/// A native socket.
+pub struct Socket {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Socket {
+    /// Sends an event.
+    pub fn says(&mut self, event: &str, data: &Value) {
+        let mut out = Vec::new();
+        let text = json!({ "event": event, "data": data }).to_string();
+        frame::write(&mut out, 1, text.as_bytes(), 0x1234_5678);
+        self.stream.write_all(&out).unwrap();
+    }
+
+    /// The data of the next event of this name; others are passed over, but not a reject.
+    pub fn hears(&mut self, wanted: &str) -> Value {
+        loop {
+            let mut event = self.next();
+            let name = event["event"].as_str().unwrap_or_default();
+            if name == wanted {
+                return event["data"].take();
+            }
+            assert!(!name.ends_with("Error") && name != "exception", "waiting for {wanted}: {event}");
+        }
+    }
+
+    /// The next event.
+    pub fn next(&mut self) -> Value {
+        loop {
+            let taken = match frame::parse(&self.bytes).unwrap() {
+                Parsed::Need(_) => None,
+                Parsed::Frame(Frame::Text(text), taken) => Some((taken, serde_json::from_str(text).ok())),
+                Parsed::Frame(Frame::Close(code), _) => panic!("closed: {code:?}"),
+                Parsed::Frame(_, taken) => Some((taken, None)),
+            };
+            if let Some((taken, event)) = taken {
+                self.bytes.drain(..taken);
+                match event {
+                    Some(event) => return event,
+                    None => continue,
+                }
+            }
+            let mut more = [0; 16 * 1024];
+            let count = self.stream.read(&mut more).unwrap();
+            assert!(count > 0, "the gateway hung up");
+            self.bytes.extend(&more[..count]);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One process of ours: started with an environment, asked over its admin port, ended.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::person::http;
+use super::{free_port, until};
+
+/// A start on a busy machine, migrations included.
+const READY: Duration = Duration::from_secs(60);
+
+/// A process, killed when dropped.
+pub struct Program {
+    pub port: u16,
+    admin: u16,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `gateway` or `worker`.
+    pub fn start(name: &str, port: u16, env: &[(String, String)]) -> Self {
+        let chatchit = PathBuf::from(env!("CARGO_BIN_EXE_chatchit"));
+        let binary = chatchit.with_file_name(name);
+        assert!(binary.exists(), "{} is not built: `make test` does it", binary.display());
+        let admin = free_port();
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{admin}.log"));
+        let mut command = Command::new(binary);
+        command.envs(env.iter().cloned()).env("PORT", port.to_string()).env("ADMIN_PORT", admin.to_string());
+        command.env("RUST_LOG", "info").env("LOG_FORMAT", "json").env("RUST_BACKTRACE", "0");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        Self { port, admin, child: command.spawn().unwrap(), log }
+    }
+
+    /// Waits for `/readyz`.
+    pub fn wait_until_ready(&mut self) {
+        let (admin, log) = (self.admin, self.log.clone());
+        until(READY, "ready", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}; see {}", log.display());
+            http(admin, "GET", "/readyz", None, "").is_ok_and(|(status, _)| status == 200)
+        });
+    }
+
+    /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.
+    pub fn metric(&self, name: &str) -> f64 {
+        let Ok((_, text)) = http(self.admin, "GET", "/metrics", None, "") else { return 0.0 };
+        let values = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// SIGKILL, and gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn drain(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut status = None;
+        until(Duration::from_secs(60), "drained", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<_> = text.lines().rev().take(15).collect();
+            eprintln!("--- the end of {}", self.log.display());
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        } else {
+            let _ = std::fs::remove_file(&self.log);
+        }
+    }
+}
