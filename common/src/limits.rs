@@ -267,8 +267,12 @@ pub const API_REQUESTS_MAX: usize = 256;
 /// For how long typing may be judged by a membership read before.
 pub const TYPING_AUDIENCE_MS_MAX: u64 = 2_000;
 
-/// Conversations whose membership is kept for typing.
+/// Conversations whose membership is kept for typing, and people whose typing is remembered.
 pub const TYPING_AUDIENCES_MAX: usize = 10_000;
+
+/// That somebody types is told again after this long, however fast the keys are pressed. Shorter
+/// than the seconds for which clients show it.
+pub const TYPING_REPEAT_MS_MIN: u64 = 1_000;
 
 /// Messages in one answer to `sync`, all conversations together: what fits an envelope.
 pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
