@@ -37,6 +37,12 @@ struct Told {
     is_typing: bool,
 }
 
+impl Told {
+    fn covers(&self, is_typing: bool, now: Instant) -> bool {
+        self.until > now && self.is_typing == is_typing
+    }
+}
+
 #[derive(Clone)]
 struct Recent {
     until: Instant,
@@ -92,11 +98,7 @@ impl RecentAudiences {
             let is_typing = one.event.is_typing;
             if wall.0.saturating_sub(one.at.0) > i64::from(LOW_LANE_TTL_MS) {
                 stale += 1;
-            } else if memory
-                .told
-                .get(&key)
-                .is_some_and(|told| told.until > now && told.is_typing == is_typing)
-            {
+            } else if !one.again && memory.told.get(&key).is_some_and(|told| told.covers(is_typing, now)) {
                 repeated += 1;
             } else {
                 memory.told.insert(key, Told { until, is_typing });
@@ -172,13 +174,16 @@ mod tests {
             let typing = |is_typing| Typing { conversation: ConversationId(7), is_typing };
             let typings: Vec<_> = events.iter().map(|(_, is_typing, _)| typing(*is_typing)).collect();
             let batch = events.iter().zip(&senders).zip(&typings).map(|(((.., age_ms), from), event)| {
-                Asked { from, at: Timestamp(wall.0 - age_ms), event, again: false }
+                Asked { from, at: Timestamp(wall.0 - age_ms), event, again: from.user == UserId(9) }
             });
             let now = start + Duration::from_millis(after_ms);
             assert_eq!(memory.select(&batch.collect::<Vec<_>>(), wall, now), expect, "{events:?}");
         };
         check(0, &[(1, true, 0), (1, true, 0), (2, true, 0), (3, true, 6_000)], &[false, true, true, false]);
         check(500, &[(1, true, 0), (2, false, 0)], &[false, true]);
+        check(600, &[(9, true, 0)], &[true]);
+        // Held and tried again: nobody heard of it yet.
+        check(700, &[(9, true, 0)], &[true]);
         check(TYPING_REPEAT_MS_MIN, &[(1, true, 0)], &[true]);
     }
 }
