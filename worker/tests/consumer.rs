@@ -20,6 +20,8 @@ on_both! {
     what_a_dead_worker_had_saved_is_told_by_the_next;
     order_holds_while_a_worker_dies_and_another_leaves;
     a_database_that_is_away_holds_everything;
+    a_worker_whose_bus_ends_with_it_works_off_its_lanes;
+    a_worker_that_leaves_gives_its_shards_to_the_next;
 }
 
 /// For each conversation the contents in the order first heard, and how often anything was heard
@@ -198,7 +200,7 @@ async fn a_database_that_is_away_holds_everything(cluster: Cluster) {
     let mut gateway = cluster.gateway(&[alice, bob]).await;
     let sender = gateway.sender(alice, 1);
     let proxy = Proxy::before(&cluster.url).await;
-    let worker = cluster.worker_with(&proxy.url, 4).await;
+    let worker = cluster.worker_with(&proxy.url, |_| {}).await;
     cluster.publish([says(sender, conversation, "g-0", "before")]).await;
     gateway.until("messageProcessed").await;
 
@@ -228,4 +230,38 @@ async fn a_database_that_is_away_holds_everything(cluster: Cluster) {
     assert_eq!(cluster.bus.quarantined(10).await.unwrap(), []);
     worker.drain().await;
     assert_eq!(cluster.sql("select 1 from messages").await.len(), 501);
+}
+
+async fn a_worker_whose_bus_ends_with_it_works_off_its_lanes(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let gateway = cluster.gateway(&[alice, bob]).await;
+    let worker = cluster.worker_with(&cluster.url, |config| config.finish_lanes = true).await;
+    let sender = gateway.sender(alice, 1);
+    cluster.publish((0..2_000).map(|n| says(sender, conversation, &format!("g-{n}"), "promised"))).await;
+    worker.drain().await;
+    assert_eq!(cluster.sql("select 1 from messages").await.len(), 2_000);
+}
+
+async fn a_worker_that_leaves_gives_its_shards_to_the_next(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let mut conversations = Vec::new();
+    for _ in 0..30 {
+        conversations.push(cluster.conversation(&[alice, bob]).await);
+    }
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let (first, second) = (cluster.worker().await, cluster.worker().await);
+    for round in 0..3 {
+        cluster
+            .publish(conversations.iter().map(|one| says(sender, *one, &format!("g-{round}"), "hello")))
+            .await;
+        gateway.count("messageProcessed", conversations.len()).await;
+    }
+    first.drain().await;
+    let begun = tokio::time::Instant::now();
+    cluster.publish(conversations.iter().map(|one| says(sender, *one, "g-last", "hello"))).await;
+    gateway.count("messageProcessed", conversations.len()).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "sooner than a silent worker is missed");
+    second.drain().await;
 }

@@ -111,11 +111,11 @@ impl Cluster {
 
     /// A worker with a runtime of its own, so that it can die like a process.
     pub async fn worker(&self) -> Process {
-        self.worker_with(&self.url, 4).await
+        self.worker_with(&self.url, |_| {}).await
     }
 
-    /// A worker that reaches PostgreSQL by another way.
-    pub async fn worker_with(&self, url: &str, slots: usize) -> Process {
+    /// A worker that reaches PostgreSQL by another way, or is configured otherwise.
+    pub async fn worker_with(&self, url: &str, change: impl FnOnce(&mut Config) + Send + 'static) -> Process {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let lifecycle = Lifecycle::manual();
@@ -130,10 +130,10 @@ impl Cluster {
                     (Bus::connect(bus, node).await.unwrap(), Directory::connect(directory).await.unwrap())
                 }
             };
-            let mut env =
-                Env::from_pairs([("CHATCHIT_ENV", "development"), ("WORK_SLOTS", &slots.to_string())]);
-            let config = Config::from_env(&mut env);
+            let mut env = Env::from_pairs([("CHATCHIT_ENV", "development")]);
+            let mut config = Config::from_env(&mut env);
             env.finish().unwrap();
+            change(&mut config);
             let store = Store::connect(&url, config.store_connections).await.unwrap();
             let worker = Worker::start(&config, node, store, bus, directory).await.unwrap();
             up.send(worker.readiness()).unwrap();
