@@ -97,8 +97,9 @@ async fn a_slow_socket_is_cut_while_its_neighbours_go_on(cluster: Cluster) {
         carol.expect(message_from("alice", &content)).await;
     }
 
-    // It wakes up and reads: what was written before the cut, then the reason.
-    assert_eq!(slow.expect_close().await, Some(4000));
+    // It wakes up and reads: what was written before the cut, then the reason, if that still found
+    // its way into the kernel before the gateway hung up.
+    assert!(matches!(slow.expect_close().await, Some(4000) | None));
     assert!(slow.heard("messageComing").len() < 150);
     carol.expect_silence("messageQueued").await;
     drop((alice, bob, carol));
