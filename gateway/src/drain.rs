@@ -48,25 +48,26 @@ async fn move_away(node: &Node) {
     }
 }
 
-/// Waits for what is under way and gives the seats back. The port is closed; whoever connected the
-/// bus flushes it.
-pub async fn let_go(node: &Arc<Node>, lifecycle: &Lifecycle) {
-    // A socket that opened behind the drain's back.
+/// Waits for what is under way. The port is closed; whoever connected the bus flushes it.
+pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
+    // Sockets that opened behind the drain's back.
     for shard in 0..SHARDS {
         node.hub.of_shard(shard).iter().for_each(|slot| slot.ask_close(CloseCode::GoingAway));
     }
     node.tasks.close();
-    let last_words = async {
-        if timeout(LAST_WORDS, node.tasks.wait()).await.is_err() {
-            warn!(sockets = node.hub.count(), tasks = node.tasks.len(), "Tasks were left behind");
-        }
-        if let Err(err) = node.directory.forget_node(node.id).await {
-            // Its lease ends by itself.
-            warn!(error = %err, "The directory was not told that this node left");
-        }
-    };
     tokio::select! {
-        () = last_words => info!(node.id = %node.id, "Drained"),
+        done = timeout(LAST_WORDS, node.tasks.wait()) => if done.is_err() {
+            warn!(sockets = node.hub.count(), tasks = node.tasks.len(), "Tasks were left behind");
+        },
         () = lifecycle.aborting() => {}
+    }
+}
+
+/// Gives the lease and all seats back. Nothing that could renew it runs any more.
+pub async fn forget(node: &Node) {
+    match node.directory.forget_node(node.id).await {
+        Ok(()) => info!(node.id = %node.id, "Drained"),
+        // It ends by itself.
+        Err(err) => warn!(error = %err, "The directory was not told that this node left"),
     }
 }

@@ -200,3 +200,73 @@ impl Sockets {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use common::ids::LoginId;
+
+    use super::*;
+    use crate::wire::Form;
+
+    fn socket(hub: &Hub, serial: u64, user: i64) -> (Arc<Slot>, Joined) {
+        let slot = Arc::new(Slot::new(serial, Form::Native));
+        hub.open(Arc::clone(&slot));
+        slot.set_who(UserId(user), LoginId(user));
+        let joined = hub.join(UserId(user), Arc::clone(&slot));
+        (slot, joined)
+    }
+
+    fn serials(hub: &Hub, user: i64) -> Vec<u64> {
+        let mut slots = Vec::new();
+        hub.of_user(UserId(user), &mut slots);
+        slots.iter().map(|slot| slot.serial).collect()
+    }
+
+    #[test]
+    fn only_the_first_socket_of_a_user_needs_a_seat_and_only_the_last_gives_it_back() {
+        let hub = Hub::new();
+        let (first, joined) = socket(&hub, 1, 7);
+        assert!(!joined.seated);
+        let mut waiting = Vec::new();
+        hub.seated(UserId(7), &mut waiting);
+        assert_eq!(waiting.len(), 1);
+        let (second, joined) = socket(&hub, 2, 7);
+        assert!(joined.seated);
+        assert_eq!((serials(&hub, 7), hub.count()), (vec![1, 2], 2));
+        assert!(!hub.leave(&first));
+        assert!(hub.leave(&second));
+        assert!(!hub.leave(&second), "leaving twice changes nothing");
+        assert_eq!((hub.holds(UserId(7)), hub.count()), (false, 0));
+    }
+
+    #[test]
+    fn a_socket_without_an_account_is_found_by_its_serial_only() {
+        let hub = Hub::new();
+        let slot = Arc::new(Slot::new(65, Form::SocketIo));
+        hub.open(Arc::clone(&slot));
+        assert!(hub.of_serial(65).is_some());
+        assert_eq!(hub.of_shard(65 % SHARDS).len(), 1);
+        assert!(!hub.leave(&slot));
+        assert!(hub.of_serial(65).is_none());
+    }
+
+    #[test]
+    fn after_a_lost_lease_every_user_wants_a_seat_again() {
+        let hub = Hub::new();
+        let _sockets: Vec<_> = (1..=100_i64).map(|user| socket(&hub, user.unsigned_abs(), user)).collect();
+        (1..=100).for_each(|user| hub.seated(UserId(user), &mut Vec::new()));
+        let mut users = hub.unseat_all();
+        users.sort_unstable();
+        assert_eq!(users, (1..=100).map(UserId).collect::<Vec<_>>());
+        assert!(!socket(&hub, 1_000, 7).1.seated);
+    }
+
+    #[test]
+    fn sockets_of_one_user_share_a_rate() {
+        let hub = Hub::new();
+        let _sockets = (socket(&hub, 1, 7), socket(&hub, 2, 7), socket(&hub, 3, 8));
+        let rate = Rate::per_second(1, 2);
+        let take = |user| hub.take_rate(UserId(user), rate, Duration::ZERO).is_ok();
+        assert_eq!([take(7), take(7), take(7), take(8)], [true, true, false, true]);
+    }
+}

@@ -148,8 +148,9 @@ impl Gateway {
         };
         drain::drain(&node, &lifecycle).await;
         accepting.shutdown().await;
-        drain::let_go(&node, &lifecycle).await;
+        drain::last_words(&node, &lifecycle).await;
         parts.shutdown().await;
+        drain::forget(&node).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");
         Ok(())
     }

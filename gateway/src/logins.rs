@@ -18,14 +18,18 @@ pub struct EndedLogins {
 
 struct Sets {
     known: HashSet<LoginId>,
-    /// Told since the last refresh began: the directory's answer may be older.
-    fresh: HashSet<LoginId>,
+    /// Told by `control.gateways`: the directory's answer may be older, and a failover may have
+    /// lost them there.
+    told: HashSet<LoginId>,
 }
+
+/// Logins told and kept; beyond it the directory alone is believed.
+const TOLD_MAX: usize = 100_000;
 
 impl EndedLogins {
     /// None ended.
     pub fn new() -> Self {
-        Self { sets: RwLock::new(Sets { known: HashSet::new(), fresh: HashSet::new() }) }
+        Self { sets: RwLock::new(Sets { known: HashSet::new(), told: HashSet::new() }) }
     }
 
     /// Whether the login ended.
@@ -38,21 +42,23 @@ impl EndedLogins {
     pub fn end(&self, login: LoginId) {
         let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
         sets.known.insert(login);
-        sets.fresh.insert(login);
+        if sets.told.len() >= TOLD_MAX {
+            sets.told.clear();
+        }
+        sets.told.insert(login);
     }
 
-    /// Reads the directory: forgets what expired by itself, learns what was missed. Returns what
+    /// Reads the directory: forgets what expired there, learns what was missed. Returns what
     /// is new, so that its sockets can be closed.
     ///
     /// # Errors
     /// When the directory does not answer; then nothing changed.
     pub async fn refresh(&self, directory: &Directory) -> Result<Vec<LoginId>, DirectoryError> {
-        self.sets.write().unwrap_or_else(PoisonError::into_inner).fresh.clear();
         let ended = directory.ended_logins().await?;
         let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
         let news = ended.iter().filter(|login| !sets.known.contains(login)).copied().collect();
-        let fresh = std::mem::take(&mut sets.fresh);
-        sets.known = ended.into_iter().chain(fresh).collect();
+        let known = ended.into_iter().chain(sets.told.iter().copied()).collect();
+        sets.known = known;
         Ok(news)
     }
 }
@@ -60,5 +66,21 @@ impl EndedLogins {
 impl Default for EndedLogins {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ended_logins_are_told_or_read() {
+        let (logins, directory) = (EndedLogins::new(), Directory::memory());
+        logins.end(LoginId(1));
+        directory.end_login(LoginId(2), Duration::from_secs(60)).await.unwrap();
+        assert_eq!(logins.refresh(&directory).await.unwrap(), [LoginId(2)]);
+        assert!(logins.contains(LoginId(1)), "told, and nobody has taken it back");
+        assert!(logins.contains(LoginId(2)));
+        assert_eq!(logins.refresh(&directory).await.unwrap(), []);
     }
 }
