@@ -1,5 +1,7 @@
 //! What a gateway answers by itself: upgrades, refusals, limits of HTTP, cross-origin rules.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use common::ids::UserId;

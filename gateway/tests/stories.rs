@@ -1,5 +1,7 @@
 //! People who talk through a whole in-process cluster: two gateways, a worker, PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 /// Chat messages: sent, queued, kept, delivered, repeated, refused.

@@ -1,6 +1,7 @@
 //! A whole cluster in one process, and people who talk through it.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
 /// Gateways, workers, a fresh database; the memory backends or the real ones.
 mod cluster;
