@@ -32,6 +32,8 @@ const DEFAULT_FILTER: &str = "info,redis=error,lapin=error";
 /// Starts logging. `program` names the process in the first line; a second call changes nothing.
 pub fn init_logs(program: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    // It would write whole returned requests, bodies and all: a request's body may hold a password.
+    let filter = filter.add_directive("lapin::returned_messages=off".parse().expect("a plain directive"));
     let format = std::env::var("LOG_FORMAT").unwrap_or_default();
     let is_pretty = format == "pretty" || (format != "json" && std::io::stderr().is_terminal());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -17,34 +17,6 @@ use tokio::time::{Instant, timeout};
 /// Nothing takes longer than this, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Each case runs on memory, and on RabbitMQ when there is one.
-macro_rules! contract {
-    ($($(#[$doc:meta])* $name:ident => |$rig:ident| $case:block)*) => {
-        $(
-            $(#[$doc])*
-            mod $name {
-                #[allow(unused_imports, reason = "not every case needs every name")]
-                use super::*;
-
-                async fn case($rig: support::Rig) $case
-
-                #[tokio::test]
-                async fn on_memory() {
-                    case(support::Rig::memory()).await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_rabbit() {
-                    if let Some(rig) = support::Rig::rabbit() {
-                        case(rig).await;
-                    }
-                }
-            }
-        )*
-    };
-}
-pub(crate) use contract;
-
 /// Gives out buses that see each other.
 pub enum Rig {
     Memory(Bus),

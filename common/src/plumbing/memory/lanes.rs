@@ -347,3 +347,31 @@ impl Lanes {
         self.0.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::limits::{LOW_LANE_BATCHES_MAX, LOW_LANE_TTL_MS};
+    use crate::plumbing::Subject;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_low_lane_sheds_its_oldest_and_what_is_stale() {
+        let queues = Arc::new(LaneQueues::new(LaneRow::of(Lane::Low)));
+        let subject = Subject::new("low.typing").unwrap();
+        let push = |key| queues.push(Envelope { subject: subject.clone(), key, body: Bytes::new() });
+        for key in 0..u64::from(LOW_LANE_BATCHES_MAX) + 10 {
+            assert_eq!(push(key), Ok(()), "never busy");
+        }
+        let mut consumer = Consumer::join(queues.clone());
+        let first = consumer.next().await.unwrap();
+        assert_eq!(first.envelopes[0].envelope.key, 10, "the oldest went");
+        first.ticket.finish(true);
+        tokio::time::advance(Duration::from_millis(u64::from(LOW_LANE_TTL_MS) + 1)).await;
+        push(7).unwrap();
+        let fresh = consumer.next().await.unwrap();
+        assert_eq!(fresh.envelopes.len(), 1);
+        assert_eq!(fresh.envelopes[0].envelope.key, 7, "what was stale went");
+    }
+}

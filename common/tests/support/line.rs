@@ -1,0 +1,117 @@
+//! A line to the broker that a test can cut, freeze and mend; and the broker's management API.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Whole,
+    /// Takes bytes and passes none on.
+    Frozen,
+    Cut,
+}
+
+/// A proxy in front of the broker.
+pub struct Line {
+    pub url: String,
+    condition: Arc<watch::Sender<Condition>>,
+    /// As the broker sees us.
+    ports: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Line {
+    /// `url` with its address replaced by the proxy's.
+    pub async fn to(url: &str) -> Self {
+        let (before, rest) = url.split_once('@').expect("a url with a user");
+        let (address, after) = rest.split_once('/').unwrap_or((rest, ""));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{before}@{}/{after}", listener.local_addr().unwrap());
+        let condition = Arc::new(watch::Sender::new(Condition::Whole));
+        let ports = Arc::default();
+        tokio::spawn(accept(listener, address.to_owned(), condition.clone(), Arc::clone(&ports)));
+        Self { url, condition, ports }
+    }
+
+    /// The ports from which the broker was reached so far.
+    pub fn far_ports(&self) -> Vec<u16> {
+        self.ports.lock().unwrap().clone()
+    }
+
+    pub fn cut(&self) {
+        self.condition.send_replace(Condition::Cut);
+    }
+
+    pub fn freeze(&self) {
+        self.condition.send_replace(Condition::Frozen);
+    }
+
+    pub fn mend(&self) {
+        self.condition.send_replace(Condition::Whole);
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    address: String,
+    condition: Arc<watch::Sender<Condition>>,
+    ports: Arc<Mutex<Vec<u16>>>,
+) {
+    while let Ok((near, _)) = listener.accept().await {
+        if *condition.borrow() == Condition::Cut {
+            continue;
+        }
+        let Ok(far) = TcpStream::connect(&address).await else { continue };
+        ports.lock().unwrap().push(far.local_addr().unwrap().port());
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        tokio::spawn(pass(near_read, far_write, condition.subscribe()));
+        tokio::spawn(pass(far_read, near_write, condition.subscribe()));
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut condition: watch::Receiver<Condition>,
+) {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let read = tokio::select! {
+            _ = condition.wait_for(|now| *now == Condition::Cut) => return,
+            read = from.read(&mut bytes) => read,
+        };
+        let Ok(read @ 1..) = read else { return };
+        let now = condition.wait_for(|now| *now != Condition::Frozen).await.map(|now| *now);
+        if !matches!(now, Ok(Condition::Whole)) || to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// `GET` or `DELETE` on the management API: the body.
+pub async fn manage(method: &str, path: &str) -> Option<String> {
+    let url = std::env::var("RABBIT_MANAGEMENT_URL").ok()?;
+    let (user, address) = url.trim_start_matches("http://").split_once('@').expect("a url with a user");
+    let address = address.trim_end_matches('/');
+    let token = base64::engine::general_purpose::STANDARD.encode(user);
+    let request = format!(
+        "{method} /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {token}\r\nX-Reason: a test\r\n\r\n"
+    );
+    let answer = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let answer = timeout(Duration::from_secs(10), answer).await.expect("in time");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    assert!(head.contains(" 20"), "{method} {path}: {head}");
+    Some(body.to_owned())
+}
