@@ -251,9 +251,9 @@ impl Session {
         }
         match self.form.read(text) {
             Ok(Said::Auth(token)) => self.on_auth(token.as_deref(), turn, out),
-            Ok(Said::Event { name, data, id, ack }) if self.joined => {
+            Ok(Said::Event { name, data, tag }) if self.joined => {
                 let event = wire::known_name(&name);
-                let mut reply = ReplyTo { form: self.form, event, guid: id, ack };
+                let mut reply = ReplyTo { form: self.form, event, guid: None, tag };
                 match wait {
                     Some(wait) => {
                         name_message(&mut reply, data);
@@ -268,7 +268,7 @@ impl Session {
             Ok(Said::Goodbye) => out.push(Action::End(Some(frame::close_frame(CloseCode::Normal)))),
             Err(Misread::Close(code)) => out.push(Action::Close(code)),
             Err(Misread::Reject(reject)) => {
-                let reply = ReplyTo { form: self.form, event: None, guid: None, ack: None };
+                let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
                 self.blame(&reply, reject, turn, out);
             }
         }
@@ -352,7 +352,7 @@ impl Session {
                 return out.push(Action::Count(Dropped::TypingRepeated));
             }
             ClientEvent::SendMessage(message) => {
-                let guid = message.guid.take().or(reply.guid);
+                let guid = message.guid.take().or_else(|| reply.tag.as_ref()?.as_guid());
                 let guid = guid.unwrap_or_else(|| self.next_guid());
                 message.guid = Some(guid.clone());
                 reply.guid = Some(guid);
@@ -439,7 +439,7 @@ impl Session {
 /// A refused message keeps its name, so that the client knows which one to repeat.
 fn name_message(reply: &mut ReplyTo, data: &str) {
     if reply.event == Some("sendMessage") {
-        reply.guid = wire::guid_in(data).or(reply.guid.take());
+        reply.guid = wire::guid_in(data).or_else(|| reply.tag.as_ref()?.as_guid());
     }
 }
 

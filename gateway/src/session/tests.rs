@@ -4,6 +4,7 @@ use common::ids::{ConversationId, LoginId, MessageId, NodeId, UserId};
 use common::protocol::{MessageRead, Role, SendMessage};
 
 use super::*;
+use crate::wire::Tag;
 
 const SOCKET: SocketId = SocketId { node: NodeId(0xabc), serial: 31 };
 const EXPIRES_S: i64 = 3_600;
@@ -82,8 +83,8 @@ impl Bench {
 fn show(action: &Action) -> String {
     match action {
         Action::Accept(account) => format!("accept {}", account.user),
-        Action::Publish { uplink, reply } => format!("publish {} {:?}", uplink.event.name(), reply.ack),
-        Action::Ask { uplink, reply } => format!("ask {} {:?}", uplink.event.name(), reply.ack),
+        Action::Publish { uplink, reply } => format!("publish {} {:?}", uplink.event.name(), reply.tag),
+        Action::Ask { uplink, reply } => format!("ask {} {:?}", uplink.event.name(), reply.tag),
         Action::Send(bytes) => format!("send {}", show_frames(bytes)),
         Action::Count(dropped) => format!("count {}", dropped.label()),
         Action::Close(code) => format!("close {}", code.label()),
@@ -227,13 +228,13 @@ fn events_are_published_with_their_sender() {
         ClientEvent::MessageRead(MessageRead { conversation: ConversationId(1), message: MessageId(2) });
     let from = Sender { user: UserId(7), socket: Some(SOCKET) };
     let uplink = Uplink { from, at: Timestamp(5), event };
-    let guid = Guid::new("m").ok();
-    let reply = ReplyTo { form: Form::Native, event: Some("messageRead"), guid, ack: None };
+    let tag = Some(Tag::Id("\"m\"".into()));
+    let reply = ReplyTo { form: Form::Native, event: Some("messageRead"), guid: None, tag };
     assert_eq!(actions, [Action::Publish { uplink, reply }]);
 
     assert_eq!(bench.says(6, r#"{"event":"sync","data":{"conversations":{"7":1}}}"#), ["ask sync None"]);
     let mut bench = Bench::joined(Form::SocketIo);
-    assert_eq!(bench.says(6, r#"423["sync",{"conversations":{}}]"#), ["ask sync Some(3)"]);
+    assert_eq!(bench.says(6, r#"423["sync",{"conversations":{}}]"#), ["ask sync Some(Ack(3))"]);
 }
 
 #[test]
@@ -281,8 +282,8 @@ fn mistakes_are_answered_in_the_words_of_the_form() {
     let socketio = format!(r#"send 42["exception",{malformed}]"#);
     check(Form::SocketIo, "42[", &["count malformed", &socketio]);
 
-    let unknown = error("unknown_event", "There is no such event.", r#","guid":"i","tempId":"i""#);
-    let unknown = format!(r#"send {{"event":"exception","data":{unknown}}}"#);
+    let unknown = error("unknown_event", "There is no such event.", "");
+    let unknown = format!(r#"send {{"event":"exception","data":{unknown},"id":"i"}}"#);
     check(Form::Native, r#"{"event":"nope","id":"i"}"#, &["count unknown_event", &unknown]);
     check(Form::SocketIo, r#"42["giveUpCall",{}]"#, &["count unknown_event"]);
 

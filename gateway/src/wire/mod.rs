@@ -45,10 +45,8 @@ pub enum Said<'a> {
         name: Cow<'a, str>,
         /// The JSON of its data.
         data: &'a str,
-        /// The client's name for this very event (native `id`).
-        id: Option<Guid>,
-        /// It wants an acknowledgement under this number (Socket.IO).
-        ack: Option<u64>,
+        /// How the client recognizes the answer.
+        tag: Option<Tag>,
     },
     /// To be answered with this frame at once (Engine.IO ping, a foreign namespace).
     Asked(Bytes),
@@ -56,6 +54,26 @@ pub enum Said<'a> {
     Nothing,
     /// It leaves.
     Goodbye,
+}
+
+/// How a client recognizes the answer to one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// Native `id`, as JSON: a number or a short text.
+    Id(Box<str>),
+    /// The number of a Socket.IO acknowledgement.
+    Ack(u64),
+}
+
+impl Tag {
+    /// The tag as a name for a message: an `id` is one, the number of an acknowledgement is not
+    /// (it begins anew with every connection).
+    pub fn as_guid(&self) -> Option<Guid> {
+        match self {
+            Self::Id(json) => native::id_text(json).and_then(|text| Guid::new(&text).ok()),
+            Self::Ack(_) => None,
+        }
+    }
 }
 
 /// Why a text was not understood.
@@ -141,11 +159,14 @@ impl Form {
 /// A whole WebSocket frame with one event, ready to write. `event` is one of ours: it needs no
 /// escaping; `data` is JSON.
 pub fn event_frame(form: Form, event: &str, data: &str) -> Bytes {
-    let [before, between, after] = match form {
-        Form::Native => [r#"{"event":""#, r#"","data":"#, "}"],
-        Form::SocketIo => ["42[\"", "\",", "]"],
-    };
-    let parts = [before, event, between, data, after];
+    match form {
+        Form::Native => whole([r#"{"event":""#, event, r#"","data":"#, data, "}"]),
+        Form::SocketIo => whole(["42[\"", event, "\",", data, "]"]),
+    }
+}
+
+/// A text frame of these parts.
+fn whole<const N: usize>(parts: [&str; N]) -> Bytes {
     let len = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(10 + len);
     frame::write_header(&mut out, Opcode::Text, len);
@@ -162,10 +183,10 @@ pub struct ReplyTo {
     pub form: Form,
     /// The event's name, if it is one of ours.
     pub event: Option<&'static str>,
-    /// The client's name for the message, or for the event.
+    /// The message it is about.
     pub guid: Option<Guid>,
-    /// The number of the acknowledgement that the client waits for (Socket.IO).
-    pub ack: Option<u64>,
+    /// How the client recognizes the answer.
+    pub tag: Option<Tag>,
 }
 
 impl ReplyTo {
@@ -175,7 +196,10 @@ impl ReplyTo {
             (Some(guid), Some("sendMessage")) => {
                 Some(self.answered(&ServerEvent::MessageQueued { guid: guid.clone(), at }))
             }
-            _ => self.ack.map(|ack| socketio::acknowledged(ack, r#"{"status":"queued"}"#)),
+            _ => match self.tag {
+                Some(Tag::Ack(ack)) => Some(socketio::acknowledged(ack, r#"{"status":"queued"}"#)),
+                Some(Tag::Id(_)) | None => None,
+            },
         }
     }
 
@@ -185,17 +209,21 @@ impl ReplyTo {
         self.answered(&ServerEvent::Rejected { event: self.event, reject, guid, retry_in_ms })
     }
 
-    /// An event that answers it: as an event, and as the acknowledgement if one is awaited.
+    /// An event that answers it. It carries the client's `id`; an acknowledgement that is awaited
+    /// follows it.
     pub fn answered(&self, event: &ServerEvent) -> Bytes {
         self.answered_with(event.name(), &event.data())
     }
 
     /// The same, of an answer that is encoded already.
     pub fn answered_with(&self, event: &str, data: &str) -> Bytes {
-        let event = event_frame(self.form, event, data);
-        match self.ack {
-            None => event,
-            Some(ack) => [event, socketio::acknowledged(ack, data)].concat().into(),
+        match &self.tag {
+            None => event_frame(self.form, event, data),
+            Some(Tag::Id(id)) => whole([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"]),
+            Some(Tag::Ack(ack)) => {
+                let event = event_frame(self.form, event, data);
+                [event, socketio::acknowledged(*ack, data)].concat().into()
+            }
         }
     }
 }
@@ -236,14 +264,24 @@ mod tests {
     #[test]
     fn an_awaited_acknowledgement_follows_its_event() {
         let guid = Some(Guid::new("g").unwrap());
-        let mut reply = ReplyTo { form: Form::SocketIo, event: Some("sendMessage"), guid, ack: Some(5) };
+        let tag = Some(Tag::Ack(5));
+        let mut reply = ReplyTo { form: Form::SocketIo, event: Some("sendMessage"), guid, tag };
         let frames = reply.queued(Timestamp(0)).unwrap();
         let text = String::from_utf8_lossy(&frames);
         assert!(text.contains(r#"42["messageQueued",{"guid":"g""#), "{text}");
         assert!(text.contains(r#"435[{"guid":"g""#), "{text}");
         reply.event = Some("messageRead");
         assert_eq!(reply.queued(Timestamp(0)).unwrap(), frame::text_frame(br#"435[{"status":"queued"}]"#));
-        reply.ack = None;
+        reply.tag = None;
+        assert_eq!(reply.queued(Timestamp(0)), None);
+    }
+
+    #[test]
+    fn an_id_comes_back_on_the_answer() {
+        let tag = Some(Tag::Id("7".into()));
+        let reply = ReplyTo { form: Form::Native, event: Some("sync"), guid: None, tag };
+        let answer = reply.answered_with("synced", "{}");
+        assert_eq!(answer, frame::text_frame(br#"{"event":"synced","data":{},"id":7}"#));
         assert_eq!(reply.queued(Timestamp(0)), None);
     }
 

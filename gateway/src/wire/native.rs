@@ -1,7 +1,7 @@
 //! The native form: a text frame is `{"event": name, "data": {…}, "id"?: text or number}`.
 //!
-//! `id` is the client's name for this one event: it comes back as `guid` when the event is
-//! refused, and names the chat message of a `sendMessage` that carries no guid of its own.
+//! `id` is the client's name for this one event: it comes back on the answer, and names the chat
+//! message of a `sendMessage` that carries no guid of its own.
 //! Fields beyond these are ignored, so that old gateways understand new clients.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use common::protocol::Reject;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, read_object};
+use super::{Misread, Said, Tag, read_object};
 
 const MALFORMED: Misread = Misread::Reject(Reject::Malformed);
 
@@ -41,20 +41,26 @@ pub(super) fn read(text: &str) -> Result<Said<'_>, Misread> {
         let auth: Auth<'_> = read_object(data).ok_or(MALFORMED)?;
         return Ok(Said::Auth(auth.token));
     }
-    let id = input.id.map(|id| read_id(id.get())).transpose()?.flatten();
-    Ok(Said::Event { name: input.event, data, id, ack: None })
+    let tag = match input.id.map(RawValue::get) {
+        None | Some("null") => None,
+        Some(json) => Some(read_id(json).ok_or(Misread::Reject(Reject::Invalid))?),
+    };
+    Ok(Said::Event { name: input.event, data, tag })
 }
 
-fn read_id(json: &str) -> Result<Option<Guid>, Misread> {
-    if json == "null" {
-        return Ok(None);
+/// Within the limits of a guid, so that it can be one.
+fn read_id(json: &str) -> Option<Tag> {
+    Guid::new(&id_text(json)?).ok()?;
+    Some(Tag::Id(json.into()))
+}
+
+/// The text of an id, or the digits of one that is a number.
+pub(super) fn id_text(json: &str) -> Option<Cow<'_, str>> {
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok(),
+        b'0'..=b'9' => Some(Cow::Borrowed(json)),
+        _ => None,
     }
-    let text = match json.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(json).unwrap_or(Cow::Borrowed("")),
-        Some(b'0'..=b'9') => Cow::Borrowed(json),
-        _ => Cow::Borrowed(""),
-    };
-    Guid::new(&text).map(Some).map_err(|_| Misread::Reject(Reject::Invalid))
 }
 
 #[cfg(test)]
@@ -62,8 +68,8 @@ mod tests {
     use super::*;
 
     fn event<'a>(name: &'a str, data: &'a str, id: Option<&str>) -> Result<Said<'a>, Misread> {
-        let id = id.map(|id| Guid::new(id).unwrap());
-        Ok(Said::Event { name: name.into(), data, id, ack: None })
+        let tag = id.map(|id| Tag::Id(id.into()));
+        Ok(Said::Event { name: name.into(), data, tag })
     }
 
     #[track_caller]
@@ -78,7 +84,7 @@ mod tests {
         check(r#"{"event":"ping"}"#, event("ping", "null", None));
         check(r#"{"event":"ping","new":{}}"#, event("ping", "null", None));
         check(r#"{"event":"a\u0062"}"#, event("ab", "null", None));
-        check(r#"{"event":"a","id":"g-1"}"#, event("a", "null", Some("g-1")));
+        check(r#"{"event":"a","id":"g-1"}"#, event("a", "null", Some("\"g-1\"")));
         check(r#"{"event":"a","id":12}"#, event("a", "null", Some("12")));
         check(r#"{"event":"a","id":null}"#, event("a", "null", None));
     }

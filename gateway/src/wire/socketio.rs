@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, frame, read_object};
+use super::{Misread, Said, Tag, frame, read_object};
 
 const UNREADABLE: Misread = Misread::Close(CloseCode::ProtocolError);
 
@@ -62,13 +62,13 @@ fn auth(json: &str) -> Result<Said<'_>, Misread> {
 fn event(rest: &str) -> Result<Said<'_>, Misread> {
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (ack, json) = rest.split_at(digits);
-    let ack = match ack {
+    let tag = match ack {
         "" => None,
-        ack => Some(ack.parse().map_err(|_| UNREADABLE)?),
+        ack => Some(Tag::Ack(ack.parse().map_err(|_| UNREADABLE)?)),
     };
     let Arguments { name, data } =
         serde_json::from_str(json).map_err(|_| Misread::Reject(Reject::Malformed))?;
-    Ok(Said::Event { name, data, id: None, ack })
+    Ok(Said::Event { name, data, tag })
 }
 
 /// `["event", data, …]`. What follows the data is ignored, as the original's handlers do.
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn event<'a>(name: &'a str, data: &'a str, ack: Option<u64>) -> Result<Said<'a>, Misread> {
-        Ok(Said::Event { name: name.into(), data, id: None, ack })
+        Ok(Said::Event { name: name.into(), data, tag: ack.map(Tag::Ack) })
     }
 
     #[track_caller]

@@ -1,0 +1,11 @@
+//! Native texts through a session.
+
+#![no_main]
+
+/// A session that hears the input.
+mod texts;
+
+use gateway::wire::Form;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| texts::talk(Form::Native, input));
