@@ -181,7 +181,11 @@ impl Socket {
             self.finish(close_frame(code), Some(code), code != CloseCode::Slow);
         }
         if asked.visit && matches!(self.phase, Phase::Open) {
-            self.decide(|session, turn, out| session.on_heartbeat(turn, out));
+            if self.assembler.is_stalled() {
+                self.finish(close_frame(CloseCode::Slow), Some(CloseCode::Slow), true);
+            } else {
+                self.decide(|session, turn, out| session.on_heartbeat(turn, out));
+            }
         }
         self.poll_timer(cx)?;
         if !matches!(self.phase, Phase::Seating(_)) {

@@ -54,7 +54,8 @@ closes! {
     TooLarge = 1009, "too_large", Stop;
     /// A fault of ours.
     Fault = 1011, "fault", Resume;
-    /// Too slow: the outbox was full. What was missed comes with `sync`.
+    /// Too slow: the outbox was full, or a message was begun and not finished within a heartbeat.
+    /// What was missed comes with `sync`.
     Slow = 4000, "slow", Resume;
     /// No pong in time.
     NoPong = 4001, "no_pong", Resume;

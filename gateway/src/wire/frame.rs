@@ -86,6 +86,8 @@ struct Gathering {
     fin: bool,
     /// The message was lent out; this memory is free.
     told: bool,
+    /// A heartbeat has seen it.
+    visited: bool,
 }
 
 impl Assembler {
@@ -137,6 +139,13 @@ impl Assembler {
     /// Whether a message has begun to arrive and is not yet whole.
     pub fn is_under_way(&self) -> bool {
         self.under_way.as_ref().is_some_and(|gathering| !gathering.told)
+    }
+
+    /// The heartbeat came by: whether the same message was under way at its last visit, too. Half
+    /// a message costs memory, and is not kept for ever.
+    pub fn is_stalled(&mut self) -> bool {
+        let under_way = self.under_way.as_mut().filter(|gathering| !gathering.told);
+        under_way.is_some_and(|gathering| std::mem::replace(&mut gathering.visited, true))
     }
 }
 

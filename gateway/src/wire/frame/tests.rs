@@ -99,6 +99,19 @@ fn memory_comes_with_bytes_and_goes_with_the_message() {
 }
 
 #[test]
+fn half_a_message_is_stalled_at_the_second_heartbeat() {
+    let mut assembler = Assembler::default();
+    assert!(!assembler.is_stalled() && !assembler.is_stalled());
+    let mut buf = masked(true, 1, b"abc");
+    assert_eq!(assembler.next(&mut buf[..8]).map(|parsed| parsed.consumed), Ok(8));
+    assert!(!assembler.is_stalled());
+    assert!(assembler.is_stalled());
+    assert!(assembler.next(&mut buf[8..]).unwrap().frame.is_some());
+    assert!(assembler.next(&mut []).unwrap().frame.is_none());
+    assert!(!assembler.is_stalled());
+}
+
+#[test]
 fn control_frames_come_between_fragments() {
     let pieces = [
         masked(false, 1, b"fra"),
