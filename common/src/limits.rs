@@ -111,6 +111,9 @@ pub const API_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of the last message in a list of conversations.
 pub const PREVIEW_CHARS_MAX: usize = 500;
 
+/// Characters of an account's preferences, as JSON.
+pub const PREFERENCES_CHARS_MAX: usize = 4_000;
+
 /// Characters of a password when it is chosen.
 pub const PASSWORD_CHARS_MIN: usize = 6;
 

@@ -9,6 +9,7 @@ use common::directory::Directory;
 use common::ids::NodeId;
 use common::plumbing::Bus;
 
+use crate::api::Desk;
 use crate::handlers::typing::RecentAudiences;
 use crate::store::Store;
 
@@ -29,6 +30,8 @@ pub struct Ctx {
     pub refresh_ttl: Duration,
     /// How long an access token lives: for so long an ended login is remembered.
     pub access_ttl: Duration,
+    /// What the API keeps: password slots, who waits for an answer.
+    pub desk: Arc<Desk>,
     /// Memberships that typing may be judged by.
     pub typing: RecentAudiences,
 }
@@ -44,6 +47,7 @@ impl Ctx {
             signer: Arc::new(Signer::new(auth)),
             refresh_ttl: auth.refresh_ttl,
             access_ttl: auth.access_ttl,
+            desk: Arc::default(),
             typing: RecentAudiences::default(),
         }
     }

@@ -13,7 +13,7 @@ use common::lifecycle::Lifecycle;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
 use common::ops::Readiness;
 use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
-use common::protocol;
+use common::protocol::{self, Downlink};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -175,9 +175,15 @@ async fn say(ctx: &Ctx, says: Says) {
 }
 
 /// Answers to what the API put on a lane come back like those of any socket.
-async fn hear_answers(_ctx: Ctx, mut inbox: Subscription) {
+async fn hear_answers(ctx: Ctx, mut inbox: Subscription) {
     while let Some(arrival) = inbox.next().await {
-        let Arrival::Envelopes(_envelopes) = arrival else { continue };
+        let Arrival::Envelopes(envelopes) = arrival else { continue };
+        for envelope in envelopes {
+            match protocol::decode::<Downlink<'_>>(&envelope.body) {
+                Ok(downlink) => ctx.desk.answers.hear(&downlink),
+                Err(err) => warn!("A delivery cannot be read: {err}"),
+            }
+        }
     }
 }
 

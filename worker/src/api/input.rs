@@ -1,0 +1,275 @@
+//! What comes in, checked. Pure.
+//!
+//! Wrong fields are reported together, each with the sentence that the original's validator would
+//! say; unknown fields are dropped, as there.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::response::Refusal;
+
+/// The body of a request, its problems collected while it is read.
+pub struct Body {
+    fields: Map<String, Value>,
+    problems: Vec<String>,
+}
+
+impl Body {
+    /// Reads a body; an empty one has no fields.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let fields = if bytes.iter().all(u8::is_ascii_whitespace) {
+            Map::new()
+        } else {
+            match serde_json::from_slice(bytes) {
+                Ok(Value::Object(fields)) => fields,
+                Ok(_) => return Err(Refusal::bad_request("The body must be a JSON object")),
+                Err(err) => return Err(Refusal::bad_request(format!("The body is not JSON: {err}"))),
+            }
+        };
+        Ok(Self { fields, problems: Vec::new() })
+    }
+
+    /// A text that must be there, of at most so many characters.
+    pub fn text(&mut self, name: &str, max: usize) -> String {
+        match self.fields.remove(name) {
+            Some(Value::String(text)) if text.trim().is_empty() => self.problem(name, "should not be empty"),
+            Some(Value::String(text)) => return self.fitting(name, text, max),
+            None | Some(Value::Null) => self.problem(name, "should not be empty"),
+            Some(_) => self.problem(name, "must be a string"),
+        }
+        String::new()
+    }
+
+    /// A text that may be missing, null or empty.
+    pub fn maybe_text(&mut self, name: &str, max: usize) -> Option<String> {
+        match self.fields.remove(name) {
+            Some(Value::String(text)) if text.is_empty() => None,
+            Some(Value::String(text)) => Some(self.fitting(name, text, max)),
+            None | Some(Value::Null) => None,
+            Some(_) => {
+                self.problem(name, "must be a string");
+                None
+            }
+        }
+    }
+
+    /// A password as it is: not trimmed, and counted in characters from below, bytes from above.
+    pub fn password(&mut self, name: &str, chars_min: usize, bytes_max: usize) -> String {
+        let text = self.text(name, bytes_max);
+        if !text.is_empty() && text.chars().count() < chars_min {
+            self.problem(name, &format!("must be longer than or equal to {chars_min} characters"));
+        } else if text.len() > bytes_max {
+            self.problem(name, &format!("must be shorter than or equal to {bytes_max} bytes"));
+        }
+        text
+    }
+
+    /// An e-mail, lower-cased: something, an `@`, something with a dot, nothing invisible.
+    pub fn email(&mut self, name: &str, max: usize) -> String {
+        let email = self.text(name, max).trim().to_lowercase();
+        let looks_like = email.split_once('@').is_some_and(|(user, host)| {
+            let visible = |c: char| !c.is_whitespace() && !c.is_control();
+            let host_ok = host.split('.').count() >= 2 && host.split('.').all(|label| !label.is_empty());
+            !user.is_empty() && host_ok && !host.contains('@') && email.chars().all(visible)
+        });
+        if !email.is_empty() && !looks_like {
+            self.problem(name, "must be an email");
+        }
+        email
+    }
+
+    /// A positive whole number, as a number or as digits in a string.
+    pub fn maybe_number(&mut self, name: &str) -> Option<i64> {
+        let value = self.fields.remove(name).filter(|value| !value.is_null())?;
+        let number = positive(&value);
+        if number.is_none() {
+            self.problem(name, "must be an integer number");
+        }
+        number
+    }
+
+    /// An object that may be missing, as JSON text.
+    pub fn maybe_object(&mut self, name: &str, max: usize) -> Option<String> {
+        let value = self.fields.remove(name).filter(|value| !value.is_null())?;
+        if !value.is_object() {
+            self.problem(name, "must be an object");
+            return None;
+        }
+        Some(self.fitting(name, value.to_string(), max))
+    }
+
+    /// A list of objects that must be there.
+    pub fn objects(&mut self, name: &str) -> Vec<Map<String, Value>> {
+        let Some(Value::Array(list)) = self.fields.remove(name) else {
+            self.problem(name, "must be an array");
+            return Vec::new();
+        };
+        let len = list.len();
+        let objects = list.into_iter().filter_map(|one| match one {
+            Value::Object(fields) => Some(fields),
+            _ => None,
+        });
+        let objects: Vec<_> = objects.collect();
+        if objects.len() < len {
+            self.problem(name, "must contain only objects");
+        }
+        objects
+    }
+
+    /// Something else is wrong with a field.
+    pub fn problem(&mut self, name: &str, sentence: &str) {
+        self.problems.push(format!("{name} {sentence}"));
+    }
+
+    /// All that was wrong.
+    pub fn finish(self) -> Result<(), Refusal> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.problems)) }
+    }
+
+    fn fitting(&mut self, name: &str, text: String, max: usize) -> String {
+        if text.len() > max && text.chars().count() > max {
+            self.problem(name, &format!("must be shorter than or equal to {max} characters"));
+        }
+        // PostgreSQL text holds no NUL.
+        if text.contains('\0') {
+            self.problem(name, "must not contain NUL");
+        }
+        text
+    }
+}
+
+/// A positive whole number that JavaScript can hold.
+pub fn positive(value: &Value) -> Option<i64> {
+    let number = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| (1..=1 << 53).contains(number))
+}
+
+/// An id in a path.
+pub fn id(text: &str) -> Result<i64, Refusal> {
+    let id = text.parse().ok().filter(|id| (1..=1 << 53).contains(id));
+    id.ok_or_else(|| Refusal::bad_request("Validation failed (numeric string is expected)"))
+}
+
+/// What follows `?`.
+pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    /// Reads a query. The first of several values counts.
+    pub fn parse(query: &'a str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        });
+        Self(pairs.collect())
+    }
+
+    /// A value that is there and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| &**value)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A positive whole number. `Err(())`: it is there and is none.
+    pub fn number(&self, name: &str) -> Result<Option<u32>, ()> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse().ok().filter(|number| *number > 0).map(Some).ok_or(())
+    }
+
+    /// Whether it asks for a page of something.
+    pub fn pages(&self) -> bool {
+        ["page", "limit", "size", "before"].iter().any(|name| self.get(name).is_some())
+    }
+}
+
+/// Percent-decoding, with `+` for a space; what is no escape stays as it is.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escape = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (byte, escape.filter(|hex| hex.bytes().all(|one| one.is_ascii_hexdigit()))) {
+            (b'%', Some(hex)) => {
+                out.push(u8::from_str_radix(hex, 16).unwrap_or_default());
+                at += 2;
+            }
+            (b'+', _) => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_whatever_they_are() {
+        let query = Query::parse("page=2&search=xin%20ch%C3%A0o+%&size=-1&order=&x&%=%zz");
+        assert_eq!(query.get("search"), Some("xin chào %"));
+        assert_eq!(query.number("page"), Ok(Some(2)));
+        assert_eq!(query.number("size"), Err(()));
+        assert_eq!(query.number("limit"), Ok(None));
+        assert_eq!((query.get("order"), query.get("x")), (None, None));
+        assert!(query.pages());
+        assert!(!Query::parse("").pages());
+    }
+
+    #[test]
+    fn problems_are_told_together() {
+        let mut body = Body::parse(br#"{"email":"no","password":"12345","title":7,"n":"x"}"#).unwrap();
+        body.email("email", 200);
+        body.password("password", 6, 128);
+        body.text("title", 5);
+        body.text("name", 5);
+        body.maybe_number("n");
+        body.objects("participants");
+        let expect = [
+            "email must be an email",
+            "password must be longer than or equal to 6 characters",
+            "title must be a string",
+            "name should not be empty",
+            "n must be an integer number",
+            "participants must be an array",
+        ];
+        assert_eq!(body.finish(), Err(Refusal::invalid(expect.map(str::to_owned).to_vec())));
+    }
+
+    #[test]
+    fn emails_are_checked_and_lower_cased() {
+        for (text, good) in [
+            ("A@B.c", true),
+            ("a@b", false),
+            ("@b.c", false),
+            ("a@b@c.d", false),
+            ("a b@c.d", false),
+            ("a@.c", false),
+        ] {
+            let mut body = Body::parse(format!(r#"{{"email":"{text}"}}"#).as_bytes()).unwrap();
+            assert_eq!(body.email("email", 200), text.to_lowercase());
+            assert_eq!(body.finish().is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_nothing_or_an_object() {
+        assert!(Body::parse(b"").is_ok());
+        assert!(Body::parse(b" \n").is_ok());
+        for bad in ["[", "[]", "7", "{", "\u{0}"] {
+            assert!(Body::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
