@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::messages::{kind, maybe_message_view, message_columns, unsigned};
+use super::history::{maybe_message_view, message_columns};
+use super::messages::{kind, unsigned};
 use super::{Result, Store, maybe_moment, moment};
 
 /// A conversation as one of its members sees it.

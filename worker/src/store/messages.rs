@@ -1,4 +1,4 @@
-//! Chat messages: saving a batch, reading, marking as read.
+//! Chat messages: saving a batch, who may be told, marking as read.
 //!
 //! Invariants, kept by [`Store::save_messages`] and by nothing else:
 //!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
@@ -9,12 +9,13 @@ use std::collections::HashMap;
 
 use common::ids::{ConversationId, Guid, MessageId, UserId};
 use common::limits::SAVE_ATTEMPTS_MAX;
-use common::protocol::{ConversationKind, MessageRead, MessageView, Person, Reject, SendMessage, Timestamp};
+use common::protocol::{ConversationKind, MessageRead, Person, Reject, SendMessage, Timestamp};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::{Result, Store, StoreError, conflict, maybe_moment, metrics, moment};
+use super::history::person;
+use super::{Result, Store, StoreError, conflict, metrics, moment};
 
 /// A chat message to keep. Who may send it was decided before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,37 +84,6 @@ pub struct Read {
     pub advanced: bool,
 }
 
-/// Which part of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HistoryPage {
-    /// The newest `limit` messages with a seq below `before`.
-    Before {
-        /// A seq; [`u64::MAX`] for the newest.
-        before: u64,
-        /// How many.
-        limit: u32,
-    },
-    /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
-    /// of seqs, so a deep page costs as much as the first; deleted messages leave it shorter.
-    Page {
-        /// From 1.
-        page: u32,
-        /// Seqs in a page.
-        size: u32,
-        /// Counted from the newest.
-        from_newest: bool,
-    },
-}
-
-/// A part of a history.
-#[derive(Clone, Debug, PartialEq)]
-pub struct History {
-    /// The newest seq of the conversation: how many messages it has ever had.
-    pub head: u64,
-    /// Oldest first.
-    pub messages: Vec<MessageView>,
-}
-
 /// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
 /// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
 /// worker inserted meanwhile violates `messages_guid`, and the whole is undone.
@@ -162,27 +132,6 @@ select f.place, f.id, h.base + f.nth as seq, h.at as created_at, true as new
   from fresh f join heads h on h.id = f.conversation_id
 union all
 select place, id, seq, created_at, false from known";
-
-/// A message as [`message_view`] reads it; `kind` needs the number of verified participants.
-macro_rules! message_columns {
-    () => {
-        "m.id, m.conversation_id, m.seq, m.guid, m.message_type, m.content, m.created_at, m.deleted_at, \
-         m.call_type, m.call_status, m.message_status, m.attachments, m.sender_id, \
-         u.first_name, u.last_name, u.email"
-    };
-}
-pub(super) use message_columns;
-
-/// How many are verified.
-macro_rules! heads_counted {
-    ($conversation:literal) => {
-        concat!(
-            "(select count(*) from participants q where q.conversation_id = ",
-            $conversation,
-            " and q.status = 'VERIFIED')"
-        )
-    };
-}
 
 impl Store {
     /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
@@ -274,23 +223,6 @@ impl Store {
         Ok(audiences)
     }
 
-    /// What follows these seqs, oldest first, at most `limit` for each conversation. Who may read
-    /// them was decided before.
-    ///
-    /// # Errors
-    /// The store has no answer.
-    pub async fn messages_after(
-        &self,
-        wanted: &[(ConversationId, u64)],
-        limit: usize,
-    ) -> Result<Vec<MessageView>> {
-        let conversations: Vec<i64> = wanted.iter().map(|(id, _)| id.0).collect();
-        let seqs: Vec<i64> = wanted.iter().map(|(_, seq)| signed(*seq)).collect();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.query("messages_after", AFTER, &[&conversations, &seqs, &limit]).await?;
-        rows.iter().map(message_view).collect()
-    }
-
     /// The newest seq of each conversation; those that do not exist are not in the answer.
     ///
     /// # Errors
@@ -346,45 +278,6 @@ impl Store {
         }
         Ok(outcome)
     }
-
-    /// A part of a conversation's history, as one of its members may see it. None: the user is not
-    /// a member, or there is no such conversation.
-    ///
-    /// # Errors
-    /// The store has no answer.
-    pub async fn history(
-        &self,
-        user: UserId,
-        conversation: ConversationId,
-        page: HistoryPage,
-    ) -> Result<Option<History>> {
-        // Seqs in (low, high], counted down from the head when `from_newest`.
-        let (mode, at, limit) = match page {
-            HistoryPage::Before { before, limit } => ("before", signed(before), i64::from(limit)),
-            HistoryPage::Page { page, size, from_newest } => {
-                // Far beyond any seq, and far from where the statement's sums end.
-                let passed = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size)).min(1 << 53);
-                (if from_newest { "newest" } else { "oldest" }, passed, i64::from(size))
-            }
-        };
-        let rows = self.query("history", HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let head = unsigned(first.get("head_seq"));
-        let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
-        let mut messages = present.collect::<Result<Vec<_>>>()?;
-        messages.sort_unstable_by_key(|message| message.seq);
-        Ok(Some(History { head, messages }))
-    }
-
-    /// A message, as a member of its conversation may see it. None: there is no such message, it
-    /// was deleted, or the user is not a member.
-    ///
-    /// # Errors
-    /// The store has no answer.
-    pub async fn message(&self, user: UserId, message: MessageId) -> Result<Option<MessageView>> {
-        let rows = self.query("message", MESSAGE, &[&message.0, &user.0]).await?;
-        rows.first().map(message_view).transpose()
-    }
 }
 
 const AUDIENCES: &str = "
@@ -400,24 +293,6 @@ select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
   join users u on u.id = p.user_id
  where p.conversation_id = any($1::bigint[]) and p.status = 'VERIFIED' and c.deleted_at is null
  order by p.conversation_id, p.user_id";
-
-const AFTER: &str = concat!(
-    "select ",
-    message_columns!(),
-    ", w.verified
-  from (select conversation_id, seq, place, ",
-    heads_counted!("w.conversation_id"),
-    " as verified
-          from unnest($1::bigint[], $2::bigint[]) with ordinality as w (conversation_id, seq, place)
-       ) w
- cross join lateral (
-      select * from messages m
-       where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
-       order by m.seq limit $3
- ) m
-  join users u on u.id = m.sender_id
- order by w.place, m.seq"
-);
 
 const MARK_READ: &str = "
 with wanted as materialized (
@@ -447,38 +322,6 @@ select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()
   from wanted w
   join locked using (conversation_id, user_id)
   left join moved on moved.id = locked.id";
-
-const HISTORY: &str = concat!(
-    "select c.head_seq, ",
-    heads_counted!("c.id"),
-    " as verified, m.*
-  from participants p
-  join conversations c on c.id = p.conversation_id
-  left join lateral (
-      select ",
-    message_columns!(),
-    "
-        from messages m join users u on u.id = m.sender_id
-       where m.conversation_id = $1 and m.deleted_at is null
-         and m.seq > case $3 when 'oldest' then $4 when 'newest' then c.head_seq - $4 - $5 else 0 end
-         and m.seq < case $3 when 'oldest' then $4 + $5 + 1 when 'newest' then c.head_seq - $4 + 1 else $4 end
-       order by m.seq desc limit $5
-  ) m on true
- where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
-);
-
-const MESSAGE: &str = concat!(
-    "select ",
-    message_columns!(),
-    ", ",
-    heads_counted!("m.conversation_id"),
-    " as verified
-  from messages m
-  join conversations c on c.id = m.conversation_id
-  join participants p on p.conversation_id = m.conversation_id and p.user_id = $2
-  join users u on u.id = m.sender_id
- where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'"
-);
 
 /// The distinct messages of a batch, and for each of the batch which of those it is.
 fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {
@@ -515,45 +358,6 @@ fn is_message_key(constraint: &str) -> bool {
     constraint.starts_with("messages_")
 }
 
-/// A message from a row that may hold none.
-pub(super) fn maybe_message_view(row: &Row) -> Result<Option<MessageView>> {
-    row.get::<_, Option<i64>>("id").map(|_| message_view(row)).transpose()
-}
-
-fn message_view(row: &Row) -> Result<MessageView> {
-    let damaged = |_| StoreError::Fault(anyhow::anyhow!("a message's row is not what its table allows"));
-    let attachments: Option<Json<_>> = row.get("attachments");
-    Ok(MessageView {
-        id: MessageId(row.get("id")),
-        guid: Guid::new(row.get("guid")).map_err(|err| StoreError::Fault(err.into()))?,
-        conversation: ConversationId(row.get("conversation_id")),
-        kind: kind(row.get("verified")),
-        seq: unsigned(row.get("seq")),
-        sender: person(row, "sender_id"),
-        message_type: row.get::<_, &str>("message_type").parse().map_err(damaged)?,
-        content: row.get("content"),
-        created_at: moment(row, "created_at"),
-        deleted_at: maybe_moment(row, "deleted_at"),
-        call_type: row.get::<_, &str>("call_type").parse().map_err(damaged)?,
-        call_status: row.get::<_, &str>("call_status").parse().map_err(damaged)?,
-        status: match row.get("message_status") {
-            "DELIVERED" => "DELIVERED",
-            "READ" => "READ",
-            _ => "SENT",
-        },
-        attachments: attachments.map(|Json(list)| list).unwrap_or_default(),
-    })
-}
-
-fn person(row: &Row, id: &str) -> Person {
-    Person {
-        id: UserId(row.get(id)),
-        first_name: row.get("first_name"),
-        last_name: row.get("last_name"),
-        email: row.get("email"),
-    }
-}
-
 /// Two people are friends, any other number is a group.
 pub(super) fn kind(verified: i64) -> ConversationKind {
     if verified == 2 { ConversationKind::Friend } else { ConversationKind::Group }
@@ -568,7 +372,7 @@ fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
 }
 
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 

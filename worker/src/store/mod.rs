@@ -16,8 +16,11 @@ mod conversations;
 /// Logins and their refresh tokens.
 mod logins;
 
-/// Saving, reading and marking chat messages.
+/// Saving and marking chat messages.
 mod messages;
+
+/// Reading chat messages.
+mod history;
 
 /// Seconds by statement, failures by reason.
 mod metrics;
@@ -40,8 +43,9 @@ pub use self::conversations::{
     ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
     ParticipantUser,
 };
+pub use self::history::{History, HistoryPage};
 pub use self::logins::{Digest, Refreshed};
-pub use self::messages::{Audience, History, HistoryPage, NewMessage, Read, Saved, SavedMessage};
+pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage};
 pub use self::metrics::describe;
 
 mod embedded {

@@ -2,6 +2,7 @@
 //!
 //! It is dropped by [`Database::finish`]; a failed test leaves its own behind, to be looked at.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use common::ids::{ConversationId, Guid, NodeId, UserId};
 use common::protocol::{CallStatus, CallType, MessageType, SendMessage};
