@@ -19,3 +19,7 @@ mod sync;
 /// Tokens, logouts, silence, slowness, drains.
 #[path = "stories/sockets.rs"]
 mod sockets;
+
+/// REST: the same flow.
+#[path = "stories/rest.rs"]
+mod rest;
