@@ -108,9 +108,11 @@ fn rabbitmq_is_away_under_load() {
     let load = Load::begin(&cluster, messages, rate);
 
     load.until_part(&cluster, 0.3);
+    let stopped = now();
     peers.part("stop", "rabbitmq");
     pause(Duration::from_secs(if is_proof() { 10 } else { 4 }));
     peers.part("start", "rabbitmq");
+    eprintln!("RabbitMQ was away for {:?}, its own stop and start included", stopped.elapsed());
     let confirms = "gateway_uplink_confirm_seconds_count";
     let before = cluster.of_gateways(confirms);
     let back =

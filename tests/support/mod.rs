@@ -10,6 +10,7 @@ pub mod person;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -122,15 +123,14 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A port that is free now, below those that outgoing connections get.
+/// A port that is free now and given to nobody else in this process, below those that outgoing
+/// connections get.
 pub fn free_port() -> u16 {
-    let mut seed = std::process::id().wrapping_mul(2_654_435_761);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        seed = seed
-            .wrapping_mul(1_664_525)
-            .wrapping_add(1_013_904_223)
-            .wrapping_add(now().elapsed().subsec_nanos());
-        let port = 10_000 + u16::try_from(seed >> 16).unwrap_or_default() % 22_000;
+        let step = NEXT.fetch_add(1, Relaxed).wrapping_mul(7_919);
+        let place = std::process::id().wrapping_mul(2_654_435_761).wrapping_add(step) % 22_000;
+        let port = 10_000 + u16::try_from(place).unwrap();
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -1,3 +1,5 @@
+//! Chat messages: sent, queued, kept, delivered, repeated, refused.
+
 use crate::on_both;
 use crate::support::*;
 

@@ -1,3 +1,5 @@
+//! Typing, receipts, who is where.
+
 use serde_json::json;
 
 use crate::on_both;

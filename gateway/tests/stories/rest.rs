@@ -1,3 +1,5 @@
+//! REST and sockets together.
+
 use serde_json::{Value, json};
 
 use crate::on_both;

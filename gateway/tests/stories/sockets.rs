@@ -1,3 +1,5 @@
+//! Sockets: refused, ended, moved, cut.
+
 use std::time::Duration;
 
 use serde_json::Value;

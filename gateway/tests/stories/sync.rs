@@ -1,3 +1,5 @@
+//! What was missed comes back, or is said to be too much.
+
 use serde_json::json;
 
 use crate::on_both;
