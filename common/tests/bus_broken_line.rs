@@ -190,7 +190,7 @@ async fn a_subscriber_hears_that_something_may_be_missing() {
     for subscription in [&mut here, &mut news] {
         assert!(matches!(deadline(subscription.next()).await, Some(Arrival::Lapse)));
     }
-    pair.steady.publish(numbered("deliver.00aa", 0, 7)).await.unwrap();
+    support::publish(&pair.steady, numbered("deliver.00aa", 0, 7)).await;
     let Some(Arrival::Envelopes(heard)) = deadline(here.next()).await else { panic!("lapse") };
     assert_eq!(number(&heard[0]), 7);
 }
@@ -200,7 +200,7 @@ async fn a_batch_in_hand_is_revoked_with_its_line_and_comes_again() {
     let Some(pair) = Pair::new().await else { return };
     let mut consumer = pair.shaky.consume(Lane::High).await.unwrap();
     for n in 0..3 {
-        pair.steady.publish(numbered("high.sendMessage", 7, n)).await.unwrap();
+        support::publish(&pair.steady, numbered("high.sendMessage", 7, n)).await;
     }
     let batch = deadline(consumer.next()).await.unwrap();
     let in_hand = batch.envelopes.len() as u64;
@@ -252,9 +252,9 @@ async fn the_topology_is_constant() {
 
     // 1,000 users talk in 500 conversations, hear of it, and ask for things.
     for user in 0..1_000 {
-        pair.shaky.publish(numbered("high.sendMessage", user % 500, user)).await.unwrap();
+        support::publish(&pair.shaky, numbered("high.sendMessage", user % 500, user)).await;
         pair.shaky.enqueue(numbered("low.typing", user % 500, user), Box::new(|_| {}));
-        pair.shaky.publish(numbered("deliver.00aa", user, user)).await.unwrap();
+        support::publish(&pair.shaky, numbered("deliver.00aa", user, user)).await;
     }
     assert_eq!(drain_lane(&mut consumer, 1_000).await.len(), 1_000);
     assert!(matches!(deadline(inbox.next()).await, Some(Arrival::Envelopes(_))));

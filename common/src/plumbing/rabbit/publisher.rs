@@ -158,6 +158,8 @@ impl Publisher {
     async fn sweep(self: Arc<Self>) {
         let mut ticks = interval(Duration::from_millis(SWEEP_MS));
         let mut health = self.health.clone();
+        // While the broker blocks or is away it owes nothing.
+        let mut owes_since = Instant::now();
         loop {
             let closing = tokio::select! {
                 () = self.link.closed() => true,
@@ -180,10 +182,13 @@ impl Publisher {
             if closing {
                 return;
             }
-            let blocked = *health.borrow() == Health::Blocked;
-            if !blocked && now - oldest > Duration::from_millis(PUBLISH_CONFIRM_MS_MAX) {
+            if !up {
+                owes_since = now;
+            }
+            if now - oldest.max(owes_since) > Duration::from_millis(PUBLISH_CONFIRM_MS_MAX) {
                 warn!("RabbitMQ owes a confirm for too long, connecting again");
                 self.link.kill();
+                owes_since = now;
             }
         }
     }
