@@ -1,5 +1,7 @@
-//! Not a check: prints what inserting costs. Run it alone, in release:
+//! Not a check: prints what inserting costs, by form. Run it alone, in release:
 //! `cargo test --release -p chatchit-worker --test store_measure -- --ignored --nocapture`
+//!
+//! Time says little on a shared machine; the processor time of PostgreSQL's processes says more.
 
 mod support {
     pub mod database;
@@ -8,56 +10,159 @@ mod support {
 use common::ids::{ConversationId, UserId};
 use support::database::{Database, text};
 use tokio::time::Instant;
+use tokio_postgres::{Client, Statement};
 use worker::store::NewMessage;
+
+/// Rows of a whole measurement, for each size of batch.
+const ROWS: usize = 8_192;
+
+/// One table instead of eight partitions.
+const PLAIN: &str = "
+    create table plain (like messages including defaults including constraints);
+    drop table messages;
+    alter table plain rename to messages;
+    alter table messages add primary key (conversation_id, seq),
+        add constraint messages_guid unique (conversation_id, sender_id, guid);
+    create index on messages (id);";
+
+/// The foreign keys that `messages` does not have.
+const KEYS: &str = "
+    alter table messages add foreign key (conversation_id) references conversations on delete cascade,
+        add foreign key (sender_id) references users;";
+
+/// The other form: lock and look in one statement, insert in the next, in a transaction.
+const LOOK: &str = "
+    select c.id, c.head_seq from conversations c
+     where c.id = any($1::bigint[]) order by c.id for no key update";
+const KNOWN: &str = "
+    select w.place, m.id, m.seq from unnest($1::bigint[], $2::bigint[], $3::text[]) with ordinality
+           as w (conversation_id, sender_id, guid, place)
+     cross join lateral (select m.id, m.seq from messages m where m.conversation_id = w.conversation_id
+            and m.sender_id = w.sender_id and m.guid = w.guid limit 1) m";
+const INSERT: &str = "
+    with w as (
+        select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
+            as w (conversation_id, sender_id, guid, content, seq)
+    ), heads as (
+        update conversations c set head_seq = h.seq, updated_at = clock_timestamp()
+          from unnest($6::bigint[], $7::bigint[]) as h (id, seq) where c.id = h.id
+    )
+    insert into messages (conversation_id, seq, sender_id, guid, message_type, content, created_at,
+                          call_type, call_status)
+    select conversation_id, seq, sender_id, guid, 'TEXT', content, clock_timestamp(), 'VOICE', 'ENDED'
+      from w returning id, seq";
 
 fn batch(sender: UserId, talks: &[ConversationId], rows: usize, round: usize) -> Vec<NewMessage> {
     let one = |n: usize| {
-        let mut new = text(
-            sender,
-            talks[(round * 31 + n) % talks.len()],
-            &format!("guid-of-36-characters-{round:06}-{n:06}"),
-        );
+        let guid = format!("guid-of-36-characters-{round:06}-{n:06}");
+        let mut new = text(sender, talks[(round * 31 + n) % talks.len()], &guid);
         new.event.content = "a message of the length that people write in a chat, sixty".into();
         new
     };
     (0..rows).map(one).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn what_saving_costs() {
+/// Milliseconds of processor time of all processes on this database so far.
+async fn processor_ms(db: &Database) -> u64 {
+    let pids = "select array_agg(pid) from pg_stat_activity where datname = current_database()";
+    let pids: Vec<i32> = db.client.query_one(pids, &[]).await.unwrap().get(0);
+    let ticks = pids.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    let ticks = ticks.map(|stat| {
+        let after = stat.rsplit(')').next().unwrap_or_default();
+        after.split_whitespace().skip(11).take(2).map(|one| one.parse::<u64>().unwrap_or(0)).sum::<u64>()
+    });
+    ticks.sum::<u64>() * 10
+}
+
+async fn in_two_statements(
+    client: &Client,
+    [look, known, insert]: &[Statement; 3],
+    batch: &[NewMessage],
+    next: &mut Vec<i64>,
+) {
+    let conversations: Vec<i64> = batch.iter().map(|one| one.event.conversation.0).collect();
+    let senders: Vec<i64> = batch.iter().map(|one| one.sender.0).collect();
+    let guids: Vec<&str> = batch.iter().map(|one| one.guid.as_str()).collect();
+    let contents: Vec<&str> = batch.iter().map(|one| one.event.content.as_str()).collect();
+    let start = Instant::now();
+    // Pipelined: one round trip to look, one to write.
+    let looked: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&conversations];
+    let asked: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&conversations, &senders, &guids];
+    let (_, heads, _) = tokio::join!(
+        client.batch_execute("begin"),
+        client.query(look, &looked),
+        client.query(known, &asked),
+    );
+    let mut heads: std::collections::BTreeMap<i64, i64> =
+        heads.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut seqs = Vec::new();
+    for conversation in &conversations {
+        let head = heads.get_mut(conversation).unwrap();
+        *head += 1;
+        seqs.push(*head);
+    }
+    let (ids, tops): (Vec<i64>, Vec<i64>) = heads.into_iter().unzip();
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&conversations, &senders, &guids, &contents, &seqs, &ids, &tops];
+    let (rows, _) = tokio::join!(client.query(insert, &params), client.batch_execute("commit"));
+    assert_eq!(rows.unwrap().len(), batch.len());
+    next.push(i64::try_from(start.elapsed().as_micros()).unwrap());
+}
+
+async fn measure(form: &str, change: &str, two: bool) {
     let Some(db) = Database::fresh().await else { return };
+    db.client.batch_execute(change).await.unwrap();
+    let session = "set plan_cache_mode = force_generic_plan; set random_page_cost = 1.1;
+                   set enable_seqscan = off; set enable_mergejoin = off; set jit = off";
+    db.client.batch_execute(session).await.unwrap();
     let alice = db.user("alice").await;
     let mut talks = Vec::new();
     for _ in 0..200 {
         talks.push(db.conversation(&[alice]).await);
     }
+    let c = &db.client;
+    let statements =
+        [c.prepare(LOOK).await.unwrap(), c.prepare(KNOWN).await.unwrap(), c.prepare(INSERT).await.unwrap()];
     let mut round = 0;
-    println!("rows  statement_us  us_per_row   (200 conversations, one connection, synchronous_commit on)");
     for rows in [1, 16, 64, 256] {
-        let rounds = (4_000 / rows).clamp(50, 1_000);
+        let rounds = (ROWS / rows).min(2_000);
+        let before = processor_ms(&db).await;
         let mut times = Vec::with_capacity(rounds);
         for _ in 0..rounds {
             round += 1;
             let batch = batch(alice, &talks, rows, round);
-            let start = Instant::now();
-            db.store.save_messages(&batch).await.unwrap();
-            times.push(start.elapsed().as_micros());
+            if two {
+                in_two_statements(&db.client, &statements, &batch, &mut times).await;
+            } else {
+                let start = Instant::now();
+                db.store.save_messages(&batch).await.unwrap();
+                times.push(i64::try_from(start.elapsed().as_micros()).unwrap());
+            }
         }
         times.sort_unstable();
-        let (p50, p99) = (times[rounds / 2], times[rounds * 99 / 100]);
-        println!("{rows:4}  p50 {p50:6} p99 {p99:6}   {:6.1}", p50 as f64 / rows as f64);
+        let cpu = (processor_ms(&db).await - before) as f64 * 1_000.0 / (rounds * rows) as f64;
+        let p50 = times[rounds / 2];
+        let row = p50 as f64 / rows as f64;
+        println!(
+            "{form:28} {rows:4} rows: {p50:6} us a batch, {row:7.1} us a row; {cpu:6.1} us of processor a row"
+        );
     }
-    let start = Instant::now();
-    let again = batch(alice, &talks, 256, round);
-    for _ in 0..50 {
-        db.store.save_messages(&again).await.unwrap();
+    if !two {
+        let again = batch(alice, &talks, 256, round);
+        let start = Instant::now();
+        for _ in 0..20 {
+            db.store.save_messages(&again).await.unwrap();
+        }
+        println!("{form:28}  256 repeats: {} us", start.elapsed().as_micros() / 20);
     }
-    println!(" 256 repeats: {} us", start.elapsed().as_micros() / 50);
-    let start = Instant::now();
-    for _ in 0..200 {
-        db.store.audiences(&talks[..64]).await.unwrap();
-    }
-    println!("audiences of 64: {} us", start.elapsed().as_micros() / 200);
     db.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn what_saving_costs() {
+    measure("one statement, 8 partitions", "", false).await;
+    measure("one statement, one table", PLAIN, false).await;
+    measure("one statement, foreign keys", KEYS, false).await;
+    measure("two statements, 8 partitions", "", true).await;
 }
