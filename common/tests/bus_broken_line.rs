@@ -17,7 +17,7 @@ use common::ids::NodeId;
 use common::limits::LANE_SHARDS;
 use common::plumbing::{Arrival, Bus, BusConfig, Health, Pattern, PublishError, RequestError};
 use common::protocol::Lane;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::line::{Line, manage};
@@ -157,7 +157,7 @@ async fn connections_closed_from_above_come_back() {
     trouble_under_load(async |pair| {
         let mut health = pair.shaky.health();
         let mine = async || {
-            let all: Value = serde_json::from_str(&manage("GET", "connections").await.unwrap()).unwrap();
+            let all: Value = serde_json::from_str(&manage("GET", "connections", "").await.unwrap()).unwrap();
             let port = pair.line.far_ports();
             let is_mine = |connection: &&Value| {
                 connection["peer_port"].as_u64().is_some_and(|peer| port.contains(&(peer as u16)))
@@ -168,7 +168,7 @@ async fn connections_closed_from_above_come_back() {
         eventually(async || mine().await.len() >= 2).await;
         for connection in mine().await {
             let name = connection["name"].as_str().unwrap().replace(' ', "%20").replace('>', "%3E");
-            manage("DELETE", &format!("connections/{name}")).await;
+            manage("DELETE", &format!("connections/{name}"), "").await;
         }
         deadline(health.wait_for(|health| *health == Health::Down)).await.unwrap();
         deadline(health.wait_for(|health| *health == Health::Up)).await.unwrap();
@@ -219,6 +219,31 @@ async fn a_batch_in_hand_is_revoked_with_its_line_and_comes_again() {
     assert_eq!(seen, [0, 1, 2], "{in_hand} were in hand");
 }
 
+/// Bytes that are no batch go to quarantine as they came; what follows is not held up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_body_is_set_aside() {
+    let Some(pair) = Pair::new().await else { return };
+    let mut consumer = pair.steady.consume(Lane::Medium).await.unwrap();
+    let publish = json!({
+        "properties": {}, "routing_key": format!("{}.lane.medium.0", pair.prefix),
+        "payload": "no batch", "payload_encoding": "string"
+    });
+    if manage("POST", "exchanges/%2F/amq.default/publish", &publish.to_string()).await.is_none() {
+        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
+        return;
+    }
+    eventually(async || pair.steady.quarantined(1).await.unwrap().len() == 1).await;
+    let aside = pair.steady.quarantined(10).await.unwrap();
+    assert_eq!((aside[0].lane, &aside[0].reason[..]), (Lane::Medium, "damaged"));
+    assert_eq!(aside[0].envelope.body, "no batch");
+    for key in 0..16 {
+        support::publish(&pair.shaky, numbered("medium.messageRead", key, key)).await;
+    }
+    let mut seen = drain_lane(&mut consumer, 16).await;
+    seen.sort_unstable();
+    assert_eq!(seen, (0..16).map(|key| (key, key)).collect::<Vec<_>>());
+}
+
 /// Queues and bindings are a function of nodes and shards: whatever flows, none are added.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topology_is_constant() {
@@ -226,7 +251,7 @@ async fn the_topology_is_constant() {
     let topology = async || {
         let mut names = Vec::new();
         for kind in ["queues", "exchanges", "bindings"] {
-            let all: Value = serde_json::from_str(&manage("GET", kind).await?).unwrap();
+            let all: Value = serde_json::from_str(&manage("GET", kind, "").await?).unwrap();
             for thing in all.as_array().unwrap() {
                 let text = |field: &str| thing[field].as_str().unwrap_or_default().to_owned();
                 let (name, source, to) = (text("name"), text("source"), text("destination"));

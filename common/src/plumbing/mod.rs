@@ -166,6 +166,7 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Quarantined {
+    /// Where it came from; high, when it came from a queue group.
     pub lane: Lane,
     pub envelope: Envelope,
     pub attempts: u8,

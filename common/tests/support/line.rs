@@ -94,14 +94,15 @@ async fn pass(
     }
 }
 
-/// `GET` or `DELETE` on the management API: the body.
-pub async fn manage(method: &str, path: &str) -> Option<String> {
+/// A call of the management API: the body of its answer. None: there is no such API here.
+pub async fn manage(method: &str, path: &str, body: &str) -> Option<String> {
     let url = std::env::var("RABBIT_MANAGEMENT_URL").ok()?;
     let (user, address) = url.trim_start_matches("http://").split_once('@').expect("a url with a user");
     let address = address.trim_end_matches('/');
     let token = base64::engine::general_purpose::STANDARD.encode(user);
     let request = format!(
-        "{method} /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {token}\r\nX-Reason: a test\r\n\r\n"
+        "{method} /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     );
     let answer = async {
         let mut stream = TcpStream::connect(address).await.unwrap();

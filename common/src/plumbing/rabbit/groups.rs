@@ -14,15 +14,17 @@ use lapin::{Channel, Consumer};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::super::ledger::Ledger;
 use super::super::topology::Names;
 use super::super::{Envelope, GroupDelivery, GroupTicket as Seam, Pattern, QueueKind, metrics};
+use super::aside::Aside;
 use super::connection::{Link, Live};
 use super::requests::Requests;
 use super::{declare, say};
 use crate::limits::{BUS_DRAIN_MS_MAX, GROUP_PREFETCH};
+use crate::protocol::Lane;
 
 /// Before a channel that failed, on a connection that did not, is opened again.
 const CHANNEL_PAUSE_MS: u64 = 50;
@@ -106,6 +108,7 @@ pub(super) struct Membership {
     pub group: String,
     pub pattern: Pattern,
     pub requests: Arc<Requests>,
+    pub aside: Arc<Aside>,
     /// The bus drains.
     pub ending: CancellationToken,
 }
@@ -165,7 +168,7 @@ impl Membership {
                 () = gone.cancelled() => break,
                 arrival = arrivals.next() => {
                     let Some(delivery) = arrival else { anyhow::bail!("the group was cancelled") };
-                    self.take(delivery?, &desk, &mut backlog);
+                    self.take(delivery?, &desk, &mut backlog).await?;
                 }
                 permit = sender.reserve(), if !backlog.is_empty() => {
                     // Err: the member is gone, which the branch above says too.
@@ -200,21 +203,32 @@ impl Membership {
         live.answer(channel.close(200, "unsubscribed".into())).await
     }
 
-    fn take(&self, delivery: Delivery, desk: &Arc<Desk>, backlog: &mut VecDeque<GroupDelivery>) {
+    async fn take(
+        &self,
+        delivery: Delivery,
+        desk: &Arc<Desk>,
+        backlog: &mut VecDeque<GroupDelivery>,
+    ) -> anyhow::Result<()> {
         let tag = delivery.delivery_tag;
-        let mut ledger = desk.lock();
-        ledger.arrived(tag);
-        let envelopes = Envelope::decode_batch(delivery.data.into()).unwrap_or_default();
-        if envelopes.is_empty() {
-            error!(group = self.group, "A damaged batch was dropped");
-            metrics::shed("damaged").increment(1);
-            ledger.done(tag);
-            return;
-        }
-        ledger.handed_out(tag);
-        drop(ledger);
         let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
         let reply = text(delivery.properties.reply_to()).zip(text(delivery.properties.correlation_id()));
+        let bytes = Bytes::from(delivery.data);
+        let envelopes = Envelope::decode_batch(bytes.clone()).unwrap_or_default();
+        if envelopes.is_empty() {
+            // Who asked learns it from its deadline; what was only sent must not be lost.
+            metrics::shed("damaged").increment(1);
+            if reply.is_none() {
+                self.aside.damaged(Lane::High, bytes).await?;
+            }
+            let mut ledger = desk.lock();
+            ledger.arrived(tag);
+            ledger.done(tag);
+            return Ok(());
+        }
+        let mut ledger = desk.lock();
+        ledger.arrived(tag);
+        ledger.handed_out(tag);
+        drop(ledger);
         let left = AtomicUsize::new(envelopes.len());
         let parcel = Arc::new(Parcel { desk: desk.clone(), tag, left, failed: AtomicBool::new(false) });
         backlog.extend(envelopes.into_iter().map(|envelope| {
@@ -222,6 +236,7 @@ impl Membership {
             let ticket = Ticket { parcel, requests, reply: reply.clone(), done: false };
             GroupDelivery { envelope, ticket: Seam::Rabbit(ticket) }
         }));
+        Ok(())
     }
 }
 

@@ -167,6 +167,7 @@ impl RabbitBus {
             group: group.into(),
             pattern,
             requests: shared.requests.clone(),
+            aside: shared.aside.clone(),
             ending: shared.ending.clone(),
         };
         let (ready, stands) = oneshot::channel();
