@@ -128,3 +128,30 @@ async fn sockets_that_vanish_halfway_leave_nothing_behind() {
     }
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn bad_sockets_leave_no_memory_behind() {
+    let bench = Bench::start().await;
+    let table = table();
+    let mut before = None;
+    for round in 0..24 {
+        for (_, bytes, code) in &table {
+            let mut socket = bench.join().await;
+            socket.write(bytes).await;
+            assert_eq!(socket.hear_close().await, code.number());
+        }
+        if round == 3 {
+            // Buffers, allocator and maps have their size by now.
+            before = Some(resident_bytes());
+        }
+    }
+    let grown = resident_bytes().saturating_sub(before.unwrap());
+    let sockets = 20 * table.len();
+    assert!(grown < sockets * 300, "{grown} bytes more after {sockets} bad sockets");
+    bench.finish().await;
+}
+
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
