@@ -41,8 +41,7 @@ proof: ## all failures of tests/failures.rs at full size (about 10 minutes)
 fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
 	@deploy/need cargo cc
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "make: please run: rustup toolchain install nightly && cargo install cargo-fuzz"; exit 1; }
-	cd gateway && for target in $$(cargo +nightly fuzz list); do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
+	gateway/fuzz/run all $${FUZZ_SECONDS:-60}
 
 peers: ## real peers in ./.peers for development; prints what to export
 	@deploy/need peers
