@@ -14,7 +14,7 @@ use common::directory::{Directory, DirectoryConfig};
 use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
 use common::lifecycle::Lifecycle;
 use common::ops::Readiness;
-use common::plumbing::{Arrival, Bus, BusConfig, Envelope, Pattern, Subject, Subscription};
+use common::plumbing::{Arrival, Bus, BusConfig, Envelope, Pattern, PublishError, Subject, Subscription};
 use common::protocol::{
     self, CallStatus, CallType, ClientEvent, Downlink, MessageType, Recipients, SendMessage, Sender,
     Timestamp, Uplink, Urgency,
@@ -166,7 +166,8 @@ impl Cluster {
         self.publish_raw(uplinks.into_iter().map(|uplink| envelope(&uplink))).await;
     }
 
-    /// The same with envelopes.
+    /// The same with envelopes. On a busy machine a confirm may be late; the envelope is in the
+    /// window then, and arrives: what does not is missed by the story.
     pub async fn publish_raw(&self, envelopes: impl IntoIterator<Item = Envelope>) {
         let (taken, mut outcomes) = tokio::sync::mpsc::channel(100_000);
         let mut count = 0;
@@ -176,7 +177,8 @@ impl Cluster {
             count += 1;
         }
         for _ in 0..count {
-            timeout(PATIENCE, outcomes.recv()).await.unwrap().unwrap().unwrap();
+            let outcome = timeout(PATIENCE, outcomes.recv()).await.unwrap().unwrap();
+            assert!(matches!(outcome, Ok(()) | Err(PublishError::Busy)), "{outcome:?}");
         }
     }
 }
