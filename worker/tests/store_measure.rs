@@ -3,6 +3,8 @@
 //!
 //! Time says little on a shared machine; the processor time of PostgreSQL's processes says more.
 
+#![expect(clippy::unwrap_used, reason = "a measurement that fails says so")]
+
 mod support {
     pub mod database;
 }
