@@ -3,7 +3,7 @@
 //!
 //! Time says little on a shared machine; the processor time of PostgreSQL's processes says more.
 
-#![expect(clippy::unwrap_used, reason = "a measurement that fails says so")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and says when it fails")]
 
 mod support {
     pub mod database;
