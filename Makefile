@@ -15,7 +15,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
 	@deploy/need cargo cc peers node
 	cargo build --workspace --bins
-	deploy/with-peers cargo test --workspace
+	deploy/with-peers cargo test --workspace --no-fail-fast
 
 check: ## formatting, lints, licences
 	@deploy/need cargo cc
