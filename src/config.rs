@@ -1,9 +1,14 @@
 //! The environment of everything in one process. The programs read their own sections; what is
 //! missing and can be made here (the secret of the tokens) is made once and kept.
 
+use std::time::Duration;
+
 use common::config::{ConfigError, Env};
 
 use crate::data::{Data, random_text};
+
+/// There is no other gateway to move the sockets to: Ctrl-C should not take long.
+const DRAIN: Duration = Duration::from_millis(500);
 
 const SECRET: &str = "JWT_ACCESS_TOKEN";
 const SECRET_FILE: &str = "JWT_ACCESS_TOKEN_FILE";
@@ -46,12 +51,18 @@ impl Config {
             Env::from_pairs(given.filter(|(name, _)| name != SECRET).chain([made]))
         };
         let has_admin_port = env.text(&["ADMIN_PORT"]).is_some();
-        let config = Self {
+        let has_drain = env.text(&["DRAIN_MS"]).is_some();
+        let mut config = Self {
             gateway: gateway::Config::from_env(&mut env),
             worker: worker::Config::from_env(&mut env),
             has_admin_port,
         };
         env.finish()?;
+        // A bus in this process ends with it: what was promised is worked off before.
+        config.worker.finish_lanes = config.worker.peers.bus.is_none();
+        if !has_drain {
+            config.gateway.drain = DRAIN;
+        }
         Ok(config)
     }
 }
