@@ -126,7 +126,8 @@ impl Fake {
             }
             ("GET", ["conversations", id, _]) => {
                 let id: usize = id.parse().unwrap();
-                let before = query.split_once("before=").map_or(u64::MAX, |(_, seq)| seq.parse().unwrap());
+                let given = query.split('&').find_map(|pair| pair.strip_prefix("before="));
+                let before = given.map_or(u64::MAX, |seq| seq.parse().unwrap());
                 let mut rows: Vec<_> = state.conversations[id - 1].1.clone();
                 rows.retain(|row| row["seq"].as_u64().unwrap() < before);
                 let rows = rows.split_off(rows.len().saturating_sub(100));
