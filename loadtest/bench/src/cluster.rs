@@ -57,7 +57,7 @@ impl Places {
         for part in ["rabbitmq", "postgres", "redis1", "redis2", "redis3", "redis4", "redis5", "redis6"] {
             let path = self.peers.join(format!("{part}.pid"));
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            watched.push(Watched::session(part, text.trim().parse()?));
+            watched.push(Watched::family(part, text.trim().parse()?));
         }
         Ok(watched)
     }

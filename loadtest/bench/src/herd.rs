@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Sockets that are connecting at once.
-const CONNECTING_MAX: usize = 128;
+const CONNECTING_MAX: usize = 1_024;
 /// For one socket to become ready.
 const READY: Duration = Duration::from_secs(20);
 

@@ -1,5 +1,6 @@
 //! Programs under measurement: CPU and memory as the kernel accounts them, in `/proc`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,24 +13,24 @@ use tokio::time::{Instant, sleep};
 /// `_SC_CLK_TCK`: 100 on every Linux this runs on.
 const TICKS_PER_S: f64 = 100.0;
 
-/// A program that is watched, with all processes of its session if it has one of its own.
+/// A program that is watched, with everything it started if it is one that starts others.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// What it is called in the results.
     pub name: String,
     pid: u32,
-    whole_session: bool,
+    with_children: bool,
 }
 
 impl Watched {
     /// One process.
     pub fn process(name: &str, pid: u32) -> Self {
-        Self { name: name.into(), pid, whole_session: false }
+        Self { name: name.into(), pid, with_children: false }
     }
 
     /// A process and everything it started.
-    pub fn session(name: &str, pid: u32) -> Self {
-        Self { name: name.into(), pid, whole_session: true }
+    pub fn family(name: &str, pid: u32) -> Self {
+        Self { name: name.into(), pid, with_children: true }
     }
 
     /// Its process.
@@ -39,11 +40,21 @@ impl Watched {
 
     /// CPU used so far, user and system, seconds.
     pub fn cpu_s(&self) -> f64 {
-        let Some(own) = Stat::read(self.pid) else { return 0.0 };
-        if !self.whole_session {
-            return own.cpu_s;
+        if !self.with_children {
+            return Stat::read(self.pid).map_or(0.0, |stat| stat.cpu_s);
         }
-        pids().filter_map(Stat::read).filter(|stat| stat.session == own.session).map(|stat| stat.cpu_s).sum()
+        // A server's children may have sessions of their own (PostgreSQL's do): parents tell.
+        let all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
+        let is_family = |mut pid: u32| {
+            while pid != self.pid {
+                match all.get(&pid) {
+                    Some(stat) if stat.parent > 1 => pid = stat.parent,
+                    _ => return false,
+                }
+            }
+            true
+        };
+        all.iter().filter(|(pid, _)| is_family(**pid)).map(|(_, stat)| stat.cpu_s).sum()
     }
 
     /// Resident memory, KiB.
@@ -55,7 +66,7 @@ impl Watched {
 }
 
 struct Stat {
-    session: u32,
+    parent: u32,
     /// With the children that have ended.
     cpu_s: f64,
 }
@@ -66,7 +77,7 @@ impl Stat {
         // The name is in parentheses and may hold anything.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { session: fields.get(3)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
+        Some(Self { parent: fields.get(1)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
     }
 }
 

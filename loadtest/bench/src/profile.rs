@@ -81,5 +81,6 @@ fn record(pid: u32, data: &Path) -> Option<Vec<String>> {
         .ok()?;
     let text = String::from_utf8_lossy(&report.stdout).into_owned();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    Some(lines.take(LINES).map(|line| line.trim_end().to_owned()).collect())
+    // Columns that say nothing here are dashes.
+    Some(lines.take(LINES).map(|line| line.trim_end_matches([' ', '-']).to_owned()).collect())
 }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Publishes awaiting their confirm at once.
-const WINDOW: usize = 256;
+pub const WINDOW: usize = 256;
 /// Deliveries unacknowledged at once, and acknowledged together.
 const PREFETCH: u16 = 512;
 const ACK_EVERY: u64 = 64;
@@ -82,27 +82,29 @@ async fn connect(url: &str, queue: &str) -> anyhow::Result<(Connection, Channel)
     Ok((connection, channel))
 }
 
-/// Publishes until `end`, [`WINDOW`] unconfirmed; how many were confirmed.
-async fn publish(channel: &Channel, queue: &str, bytes: usize, end: Instant) -> anyhow::Result<u64> {
-    let body = vec![b'.'; bytes];
-    let persistent = BasicProperties::default().with_delivery_mode(2);
-    let mut unconfirmed = FuturesUnordered::new();
-    let mut confirmed = 0;
-    while Instant::now() < end {
-        while unconfirmed.len() < WINDOW {
-            let options = BasicPublishOptions::default();
-            unconfirmed.push(
-                channel.basic_publish("".into(), queue.into(), options, &body, persistent.clone()).await?,
-            );
-        }
-        if let Some(confirm) = unconfirmed.next().await {
-            anyhow::ensure!(confirm?.is_ack(), "the broker refused a message");
-            confirmed += 1;
-        }
+/// Publishes until `end` from [`WINDOW`] tasks, each awaiting its confirm before its next; how
+/// many were confirmed.
+async fn publish(channel: &Channel, queue: &'static str, bytes: usize, end: Instant) -> anyhow::Result<u64> {
+    let body: Arc<[u8]> = vec![b'.'; bytes].into();
+    let mut tasks = JoinSet::new();
+    for _ in 0..WINDOW {
+        let (channel, body) = (channel.clone(), body.clone());
+        tasks.spawn(async move {
+            let persistent = BasicProperties::default().with_delivery_mode(2);
+            let mut confirmed = 0;
+            while Instant::now() < end {
+                let options = BasicPublishOptions::default();
+                let publish =
+                    channel.basic_publish("".into(), queue.into(), options, &body, persistent.clone());
+                ensure!(publish.await?.await?.is_ack(), "the broker refused a message");
+                confirmed += 1;
+            }
+            anyhow::Ok(confirmed)
+        });
     }
-    while let Some(confirm) = unconfirmed.next().await {
-        anyhow::ensure!(confirm?.is_ack(), "the broker refused a message");
-        confirmed += 1;
+    let mut confirmed = 0;
+    while let Some(task) = tasks.join_next().await {
+        confirmed += task??;
     }
     Ok(confirmed)
 }

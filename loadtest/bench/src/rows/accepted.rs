@@ -10,14 +10,14 @@ use swarm::setup::{Conversation, User, token};
 
 use crate::cluster::{Cluster, Places, SECRET};
 use crate::outcome::{Bar, Outcome, Target, median, number};
-use crate::peers::{broker, lapin};
+use crate::peers::{broker, lapin, lapin::WINDOW as WINDOW_BARE};
 
 const PASSES: usize = 3;
 const SECONDS: u64 = 6;
-const SENDERS: u32 = 32;
+const SENDERS: u32 = 16;
 const CONVERSATIONS: u32 = 64;
-/// Unacknowledged per sender: together at most 2,048.
-const WINDOW: usize = 64;
+/// Unacknowledged per sender: together at most 768. More is more throughput and more latency.
+const WINDOW: usize = 48;
 const BYTES: usize = 150;
 
 /// Row c. Blocks.
@@ -54,7 +54,7 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Out
     });
     outcome.notes.push(format!(
         "Frames accepted: flat out for {SECONDS} s through one gateway over {CONVERSATIONS} conversations, no worker \
-         running (the lanes fill); bare lapin: 256 publishes unconfirmed, persistent, one classic queue, no consumer."
+         running (the lanes fill); bare lapin: {WINDOW_BARE} publishes unconfirmed, persistent, one classic queue, no consumer."
     ));
     Ok(())
 }

@@ -76,6 +76,17 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Out
         measure(&options, &programs)
     };
     let (slow, fast, half) = (at(SLOW_PER_S)?, at(saturation * 0.8)?, at(saturation * 0.5)?);
+    for (name, asked, measured) in [("80 %", 0.8, &fast), ("half", 0.5, &half)] {
+        let (asked, got) = (saturation * asked, measured.persisted_per_s());
+        if got < asked * 0.95 {
+            outcome.notes.push(format!(
+                "At {name} of saturation {}/s were due and {}/s came through: something else used the machine, or \
+                 saturation at a rate is lower than flat out.",
+                number(asked),
+                number(got)
+            ));
+        }
+    }
     let gross = fast.cpu_us(0.0) / slow.cpu_us(0.0);
     outcome.bars.push(Bar {
         what: "CPU per delivered message at 80 % of saturation, held against that at 500/s".into(),
