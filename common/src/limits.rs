@@ -244,9 +244,6 @@ pub const STATEMENT_MS_MAX: u64 = 5_000;
 /// Waiting for a connection, new or from the pool.
 pub const STORE_WAIT_MS_MAX: u64 = 2_000;
 
-/// How often a batch is run again because another worker saved one of its messages meanwhile.
-pub const SAVE_ATTEMPTS_MAX: u32 = 5;
-
 /// Connections of one worker to PostgreSQL.
 pub const STORE_CONNECTIONS_MAX: usize = 8;
 

@@ -8,14 +8,13 @@
 use std::collections::HashMap;
 
 use common::ids::{ConversationId, Guid, MessageId, UserId};
-use common::limits::SAVE_ATTEMPTS_MAX;
 use common::protocol::{ConversationKind, MessageRead, Person, Reject, SendMessage, Timestamp};
 
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::history::person;
-use super::{Result, Store, StoreError, conflict, metrics, moment};
+use super::{Result, Store, conflict, metrics, moment};
 
 /// A chat message to keep. Who may send it was decided before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +132,14 @@ select f.place, f.id, h.base + f.nth as seq, h.at as created_at, true as new
 union all
 select place, id, seq, created_at, false from known";
 
+/// Whoever inserts into a conversation holds its row. So once these are held, what other workers
+/// inserted is committed, and a statement that begins now sees it: it cannot collide.
+const LOCK: &str = "select from conversations where id = any($1::bigint[]) order by id for no key update";
+
 impl Store {
     /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
-    /// first row. Safe under any number of workers: a batch that met another worker's is run again.
+    /// first row. Safe under any number of workers: a batch that met another worker's is run again,
+    /// with its conversations locked first, which always succeeds.
     ///
     /// # Errors
     /// Nothing of the batch was saved.
@@ -166,31 +170,16 @@ impl Store {
             .map(|one| Some(&one.event.attachments).filter(|list| !list.is_empty()).map(Json))
             .collect();
 
-        for _ in 0..SAVE_ATTEMPTS_MAX {
-            let outcome = self
-                .query(
-                    "save_messages",
-                    SAVE,
-                    &[
-                        &conversations,
-                        &senders,
-                        &guids,
-                        &types,
-                        &contents,
-                        &call_types,
-                        &call_statuses,
-                        &attachments,
-                    ],
-                )
-                .await;
-            match outcome {
-                Ok(rows) => return Ok(read_saved(batch.len(), &rows)),
-                // What collided is committed by now, so the next run finds it.
-                Err(err) if conflict(&err).is_some_and(is_message_key) => metrics::collided(),
-                Err(err) => return Err(err),
+        let params: &[&(dyn ToSql + Sync)] =
+            &[&conversations, &senders, &guids, &types, &contents, &call_types, &call_statuses, &attachments];
+        let rows = match self.query("save_messages", SAVE, params).await {
+            Err(err) if conflict(&err).is_some_and(is_message_key) => {
+                metrics::collided();
+                self.query_locked("save_messages", (LOCK, &[&conversations]), SAVE, params).await?
             }
-        }
-        Err(StoreError::Unavailable(anyhow::anyhow!("other workers were faster {SAVE_ATTEMPTS_MAX} times")))
+            outcome => outcome?,
+        };
+        Ok(read_saved(batch.len(), &rows))
     }
 
     /// Who is in these conversations; those that do not exist are not in the answer.

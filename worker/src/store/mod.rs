@@ -1,6 +1,6 @@
 //! PostgreSQL, through functions named after what the domain does. The only folder that has SQL.
 //!
-//! Promises: every call is one statement, therefore one transaction; it ends within
+//! Promises: every call is one transaction, but for one case one statement; it ends within
 //! [`STATEMENT_MS_MAX`] (the server's own limit) or a second later (ours, for a server that is
 //! gone without saying so), waiting for a connection included separately. A failure is sorted
 //! once, here: the client's mistake, the database's absence, or a statement that can never work.
@@ -88,6 +88,9 @@ pub enum StoreError {
     Fault(anyhow::Error),
 }
 
+/// The values of a statement.
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
 /// What every function of the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -161,18 +164,44 @@ impl Store {
     }
 
     /// Runs one statement. `name` is the metric's label.
-    async fn query(&self, name: &'static str, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    async fn query(&self, name: &'static str, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(name);
-        let outcome = self.attempt(sql, params).await;
+        let outcome = self.attempt(None, sql, params).await;
         timer.stop(&outcome);
         outcome
     }
 
-    async fn attempt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let client = self.pool.get().await.map_err(sort_pool)?;
+    /// The same in a transaction whose first statement takes locks, so that the second sees what
+    /// their former holders did.
+    async fn query_locked(
+        &self,
+        name: &'static str,
+        lock: (&str, Params<'_>),
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>> {
+        let timer = metrics::Timer::start(name);
+        let outcome = self.attempt(Some(lock), sql, params).await;
+        timer.stop(&outcome);
+        outcome
+    }
+
+    async fn attempt(
+        &self,
+        lock: Option<(&str, Params<'_>)>,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>> {
+        let mut client = self.pool.get().await.map_err(sort_pool)?;
         let answer = async {
             let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, params).await
+            let Some((lock, locked)) = lock else { return client.query(&statement, params).await };
+            // Dropped before its end, it is rolled back before the connection does anything else.
+            let transaction = client.transaction().await?;
+            transaction.query(lock, locked).await?;
+            let rows = transaction.query(&statement, params).await?;
+            transaction.commit().await?;
+            Ok(rows)
         };
         match timeout(Duration::from_millis(STATEMENT_MS_MAX + 1_000), answer).await {
             Ok(Ok(rows)) => Ok(rows),
