@@ -23,8 +23,9 @@ use tokio::time::Instant;
 use self::line::{Line, manage};
 use self::support::{Rig, deadline, drain_lane, eventually, long_deadline, number, numbered, subject};
 
-/// A caller hears of it within so many milliseconds; on a busy machine we allow it some.
-const BUSY_MS: u64 = 250 + 100;
+/// A caller hears of it within so many milliseconds. 250 are promised, and measured by
+/// `make proof`; a debug build beside a compiler is given more.
+const BUSY_MS: u64 = 1_000;
 
 /// One bus over a line, one beside it.
 struct Pair {
@@ -126,7 +127,7 @@ async fn a_cut_line_is_busy_and_then_flows_again() {
         pair.line.mend();
         let mended = Instant::now();
         deadline(health.wait_for(|health| *health == Health::Up)).await.unwrap();
-        assert!(mended.elapsed() < Duration::from_secs(3), "{:?}", mended.elapsed());
+        assert!(mended.elapsed() < Duration::from_secs(5), "{:?}", mended.elapsed());
     })
     .await;
     let Some(flow) = resumed else { return };
@@ -193,6 +194,27 @@ async fn a_subscriber_hears_that_something_may_be_missing() {
     support::publish(&pair.steady, numbered("deliver.00aa", 0, 7)).await;
     let Some(Arrival::Envelopes(heard)) = deadline(here.next()).await else { panic!("lapse") };
     assert_eq!(number(&heard[0]), 7);
+}
+
+/// Its caller brings it again, perhaps through another process: late, it would come behind what
+/// has been told meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_was_refused_does_not_come_late() {
+    let Some(pair) = Pair::new().await else { return };
+    let mut here = pair.steady.subscribe(Pattern::from(subject("deliver.00aa"))).await.unwrap();
+    let mut health = pair.shaky.health();
+    pair.line.freeze();
+    // One is on the wire, the other waits for its confirm.
+    for n in [1, 2] {
+        assert_eq!(pair.shaky.publish(numbered("deliver.00aa", 0, n)).await, Err(PublishError::Busy));
+    }
+    pair.line.cut();
+    deadline(health.wait_for(|health| *health == Health::Down)).await.unwrap();
+    pair.line.mend();
+    deadline(health.wait_for(|health| *health == Health::Up)).await.unwrap();
+    support::publish(&pair.shaky, numbered("deliver.00aa", 0, 3)).await;
+    let Some(Arrival::Envelopes(heard)) = deadline(here.next()).await else { panic!("lapse") };
+    assert_eq!(heard.iter().map(number).collect::<Vec<_>>(), [3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

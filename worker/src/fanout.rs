@@ -64,6 +64,11 @@ pub(crate) async fn publish(bus: &Bus, envelopes: Vec<Envelope>) -> Result<Vec<E
         all: Notify::new(),
     });
     for (at, envelope) in envelopes.iter().enumerate() {
+        // Nothing may overtake what has to be brought again.
+        if tally.has_failed(PublishError::Busy) {
+            tally.note(at, Err(PublishError::Busy));
+            continue;
+        }
         let tally = Arc::clone(&tally);
         bus.enqueue(envelope.clone(), Box::new(move |outcome| tally.note(at, outcome)));
     }
@@ -96,6 +101,11 @@ struct Tally {
 }
 
 impl Tally {
+    fn has_failed(&self, wanted: PublishError) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.iter().any(|(_, err)| *err == wanted)
+    }
+
     fn note(&self, at: usize, outcome: Result<(), PublishError>) {
         if let Err(err) = outcome {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((at, err));

@@ -4,6 +4,9 @@
 //! pushed meanwhile waits and becomes the next batch. At low load a batch is one envelope and
 //! waits for nothing; at high load batches grow by themselves.
 //!
+//! Who repeats what was lost with a connection? On durable routes the window does: it is rewound.
+//! On transient ones the caller does, and the window is cleared.
+//!
 //! Invariant: batches are sent, and after [`Window::rewind`] sent again, in the order of their
 //! serials, and each has the same envelopes every time.
 
@@ -99,6 +102,26 @@ impl Window {
         // In the order in which they came.
         let overdue = sent.chain(waiting).take_while(|pending| pending.since <= limit);
         overdue.filter_map(|pending| pending.receipt.take()).collect()
+    }
+
+    /// The same where callers repeat what was not taken: when anything is overdue, all that waits
+    /// goes, for nothing may overtake what its caller brings again. What was sent is sent.
+    pub(super) fn withdraw(&mut self, limit: Instant) -> Vec<Receipt> {
+        let mut receipts = self.overdue(limit);
+        if self.waiting.front().is_some_and(|first| first.pending.since <= limit) {
+            self.envelopes -= self.waiting.len();
+            receipts.extend(self.waiting.drain(..).filter_map(|waiting| waiting.pending.receipt));
+        }
+        receipts
+    }
+
+    /// The connection was lost, and callers repeat what was not taken: everything goes, so that it
+    /// does not come twice, and late.
+    pub(super) fn clear(&mut self) -> Vec<Receipt> {
+        self.envelopes = 0;
+        let sent = self.batches.drain(..).flat_map(|batch| batch.pending);
+        let waiting = self.waiting.drain(..).map(|waiting| waiting.pending);
+        sent.chain(waiting).filter_map(|pending| pending.receipt).collect()
     }
 
     /// Since when the broker owes a confirm.
@@ -218,5 +241,24 @@ mod tests {
         assert!(window.settle(serial).is_empty(), "already called");
         assert_eq!(keys(&window.next(4, start).unwrap()), [1]);
         assert!(!window.is_empty());
+    }
+
+    #[test]
+    fn what_its_caller_brings_again_is_taken_back_and_nothing_overtakes_it() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        push(&mut window, 0, start).unwrap();
+        let serial = window.next(1, start).unwrap().serial;
+        push(&mut window, 1, start).unwrap();
+        push(&mut window, 2, start + Duration::from_millis(1)).unwrap();
+        assert_eq!(window.withdraw(start).len(), 3, "also the one that is not overdue");
+        assert!(window.settle(serial).is_empty());
+        assert_eq!(window.next(1, start), None);
+        assert!(window.is_empty());
+
+        push(&mut window, 3, start).unwrap();
+        window.next(1, start).unwrap();
+        push(&mut window, 4, start).unwrap();
+        assert_eq!(window.clear().len(), 2);
+        assert_eq!((window.next(1, start), window.is_empty()), (None, true));
     }
 }

@@ -5,15 +5,16 @@
 //!   (`low.*`, `deliver.*`, `control.*`, requests), when the connection has taken it.
 //!   It answers [`PublishError::Busy`] within [`PUBLISH_BUSY_MS`](crate::limits::PUBLISH_BUSY_MS)
 //!   when the broker is away, blocks, or the window is full. *Busy* means "not acknowledged", not
-//!   "not taken": repeat under the same guid.
+//!   "not taken": repeat under the same guid. On `deliver.*` and `control.*` nothing that waited
+//!   is sent after its caller heard *busy*, and nothing unconfirmed after its connection was lost.
 //! * **Order.** Envelopes with the same key on the same lane, published by one process, arrive in
 //!   that order, also across reconnects and across a hand-over of the shard between workers.
 //!   Repeats come only after the first. There is no order between lanes.
 //! * **At least once.** What was confirmed arrives until it is acknowledged. The low lane and
 //!   `deliver.*` are transient: what is lost there is counted, and clients detect it by seq.
-//! * **Reconnect.** The bus rebuilds itself for ever, republishes what was unconfirmed, and tells
-//!   subscribers of transient subjects with [`Arrival::Lapse`] that something may be missing.
-//!   Callers only ever see `Busy`.
+//! * **Reconnect.** The bus rebuilds itself for ever, republishes what was unconfirmed (on durable
+//!   subjects), and tells subscribers of transient subjects with [`Arrival::Lapse`] that something
+//!   may be missing. Callers only ever see `Busy`.
 //! * **The broker never learns about users.** Queues and bindings are a function of nodes and
 //!   shards.
 

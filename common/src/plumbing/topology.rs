@@ -150,6 +150,12 @@ impl Route {
         self.durable() || matches!(self, Self::Deliver(_))
     }
 
+    /// Whether callers repeat what was not taken. A delivery that outlived its connection in a
+    /// window would come after what another worker has told meanwhile.
+    pub(super) fn repeated_by_caller(&self) -> bool {
+        matches!(self, Self::Deliver(_) | Self::Control(_))
+    }
+
     /// Batches unconfirmed at most. A delivery goes alone: when several are confirmed at once,
     /// the client library cannot say which of them was returned.
     pub(super) fn unconfirmed_max(&self) -> usize {
@@ -259,7 +265,8 @@ mod tests {
         assert!(matches!(route("api.auth"), Route::Topic(_)));
         assert!(!route("low.typing").durable() && !route("low.typing").confirmed());
         assert!(!route("deliver.a").durable() && route("deliver.a").confirmed());
-        assert!(route("medium.messageRead").durable());
+        assert!(route("medium.messageRead").durable() && !route("medium.messageRead").repeated_by_caller());
+        assert!(route("deliver.a").repeated_by_caller());
     }
 
     #[test]

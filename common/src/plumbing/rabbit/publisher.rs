@@ -175,7 +175,11 @@ impl Publisher {
             for outlet in self.outlets() {
                 let mut state = outlet.lock();
                 oldest = oldest.min(state.window.oldest_sent().unwrap_or(now));
-                let overdue = state.window.overdue(limit);
+                let overdue = if outlet.route.repeated_by_caller() {
+                    state.window.withdraw(limit)
+                } else {
+                    state.window.overdue(limit)
+                };
                 drop(state);
                 answer(outlet.route.lane(), overdue, Err(reason));
             }
@@ -201,7 +205,7 @@ impl Publisher {
                 Stop::Idle => return,
                 Stop::Failed(failure) => failure,
             };
-            outlet.lock().window.rewind();
+            outlet.connection_lost();
             if !live.dead.is_cancelled() {
                 warn!(route = ?outlet.route, "Publishing failed, trying again: {failure:#}");
                 if outlet.route.lane().is_some() {
@@ -374,6 +378,17 @@ impl Outlet {
             }
             Confirmation::Nack(_) => anyhow::bail!("the broker refused a batch"),
             Confirmation::NotRequested => anyhow::bail!("the channel does not confirm"),
+        }
+    }
+
+    fn connection_lost(&self) {
+        let mut state = self.lock();
+        if self.route.repeated_by_caller() {
+            let lost = state.window.clear();
+            drop(state);
+            answer(self.route.lane(), lost, Err(PublishError::Busy));
+        } else {
+            state.window.rewind();
         }
     }
 
