@@ -116,15 +116,15 @@ fn rabbitmq_is_away_under_load() {
     let confirms = "gateway_uplink_confirm_seconds_count";
     let before = cluster.of_gateways(confirms);
     let back =
-        until(Duration::from_secs(15), "messages flow again", || cluster.of_gateways(confirms) > before);
+        until(Duration::from_secs(30), "messages flow again", || cluster.of_gateways(confirms) > before);
     eprintln!("flow resumed {back:?} after the broker's return");
 
     let report = load.ends_clean();
     assert!(report.counts.busy > 0, "senders heard busy");
     assert!(report.counts.closes.is_empty() && report.counts.reconnects == 0, "no socket was closed");
-    assert!(back < Duration::from_secs(5), "flow resumes within 5 s: {back:?}");
     // A debug build beside a compiler may be late; a release build may not.
-    let limit_ms = if is_proof() { 250 } else { 1_000 };
+    let (resumes, limit_ms) = if is_proof() { (5, 250) } else { (15, 1_000) };
+    assert!(back < Duration::from_secs(resumes), "flow resumes within {resumes} s: {back:?}");
     assert!(report.counts.busy_us_max <= limit_ms * 1_000, "busy after {} µs", report.counts.busy_us_max);
 }
 

@@ -8,6 +8,8 @@ pub mod program;
 /// People: REST and native sockets, blocking.
 pub mod person;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -22,9 +24,11 @@ pub fn is_proof() -> bool {
 }
 
 /// The peers that `make test` started, and the script that controls them. Holding it means that no
-/// other test of this binary breaks them meanwhile.
+/// other test of this binary breaks them meanwhile. Whatever a test leaves broken is mended when it
+/// ends, so that one failure stays one.
 pub struct Peers {
     script: PathBuf,
+    broken: RefCell<BTreeSet<String>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -37,7 +41,7 @@ impl Peers {
             return None;
         };
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Self { script: script.into(), _alone })
+        Some(Self { script: script.into(), broken: RefCell::default(), _alone })
     }
 
     /// `deploy/peers stop|start|kill PART`; returns the part it was.
@@ -45,7 +49,21 @@ impl Peers {
         let output = Command::new(&self.script).args([command, part]).output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "peers {command} {part}: {words}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let part = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        match command {
+            "start" => self.broken.borrow_mut().remove(&part),
+            _ => self.broken.borrow_mut().insert(part.clone()),
+        };
+        part
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        for part in self.broken.take() {
+            let outcome = Command::new(&self.script).args(["start", &part]).output();
+            eprintln!("mended {part}: {outcome:?}");
+        }
     }
 }
 
