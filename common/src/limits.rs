@@ -154,7 +154,12 @@ pub const BATCH_ENVELOPES_MAX: usize = 256;
 /// Bytes in one AMQP message; far under RabbitMQ 4's 16 MiB.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// AMQP messages unconfirmed per queue. What gathers meanwhile is the next batch.
+/// AMQP messages of one process unconfirmed per lane, all shards together; per shard it is one.
+/// What gathers meanwhile is the next batch. Fewer make batches larger and cheaper, more use more
+/// of the broker's cores (measured: ARCHITECTURE.md).
+pub const LANE_BATCHES_UNCONFIRMED_MAX: usize = 3;
+
+/// AMQP messages unconfirmed per destination that is no lane.
 pub const BATCHES_UNCONFIRMED_MAX: usize = 4;
 
 /// Envelopes that may wait in one process for one queue, unconfirmed ones included. Beyond this
@@ -174,8 +179,9 @@ pub const BUSY_RETRY_MS: u64 = 1_000;
 /// Largest single envelope.
 pub const ENVELOPE_BYTES_MAX: usize = 192 * 1024;
 
-/// AMQP messages a lane consumer may hold unacknowledged per shard.
-pub const LANE_PREFETCH: u16 = 8;
+/// AMQP messages a lane consumer may hold unacknowledged per shard. Below load they carry few
+/// envelopes each, and a worker that is behind must see enough of them to make one piece of work.
+pub const LANE_PREFETCH: u16 = 64;
 
 /// The low lane's queue: beyond this the oldest go (`drop-head`), counted by the broker.
 pub const LOW_LANE_BATCHES_MAX: u32 = 20_000;

@@ -87,16 +87,16 @@ impl Consumer {
     }
 
     /// Starts as much work as there are slots for.
-    fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, u16)>) {
+    fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, Vec<u16>)>) {
         self.give_back("revoked", LaneBatch::is_revoked);
         while let Some(work) = self.schedule.take() {
             let bench = self.bench.clone();
             under_way.spawn(async move {
-                let place = (work.lane, work.shard);
+                let place = (work.lane, work.shards.clone());
                 // Handlers' panics are caught where they happen, so this one is ours. Its batches
                 // were dropped, therefore given back, and will be here again in a moment.
                 if AssertUnwindSafe(bench.carry_out(work)).catch_unwind().await.is_err() {
-                    error!(lane = %place.0, shard = place.1, "A piece of work ended in a panic");
+                    error!(lane = %place.0, shards = ?place.1, "A piece of work ended in a panic");
                     metrics::released(place.0, "panic", 1);
                     sleep(Duration::from_millis(HOLD_MS_MAX)).await;
                 }
@@ -108,9 +108,9 @@ impl Consumer {
         }
     }
 
-    fn finish(&mut self, done: Result<(Lane, u16), tokio::task::JoinError>) {
+    fn finish(&mut self, done: Result<(Lane, Vec<u16>), tokio::task::JoinError>) {
         match done {
-            Ok((lane, shard)) => self.schedule.finish(lane, shard),
+            Ok((lane, shards)) => self.schedule.finish(lane, &shards),
             Err(err) => error!("A piece of work ended without a word: {err}"),
         }
     }

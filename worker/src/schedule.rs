@@ -8,8 +8,9 @@
 //!   ageing. A lane that had nothing to do saves nothing up.
 //! * Within a lane the batch that waits longest is first.
 //! * One slot is the high lane's alone, so that a message never waits for a slow receipt.
-//! * Waiting batches of a shard become one piece of work, up to
-//!   [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events.
+//! * Waiting batches of a lane, of whatever shards are free, become one piece of work, up to
+//!   [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events: what a piece costs is
+//!   mostly the same for one event as for a hundred.
 
 use std::collections::VecDeque;
 
@@ -32,13 +33,13 @@ pub struct Schedule<B> {
     arrivals: u64,
 }
 
-/// What one slot works on: batches of one shard, in order.
+/// What one slot works on: batches of some shards of a lane, those of a shard in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Work<B> {
     /// The lane.
     pub lane: Lane,
-    /// The shard.
-    pub shard: u16,
+    /// The shards; nobody else works on them meanwhile.
+    pub shards: Vec<u16>,
     /// At least one.
     pub batches: Vec<B>,
 }
@@ -111,29 +112,37 @@ impl<B> Schedule<B> {
         let ready = Lane::ALL.into_iter().filter(|lane| *lane == Lane::High || !only_high);
         let ready = ready.filter_map(|lane| Some((lane, self.lanes[lane as usize].oldest_ready()?)));
         // The first of equals is the most urgent.
-        let (lane, shard) = ready.min_by_key(|(lane, _)| self.lanes[*lane as usize].pass)?;
+        let (lane, _) = ready.min_by_key(|(lane, _)| self.lanes[*lane as usize].pass)?;
 
         let queue = &mut self.lanes[lane as usize];
         self.pass = queue.pass;
-        let (batches, events) = queue.shards[shard].take();
+        let (mut shards, mut batches, mut events) = (Vec::new(), Vec::new(), 0);
+        while let Some(at) = queue.oldest_ready() {
+            if !queue.shards[at].take(&mut batches, &mut events) {
+                break;
+            }
+            // Shards come from `push`, which was given a u16.
+            shards.push(at as u16);
+        }
         queue.waiting -= batches.len();
         queue.pass += events as u64 * stride(lane);
         self.busy += 1;
         self.busy_below += usize::from(lane != Lane::High);
-        // Shards come from `push`, which was given a u16.
-        Some(Work { lane, shard: shard as u16, batches })
+        Some(Work { lane, shards, batches })
     }
 
-    /// A piece of work is done: its slot and its shard are free.
-    pub fn finish(&mut self, lane: Lane, shard: u16) {
-        let shard = self.lanes[lane as usize].shards.get_mut(usize::from(shard));
-        // Invariant: only what `take` gave out is finished.
-        debug_assert!(shard.as_ref().is_some_and(|shard| shard.in_work));
-        if let Some(shard) = shard.filter(|shard| shard.in_work) {
-            shard.in_work = false;
-            self.busy -= 1;
-            self.busy_below -= usize::from(lane != Lane::High);
+    /// A piece of work is done: its slot and its shards are free.
+    pub fn finish(&mut self, lane: Lane, shards: &[u16]) {
+        for shard in shards {
+            let shard = self.lanes[lane as usize].shards.get_mut(usize::from(*shard));
+            // Invariant: only what `take` gave out is finished.
+            debug_assert!(shard.as_ref().is_some_and(|shard| shard.in_work));
+            if let Some(shard) = shard {
+                shard.in_work = false;
+            }
         }
+        self.busy = self.busy.saturating_sub(1);
+        self.busy_below = self.busy_below.saturating_sub(usize::from(lane != Lane::High));
     }
 
     /// Takes out the waiting batches that are not wanted here any more.
@@ -171,20 +180,17 @@ impl<B> Queue<B> {
 }
 
 impl<B> Shard<B> {
-    fn take(&mut self) -> (Vec<B>, usize) {
-        let mut batches = Vec::new();
-        let mut events = 0;
-        while let Some(next) = self.waiting.front() {
-            if events > 0 && events + next.events > BATCH_ENVELOPES_MAX {
-                break;
-            }
-            if let Some(next) = self.waiting.pop_front() {
-                events += next.events;
-                batches.push(next.batch);
-            }
+    /// Adds what fits to a piece of work. False: not even the first batch did.
+    fn take(&mut self, batches: &mut Vec<B>, events: &mut usize) -> bool {
+        let before = batches.len();
+        while let Some(next) =
+            self.waiting.pop_front_if(|next| *events == 0 || *events + next.events <= BATCH_ENVELOPES_MAX)
+        {
+            *events += next.events;
+            batches.push(next.batch);
         }
-        self.in_work = true;
-        (batches, events)
+        self.in_work = batches.len() > before;
+        self.in_work
     }
 }
 
@@ -220,22 +226,23 @@ mod tests {
             slots in 1_usize..6,
         ) {
             let mut schedule = Schedule::new(slots);
-            let mut under_way: Vec<(Lane, u16)> = Vec::new();
+            let mut under_way: Vec<(Lane, Vec<u16>)> = Vec::new();
             let (mut pushed, mut seen) = (0_usize, 0_usize);
             let mut last = std::collections::HashMap::<(Lane, u16), usize>::new();
-            let mut take = |schedule: &mut Schedule<(Lane, u16, usize, usize)>, under_way: &mut Vec<(Lane, u16)>| {
+            let mut take = |schedule: &mut Schedule<(Lane, u16, usize, usize)>, under_way: &mut Vec<(Lane, Vec<u16>)>| {
                 let Some(work) = schedule.take() else { return Ok(false) };
-                let key = (work.lane, work.shard);
-                prop_assert!(!under_way.contains(&key), "one piece of a shard at a time");
-                under_way.push(key);
-                prop_assert!(under_way.len() <= slots);
+                let taken = |shard| under_way.iter().any(|(lane, shards)| *lane == work.lane && shards.contains(shard));
+                prop_assert!(!work.shards.iter().any(taken), "one piece of a shard at a time");
                 let events: usize = work.batches.iter().map(|batch| batch.3).sum();
                 prop_assert!(work.batches.len() == 1 || events <= BATCH_ENVELOPES_MAX);
                 for batch in &work.batches {
-                    prop_assert_eq!((batch.0, batch.1), key);
-                    prop_assert!(last.insert(key, batch.2).is_none_or(|before| before < batch.2));
+                    prop_assert_eq!(batch.0, work.lane);
+                    prop_assert!(work.shards.contains(&batch.1));
+                    prop_assert!(last.insert((batch.0, batch.1), batch.2).is_none_or(|before| before < batch.2));
                 }
                 seen += work.batches.len();
+                under_way.push((work.lane, work.shards));
+                prop_assert!(under_way.len() <= slots);
                 Ok(true)
             };
             let mut evicted = 0;
@@ -249,16 +256,16 @@ mod tests {
                         take(&mut schedule, &mut under_way)?;
                     }
                     Step::Finish(at) if !under_way.is_empty() => {
-                        let (lane, shard) = under_way.remove(at % under_way.len());
-                        schedule.finish(lane, shard);
+                        let (lane, shards) = under_way.remove(at % under_way.len());
+                        schedule.finish(lane, &shards);
                     }
                     Step::Finish(_) => {}
                     Step::Evict(shard) => evicted += schedule.evict(|batch| batch.1 == shard).len(),
                 }
             }
             loop {
-                for (lane, shard) in under_way.drain(..) {
-                    schedule.finish(lane, shard);
+                for (lane, shards) in under_way.drain(..) {
+                    schedule.finish(lane, &shards);
                 }
                 if !take(&mut schedule, &mut under_way)? {
                     break;
@@ -275,7 +282,7 @@ mod tests {
         for _ in 0..pieces {
             let Some(work) = schedule.take() else { break };
             served.push((work.lane, work.batches.iter().sum()));
-            schedule.finish(work.lane, work.shard);
+            schedule.finish(work.lane, &work.shards);
         }
         served
     }
@@ -303,8 +310,8 @@ mod tests {
         assert_eq!(typing.lane, Lane::Low);
         schedule.push(Lane::High, 3, 1, 1);
         assert_eq!(schedule.take().unwrap().lane, Lane::High, "beside the typing that is under way");
-        schedule.finish(Lane::High, 3);
-        schedule.finish(Lane::Low, 0);
+        schedule.finish(Lane::High, &[3]);
+        schedule.finish(Lane::Low, &[0]);
         schedule.push(Lane::High, 3, 1, 1);
         let typing = schedule.take().unwrap();
         assert_eq!(typing.lane, Lane::High, "and before the typing that waits");
@@ -348,12 +355,13 @@ mod tests {
     }
 
     #[test]
-    fn small_batches_of_a_shard_become_one() {
-        let mut schedule = Schedule::new(1);
-        for events in [100, 100, 56, 1] {
-            schedule.push(Lane::High, 2, events, events);
+    fn small_batches_become_one() {
+        let mut schedule = Schedule::new(2);
+        for (shard, events) in [(2, 100), (1, 50), (2, 101), (1, 5), (3, 1)] {
+            schedule.push(Lane::High, shard, events, events);
         }
         let work = schedule.take().unwrap();
-        assert_eq!(work, Work { lane: Lane::High, shard: 2, batches: vec![100, 100, 56] });
+        assert_eq!(work, Work { lane: Lane::High, shards: vec![2, 1], batches: vec![100, 101, 50, 5] });
+        assert_eq!(schedule.take().unwrap().shards, [3]);
     }
 }

@@ -78,6 +78,12 @@ impl Window {
         Some(Parcel { serial: batch.serial, bytes: batch.bytes.clone(), envelopes: batch.pending.len() })
     }
 
+    /// Whether [`Self::next`] would give one.
+    pub(super) fn has_next(&self, unconfirmed_max: usize) -> bool {
+        self.batches.iter().any(|batch| batch.sent.is_none())
+            || (!self.waiting.is_empty() && self.batches.len() < unconfirmed_max)
+    }
+
     /// The batch arrived, or never can: its receipts, to be called.
     pub(super) fn settle(&mut self, serial: u64) -> Vec<Receipt> {
         let Some(at) = self.batches.iter().position(|batch| batch.serial == serial) else {

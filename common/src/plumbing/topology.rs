@@ -156,10 +156,15 @@ impl Route {
         matches!(self, Self::Deliver(_) | Self::Control(_))
     }
 
-    /// Batches unconfirmed at most. A delivery goes alone: when several are confirmed at once,
-    /// the client library cannot say which of them was returned.
+    /// Batches unconfirmed at most. One per shard: what gathers meanwhile makes the next one
+    /// larger, and the broker is paid by the batch. A delivery goes alone because, when several are
+    /// confirmed at once, the client library cannot say which of them was returned.
     pub(super) fn unconfirmed_max(&self) -> usize {
-        if matches!(self, Self::Deliver(_)) { 1 } else { BATCHES_UNCONFIRMED_MAX }
+        match self {
+            Self::Lane(lane, _) if LaneRow::of(*lane).durable => 1,
+            Self::Deliver(_) => 1,
+            _ => BATCHES_UNCONFIRMED_MAX,
+        }
     }
 }
 

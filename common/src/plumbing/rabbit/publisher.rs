@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +22,9 @@ use super::super::topology::{LANES, LaneRow, Names, Route};
 use super::super::{Envelope, Health, PublishError, Receipt, Subject, metrics};
 use super::connection::{Link, Live};
 use crate::ids::NodeId;
-use crate::limits::{ENVELOPE_BYTES_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX};
+use crate::limits::{
+    ENVELOPE_BYTES_MAX, LANE_BATCHES_UNCONFIRMED_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX,
+};
 
 /// How often overdue receipts are looked for. With [`PUBLISH_BUSY_MS`] it stays under 250 ms.
 const SWEEP_MS: u64 = 25;
@@ -49,6 +51,8 @@ pub(super) struct Publisher {
 
 struct Outlet {
     route: Route,
+    /// Of its lane: how many batches all its shards together may have unconfirmed.
+    places: Option<Arc<Semaphore>>,
     state: Mutex<State>,
     notify: Notify,
     ok: Counter,
@@ -80,7 +84,9 @@ impl Publisher {
         closed: CancellationToken,
     ) -> Arc<Self> {
         let outlets = |row: LaneRow| {
-            (0..row.shards).map(|shard| Arc::new(Outlet::new(Route::Lane(row.lane, shard)))).collect()
+            let places = row.durable.then(|| Arc::new(Semaphore::new(LANE_BATCHES_UNCONFIRMED_MAX)));
+            let outlet = |shard| Arc::new(Outlet::new(Route::Lane(row.lane, shard), places.clone()));
+            (0..row.shards).map(outlet).collect()
         };
         let lanes = LANES.into_iter().map(outlets).collect();
         let (others, tasks) = (RwLock::default(), TaskTracker::new());
@@ -141,7 +147,7 @@ impl Publisher {
         drop(others);
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let outlet = Arc::new(Outlet::new(route.clone()));
+            let outlet = Arc::new(Outlet::new(route.clone(), None));
             self.tasks.spawn(self.clone().pump(outlet.clone()));
             outlet
         };
@@ -245,7 +251,13 @@ impl Publisher {
         let address = Address::of(&outlet.route, &self.names);
         let mut confirms = FuturesUnordered::new();
         loop {
-            while let Some(parcel) = outlet.next() {
+            while outlet.has_next() {
+                // Whoever waited longest is next, so that no shard starves.
+                let place = tokio::select! {
+                    place = outlet.place() => place,
+                    () = live.dead.cancelled() => anyhow::bail!("the connection was lost"),
+                };
+                let Some(parcel) = outlet.next() else { break };
                 let sent = Instant::now();
                 let publish = self.send(&channel, &address, outlet, &parcel);
                 let confirm = tokio::select! {
@@ -254,7 +266,10 @@ impl Publisher {
                     () = live.dead.cancelled() => anyhow::bail!("the connection was lost"),
                 };
                 if outlet.route.confirmed() {
-                    confirms.push(confirm.map(move |outcome| (parcel.serial, sent, outcome)));
+                    confirms.push(confirm.map(move |outcome| {
+                        drop(place);
+                        (parcel.serial, sent, outcome)
+                    }));
                     // Confirms that came meanwhile make room for the next batch.
                     while let Some(Some(confirmed)) = confirms.next().now_or_never() {
                         outlet.confirmed(confirmed)?;
@@ -343,15 +358,27 @@ impl Address {
 }
 
 impl Outlet {
-    fn new(route: Route) -> Self {
+    fn new(route: Route, places: Option<Arc<Semaphore>>) -> Self {
         Self {
             ok: metrics::publishes(route.lane(), Ok(())),
             route,
+            places,
             state: Mutex::default(),
             notify: Notify::new(),
             confirm_seconds: metrics::confirm_seconds(),
             batch_envelopes: metrics::batch_envelopes(),
         }
+    }
+
+    fn has_next(&self) -> bool {
+        self.lock().window.has_next(self.route.unconfirmed_max())
+    }
+
+    /// A place for one more unconfirmed batch; None where there is no limit but the queue's.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let places = self.places.clone()?;
+        // Never closed.
+        places.acquire_owned().await.ok()
     }
 
     fn next(&self) -> Option<Parcel> {
