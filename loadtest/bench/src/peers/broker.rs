@@ -17,15 +17,15 @@ pub async fn version(places: &Places) -> anyhow::Result<String> {
     Ok(overview["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned())
 }
 
-/// Deletes all queues whose name begins so.
+/// Deletes all lasting queues whose name begins so. Those of a node go with its connection.
 ///
 /// # Errors
 /// It does not answer.
 pub async fn delete_queues(places: &Places, prefix: &str) -> anyhow::Result<()> {
-    let queues = call(places, "GET", "/api/queues?columns=name").await?;
+    let queues = call(places, "GET", "/api/queues?columns=name,exclusive").await?;
     for queue in queues.as_array().into_iter().flatten() {
         let name = queue["name"].as_str().unwrap_or_default();
-        if name.starts_with(prefix) {
+        if name.starts_with(prefix) && queue["exclusive"] == false {
             call(places, "DELETE", &format!("/api/queues/%2f/{name}")).await?;
         }
     }
