@@ -15,11 +15,3 @@ start_nginx() (
     run_nginx launch nginx
 )
 ready_nginx() { ask "$port_admin_nginx" /nginx >/dev/null && open_port "$port_nginx"; }
-
-# Whether nginx gives the next socket to this gateway: it is back, has the fewest, and is no more
-# left alone for the failures of its absence.
-nginx_trusts() {
-    local answer; exec 3<>"/dev/tcp/127.0.0.1/$port_admin_nginx" || return
-    printf 'GET /next HTTP/1.0\r\n\r\n' >&3; answer=$(timeout 2 cat <&3 | tr -d '\r'); exec 3>&-
-    grep -qi "^x-gateway: 127.0.0.1:$(port_of "$1")\$" <<<"$answer"
-}
