@@ -1,11 +1,11 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench swarm proof fuzz peers peers-down clean
+.PHONY: help run test check bench swarm proof fuzz peers peers-down cluster cluster-status cluster-down clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process; PORT=8080, data in ./data
 	@deploy/need cargo cc postgres
@@ -13,7 +13,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 	@exec cargo run --quiet --release --bin chatchit
 
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
-	@deploy/need cargo cc peers node
+	@deploy/need cargo cc peers nginx node
 	cargo build --workspace --bins
 	deploy/with-peers cargo test --workspace --no-fail-fast
 
@@ -50,6 +50,18 @@ peers: ## real peers in ./.peers for development; prints what to export
 peers-down: ## stop them and delete ./.peers
 	@deploy/peers down
 
-clean: ## stop the peers, delete ./target (./data stays)
+cluster: ## nginx on PORT=8080, GATEWAYS=2, WORKERS=2, BROKERS=1 (or 3), and all peers, in ./.cluster
+	@deploy/need cluster
+	@[ -n "$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit-gateway -p chatchit-worker --bins; }
+	@deploy/cluster up && deploy/cluster status
+
+cluster-status: ## every part of it: its port and what it says
+	@deploy/cluster status
+
+cluster-down: ## stop it and delete ./.cluster (KEEP=1: keep the data)
+	@deploy/cluster down
+
+clean: ## stop the peers and the cluster, delete ./target (./data stays)
 	@deploy/peers down
+	@deploy/cluster down
 	cargo clean

@@ -133,8 +133,17 @@ fn sources() -> Vec<Source> {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
             let name = entry.file_name().into_string().unwrap();
-            let skipped =
-                ["target", "data", "node_modules", ".git", ".peers", "corpus", "artifacts", "Cargo.lock"];
+            let skipped = [
+                "target",
+                "data",
+                "node_modules",
+                ".git",
+                ".peers",
+                ".cluster",
+                "corpus",
+                "artifacts",
+                "Cargo.lock",
+            ];
             if skipped.contains(&name.as_str()) || entry.file_type().unwrap().is_symlink() {
                 continue;
             }

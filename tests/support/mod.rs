@@ -8,6 +8,9 @@ pub mod program;
 /// People: REST and native sockets, blocking.
 pub mod person;
 
+/// nginx in front of gateways.
+pub mod nginx;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -77,6 +80,11 @@ pub struct Cluster {
 impl Cluster {
     /// Starts them and waits until all are ready.
     pub fn start(name: &str, gateways: usize, workers: usize) -> Self {
+        Self::start_with(name, gateways, workers, &[])
+    }
+
+    /// The same, with more in the environment of the programs.
+    pub fn start_with(name: &str, gateways: usize, workers: usize, more: &[(&str, &str)]) -> Self {
         let env = [
             ("CHATCHIT_PREFIX", format!("{name}-{}", std::process::id())),
             ("JWT_ACCESS_TOKEN", "Zr4u7x!A%D*G-KaPdSgVkXp2s5v8y/B?".to_owned()),
@@ -89,7 +97,8 @@ impl Cluster {
             ("DRAIN_MS", "1000".to_owned()),
             ("BIND", "127.0.0.1".to_owned()),
         ];
-        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut cluster = Self { gateways: vec![], workers: vec![], env };
         cluster.workers = (0..workers).map(|_| cluster.worker()).collect();
         cluster.workers.iter_mut().for_each(Program::wait_until_ready);
@@ -106,6 +115,12 @@ impl Cluster {
     /// A gateway on this port, starting.
     pub fn gateway(&self, port: u16) -> Program {
         Program::start("gateway", port, &self.env)
+    }
+
+    /// What its queues and keys begin with.
+    pub fn prefix(&self) -> String {
+        let (_, prefix) = self.env.iter().find(|(name, _)| name == "CHATCHIT_PREFIX").unwrap();
+        prefix.clone()
     }
 
     /// `http://…` of every gateway.

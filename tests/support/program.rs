@@ -59,10 +59,25 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end.
-    pub fn drain(&mut self) -> ExitStatus {
+    /// SIGTERM.
+    pub fn begin_drain(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn drain(&mut self) -> ExitStatus {
+        self.begin_drain();
+        self.ends()
+    }
+
+    /// Waits for the end of a drain that began.
+    pub fn ends(&mut self) -> ExitStatus {
         let mut status = None;
         until(Duration::from_secs(60), "drained", || {
             status = self.child.try_wait().unwrap();

@@ -1,0 +1,33 @@
+# PostgreSQL, durable as in production: what is committed is on the disk.
+patience[postgres]=30
+goodbye[postgres]=INT # its "fast" shutdown: ends sessions instead of waiting for them
+
+start_postgres() {
+    local bin; bin=$(pg_bin)
+    if [ ! -e "$real/postgres/data/PG_VERSION" ]; then
+        folder postgres; rm -rf "$real/postgres/data"
+        (umask 077; echo "$password" >"$real/postgres/pw"); folder postgres
+        as "$(user_of postgres)" "$bin/initdb" -D "$real/postgres/data" -U chatchit --pwfile="$real/postgres/pw" \
+            --auth=scram-sha-256 -E UTF8 --locale=C.UTF-8 --no-sync >"$real/postgres.log" 2>&1 || {
+            tail -20 "$real/postgres.log" >&2; die "initdb failed (log above)"; }
+    fi
+    ended_postgres
+    launch postgres "$bin/postgres" -D "$real/postgres/data" -p "$port_postgres" -h 127.0.0.1 -k '' \
+        -c max_connections=200 -c fsync=on -c synchronous_commit=on -c shared_buffers=128MB \
+        -c log_min_messages=warning
+}
+# A server that was killed stands in the list of processes until its parent has taken note, and
+# the next one would think that it still runs.
+ended_postgres() {
+    local old end=$((SECONDS + 5)); old=$(head -1 "$real/postgres/data/postmaster.pid" 2>/dev/null) || return 0
+    while [ -e "/proc/$old" ] && grep -q '^State:.Z' "/proc/$old/status" 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.05; done
+}
+sql() {
+    as "$(user_of postgres)" env PGPASSWORD="$password" PGCONNECT_TIMEOUT=2 "$(pg_bin)/psql" -XqAt \
+        -h 127.0.0.1 -p "$port_postgres" -U chatchit -d postgres -c "$1"
+}
+ready_postgres() { sql 'select 1' >/dev/null; }
+create_database() {
+    sql "select 1 from pg_database where datname = 'chatchit'" | grep -q 1 || sql 'create database chatchit'
+}
+database_url() { echo "postgres://chatchit:$password@127.0.0.1:$port_postgres/chatchit"; }
