@@ -1,11 +1,11 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench swarm proof fuzz peers peers-down clean
+.PHONY: help run test check bench swarm proof fuzz peers peers-down deploy-check clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process; PORT=8080, data in ./data
 	@deploy/need cargo cc postgres
@@ -49,6 +49,9 @@ peers: ## real peers in ./.peers for development; prints what to export
 
 peers-down: ## stop them and delete ./.peers
 	@deploy/peers down
+
+deploy-check: ## the files of deploy/ against the rules of Docker, compose, Helm and Kubernetes
+	@deploy/check
 
 clean: ## stop the peers, delete ./target (./data stays)
 	@deploy/peers down
