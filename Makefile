@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench swarm proof fuzz peers peers-down cluster cluster-status cluster-down clean
+.PHONY: help run test check bench swarm proof fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -60,6 +60,9 @@ cluster-status: ## every part of it: its port and what it says
 
 cluster-down: ## stop it and delete ./.cluster (KEEP=1: keep the data)
 	@deploy/cluster down
+
+deploy-check: ## the files of deploy/ against the rules of Docker, compose, Helm and Kubernetes
+	@deploy/check
 
 clean: ## stop the peers and the cluster, delete ./target (./data stays)
 	@deploy/peers down
