@@ -26,6 +26,20 @@ pub const SOCKET_UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// From the first byte of the TCP connection to an authenticated socket.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 
+/// Sockets that one gateway opens per second. A core upgrades tens of thousands; this is what the
+/// directory and the sockets already here do not notice.
+pub const UPGRADES_PER_S: u32 = 5_000;
+
+/// A gateway whose runtime is later than this opens no socket.
+pub const ADMISSION_LAG_MS_MAX: u64 = 500;
+
+/// Users that may wait to be written to the directory before no more are taken: several seconds
+/// of writes, and less than the handshake's deadline.
+pub const SEATS_WAITING_MAX: usize = 20_000;
+
+/// The longest `Retry-After` of a refused upgrade, seconds.
+pub const ADMISSION_RETRY_S_MAX: u64 = 5;
+
 /// How long the last frame of a socket may take to be written, and the peer to end its side.
 pub const CLOSE_MS_MAX: u64 = 2_000;
 

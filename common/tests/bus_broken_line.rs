@@ -148,6 +148,29 @@ async fn a_frozen_line_is_busy_and_then_flows_again() {
     assert!(flow.slowest < Duration::from_millis(BUSY_MS), "{:?}", flow.slowest);
 }
 
+/// Two ways to the broker, as to two nodes of a cluster: one is always enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_one_node_is_away_the_bus_goes_on_with_the_other() {
+    let Some(Rig::Rabbit(config)) = Rig::rabbit() else { return };
+    let lines = [Line::to(&config.url).await, Line::to(&config.url).await];
+    let url = format!("{},{}", lines[0].url, lines[1].url);
+    lines[0].cut();
+    let bus = Bus::connect(BusConfig { url, ..config }, NodeId::random()).await.unwrap();
+    for (n, (mend, cut)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+        lines[mend].mend();
+        lines[cut].cut();
+        eventually(async || bus.publish(numbered("high.sendMessage", 7, n as u64)).await.is_ok()).await;
+    }
+    let mut consumer = bus.consume(Lane::High).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&(7, 1)) {
+        seen.extend(drain_lane(&mut consumer, 1).await);
+    }
+    // Busy may have been said for what arrived.
+    seen.dedup();
+    assert_eq!(seen, [(7, 0), (7, 1)]);
+}
+
 /// An operator closes every connection of the bus.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_closed_from_above_come_back() {

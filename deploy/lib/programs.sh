@@ -6,7 +6,7 @@ user[gateway]=nobody
 user[worker]=nobody
 
 # What the caller may set when the cluster is made: kept for every later start.
-kept() { [[ $1 =~ ^(RATE_.*|SOCKETS_MAX|DRAIN_MS|CORS_ORIGINS|QUERY_TOKEN|WORK_SLOTS|STORE_CONNECTIONS|WORKER_THREADS|RUST_LOG|LOG_FORMAT|CHATCHIT_PREFIX|CHATCHIT_QUEUES|JWT_.*)$ ]]; }
+kept() { [[ $1 =~ ^(RATE_.*|SOCKETS_MAX|UPGRADES_PER_S|DRAIN_MS|CORS_ORIGINS|QUERY_TOKEN|WORK_SLOTS|STORE_CONNECTIONS|WORKER_THREADS|RUST_LOG|LOG_FORMAT|CHATCHIT_PREFIX|CHATCHIT_QUEUES|JWT_.*)$ ]]; }
 keep_settings() {
     local name
     (
@@ -20,15 +20,9 @@ keep_settings() {
 only_settings() { # in a subshell: the environment of a program
     local name; for name in $(compgen -e); do [ "$name" = PATH ] || export -n "$name"; done
     set -a; . "$dir/settings"
-    AMQP_URL=$(broker_url "$1") REDIS_NODES=$(redis_nodes) DATABASE_URL=$(database_url)
+    AMQP_URL=$(amqp_urls) REDIS_NODES=$(redis_nodes) DATABASE_URL=$(database_url)
     ADMIN_PORT=$(port_of "admin_$1"); set +a
 }
-# The programs read one broker's address, so they are spread over the brokers.
-broker_url() {
-    local urls number=${1//[a-z]/}; IFS=, read -ra urls <<<"$(amqp_urls)"
-    echo "${urls[$(((number - 1) % ${#urls[@]}))]}"
-}
-
 # program NAME PART: the path of the binary, or of a copy that the part's user may read.
 program() {
     local binary=$bin/$1; [ -x "$binary" ] || die "$binary is not built: make cluster does it, or set CHATCHIT_BIN"

@@ -10,7 +10,8 @@ use crate::plumbing::{BusConfig, QueueKind};
 /// The peers that the environment names.
 #[derive(Clone, Debug)]
 pub struct Peers {
-    /// `AMQP_URL`, `RABBITMQ_URL`, or `RABBITMQ_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_VHOST`;
+    /// `AMQP_URL`, `RABBITMQ_URL` (one, or the nodes of a cluster comma-separated), or
+    /// `RABBITMQ_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_VHOST`;
     /// `CHATCHIT_QUEUES` is `classic` (one broker, the default) or `quorum` (a cluster).
     pub bus: Option<BusConfig>,
     /// `REDIS_NODES` (comma-separated `host:port` or URLs), `REDIS_URL`, or `REDIS_HOST`, `_PORT`;
@@ -50,10 +51,15 @@ fn bus(env: &mut Env, prefix: &str) -> Option<BusConfig> {
         .unwrap_or(QueueKind::Classic);
     let url = match env.text(&["AMQP_URL", "RABBITMQ_URL"]) {
         Some(url) => {
-            if !has_scheme(&url, &["amqp", "amqps"]) {
-                env.problem("AMQP_URL (or RABBITMQ_URL) should begin with amqp:// or amqps://".into());
+            let urls: Vec<&str> = url.split(',').map(str::trim).collect();
+            if !urls.iter().all(|url| has_scheme(url, &["amqp", "amqps"])) {
+                env.problem(
+                    "AMQP_URL (or RABBITMQ_URL) should be amqp:// or amqps://, several comma-separated; a comma in a \
+                     password is %2C"
+                        .into(),
+                );
             }
-            url
+            urls.join(",")
         }
         None => {
             let host = env.text(&["RABBITMQ_HOST"])?;
@@ -193,6 +199,7 @@ mod tests {
             assert!(!format!("{peers:?}").contains("pw"), "no password is printed");
         };
         check("AMQP_URL", "http://u:pw@mq");
+        check("AMQP_URL", "amqp://u:pw@mq1,mq2");
         check("REDIS_NODES", "rediss://:pw@r:7000");
         check("REDIS_NODES", " , ");
         check("DATABASE_URL", "mysql://u:pw@db");

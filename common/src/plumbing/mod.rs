@@ -67,7 +67,7 @@ pub enum QueueKind {
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct BusConfig {
-    /// `amqp://user:password@host:port/vhost`
+    /// `amqp://user:password@host:port/vhost`; several nodes of one cluster comma-separated.
     pub url: String,
     /// Prefix of every exchange and queue.
     pub prefix: String,

@@ -5,6 +5,7 @@
 //! `dead` says so, and asks for the next one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,7 +22,7 @@ use super::super::{BusConfig, Health, QueueKind, metrics};
 use super::declare;
 use crate::ids::NodeId;
 
-/// From the first byte to a declared topology.
+/// From the first byte to a declared topology; then the next node is tried.
 const CONNECT_MS_MAX: u64 = 5_000;
 
 /// Any other single answer of the broker (declare, consume, close).
@@ -37,7 +38,10 @@ const HEARTBEAT_S: u16 = 10;
 /// A connection that keeps coming back.
 pub(super) struct Link {
     name: &'static str,
-    uri: AMQPUri,
+    /// Of the nodes of the broker; never empty.
+    uris: Vec<AMQPUri>,
+    /// Which of them is tried next. A link begins at a random one, so that a cluster's load spreads.
+    next: AtomicUsize,
     names: Names,
     queues: QueueKind,
     node: NodeId,
@@ -63,16 +67,23 @@ impl Link {
         health: Option<watch::Sender<Health>>,
         closing: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
-        let uri: AMQPUri = config.url.parse().map_err(|reason| anyhow::anyhow!("AMQP url: {reason}"))?;
+        let parse = |url: &str| url.parse().map_err(|reason| anyhow::anyhow!("AMQP url: {reason}"));
+        let uris = config.url.split(',').map(parse).collect::<anyhow::Result<Vec<AMQPUri>>>()?;
+        let next = AtomicUsize::new(NodeId::random().0 as usize % uris.len());
         let names = Names::new(&config.prefix);
         let (queues, live) = (config.queues, watch::Sender::new(None));
-        Ok(Arc::new(Self { name, uri, names, queues, node, health, live, closing }))
+        Ok(Arc::new(Self { name, uris, next, names, queues, node, health, live, closing }))
     }
 
-    /// The first connection, which must succeed; afterwards a task keeps the link alive.
+    /// The first connection, to whichever node takes it; afterwards a task keeps the link alive.
     pub(super) async fn start(self: &Arc<Self>) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-        let live = self.connect().await?;
-        Ok(tokio::spawn(self.clone().keep(live)))
+        let mut live = self.connect().await;
+        for _ in 1..self.uris.len() {
+            if live.is_err() {
+                live = self.connect().await;
+            }
+        }
+        Ok(tokio::spawn(self.clone().keep(live?)))
     }
 
     /// The present life, or the next one. None: the bus closes.
@@ -129,7 +140,8 @@ impl Link {
     }
 
     async fn connect(&self) -> anyhow::Result<Live> {
-        let mut uri = self.uri.clone();
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.uris.len();
+        let mut uri = self.uris[next].clone();
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         uri.query.connection_timeout.get_or_insert(CONNECT_MS_MAX);
         let name = format!("chatchit {} {}", self.node, self.name);
