@@ -31,6 +31,8 @@ pub struct Config {
     pub worker_threads: usize,
     /// `SOCKETS_MAX` (200,000): connections at once; beyond it new ones are closed at once.
     pub sockets_max: usize,
+    /// `UPGRADES_PER_S` (5,000): sockets that may be opened per second; more hear 503.
+    pub upgrades_per_s: u32,
     /// `CORS_ORIGINS`: comma separated, `*` for any (the default).
     pub origins: Origins,
     /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
@@ -103,6 +105,7 @@ impl Config {
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),
             sockets_max: env.number(&["SOCKETS_MAX"], 200_000),
+            upgrades_per_s: env.number(&["UPGRADES_PER_S"], limits::UPGRADES_PER_S),
             origins,
             query_token: env.flag(&["QUERY_TOKEN"], false),
             drain: Duration::from_millis(env.number(&["DRAIN_MS"], 10_000)),

@@ -13,10 +13,11 @@ use fastwebsockets::upgrade::is_upgrade_request;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::admission::Refused;
 use crate::api;
 use crate::metrics;
 use crate::node::Node;
@@ -49,6 +50,8 @@ pub fn socket_io(node: &Node, request: &mut Request<Incoming>) -> (Response<Full
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Draining,
+    /// Too many at once.
+    NotNow(Refused),
     ForeignOrigin,
     NoUpgrade,
     BadVersion,
@@ -67,6 +70,7 @@ fn judge(
     if node.draining.is_cancelled() {
         return Err(Refusal::Draining);
     }
+    node.admission.judge(node.uptime(), node.seats.waiting()).map_err(Refusal::NotNow)?;
     if let Some(origin) = headers.get(ORIGIN)
         && !origin.to_str().is_ok_and(|origin| node.config.origins.allow(origin))
     {
@@ -121,6 +125,7 @@ impl Refusal {
     fn label(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::NotNow(refused) => refused.reason,
             Self::ForeignOrigin => "foreign_origin",
             Self::NoUpgrade => "no_upgrade",
             Self::BadVersion => "bad_version",
@@ -130,10 +135,21 @@ impl Refusal {
         }
     }
 
+    /// Where another gateway may do what this one does not: when to come again, seconds.
+    fn retry_s(self) -> Option<u64> {
+        match self {
+            // At once, at another one.
+            Self::Draining => Some(1),
+            Self::NotNow(refused) => Some(refused.retry_s),
+            _ => None,
+        }
+    }
+
     fn native(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
         metrics::upgrade_refused(self.label());
         let (status, sentence) = match self {
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This gateway is going away."),
+            Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many at once. Try again."),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "This origin may not connect."),
             Self::NoUpgrade | Self::BadVersion => {
                 (StatusCode::UPGRADE_REQUIRED, "A WebSocket of version 13 is spoken here.")
@@ -146,19 +162,26 @@ impl Refusal {
         if status == StatusCode::UPGRADE_REQUIRED {
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
-        (response, None)
+        (self.with_retry(response), None)
     }
 
     fn engine_io(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
         metrics::upgrade_refused(self.label());
         let (status, code, sentence) = match self {
             Self::EngineIo(code, sentence) => (StatusCode::BAD_REQUEST, code, sentence),
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden"),
+            Self::Draining | Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden"),
             Self::ForeignOrigin | Self::BadToken => (StatusCode::FORBIDDEN, 4, "Forbidden"),
             Self::NoUpgrade | Self::BadVersion | Self::BadKey => (StatusCode::BAD_REQUEST, 3, "Bad request"),
         };
         let body = format!(r#"{{"code":{code},"message":"{sentence}"}}"#);
-        (api::json(status, body.into()), None)
+        (self.with_retry(api::json(status, body.into())), None)
+    }
+
+    fn with_retry(self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        if let Some(retry_s) = self.retry_s() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_s));
+        }
+        response
     }
 }
 

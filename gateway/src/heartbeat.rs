@@ -2,13 +2,13 @@
 //!
 //! One turn takes `HEARTBEAT_MS`; at each tick one shard of the hub is visited, so pings spread
 //! evenly. A visited socket's session decides: ping, or close because the peer is silent or its
-//! token has expired.
+//! token has expired. How late a tick comes is how far this gateway is behind.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::HEARTBEAT_MS;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::downlink;
 use crate::hub::SHARDS;
@@ -20,7 +20,10 @@ pub async fn turn(node: Arc<Node>) {
     let mut tick = interval(Duration::from_millis(HEARTBEAT_MS) / SHARDS as u32);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for shard in (0..SHARDS).cycle() {
-        tick.tick().await;
+        let due = tick.tick().await;
+        let lag = Instant::now().saturating_duration_since(due);
+        node.admission.note_lag(lag);
+        node.metrics.lag.set(lag.as_secs_f64());
         for slot in node.hub.of_shard(shard) {
             // Sockets without an account have their own deadline.
             if slot.who().is_some() {

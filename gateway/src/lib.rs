@@ -11,6 +11,9 @@ mod node;
 /// Accept, admission, HTTP, routes: `/ws`, `/socket.io/` and the few others.
 mod server;
 
+/// Whether one more upgrade is tried now.
+mod admission;
+
 /// An upgrade request is judged: token, origin, versions.
 mod handshake;
 

@@ -9,6 +9,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 pub struct Metrics {
     /// Sockets open now.
     pub sockets: Gauge,
+    /// How late the runtime is, seconds.
+    pub lag: Gauge,
     /// Sockets with an account, seated in the directory.
     pub sockets_ready: Counter,
     /// Upgrades done.
@@ -64,6 +66,7 @@ impl Metrics {
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));
         Self {
             sockets: gauge!("gateway_sockets_open"),
+            lag: gauge!("gateway_lag_seconds"),
             sockets_ready: counter!("gateway_sockets_ready_total"),
             upgrades: counter!("gateway_upgrades_total"),
             frames_in: counter!("gateway_frames_in_total"),

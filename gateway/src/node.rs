@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::logins::EndedLogins;
@@ -36,6 +37,8 @@ pub struct Node {
     pub verifier: Verifier,
     /// The sockets.
     pub hub: Hub,
+    /// How many more may come.
+    pub admission: Admission,
     /// Users to be written to the directory.
     pub seats: Seats,
     /// Logins that ended before their tokens.
@@ -66,6 +69,7 @@ impl Node {
         Self {
             id,
             limits: config.session,
+            admission: Admission::new(config.upgrades_per_s),
             config,
             bus,
             directory,

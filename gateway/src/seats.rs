@@ -46,6 +46,11 @@ impl Seats {
         self.changed.notify_one();
     }
 
+    /// Users that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn mark_all(&self, users: Vec<UserId>) {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(users);
     }

@@ -113,6 +113,27 @@ async fn http_has_limits() {
     gateway.finish().await;
 }
 
+/// Before any work is done for them; those who are here notice nothing.
+#[tokio::test]
+async fn a_storm_of_upgrades_is_told_to_come_again() {
+    let gateway = Alone::start(&[("UPGRADES_PER_S", "10")]).await;
+    let mut neighbour = gateway.connect(1).await;
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        let answer = get(&gateway, "/ws", "").await;
+        if answer.status == 503 {
+            assert!(answer.head.contains("retry-after: "), "{}", answer.head);
+        }
+        statuses.push(answer.status);
+    }
+    assert!(statuses.contains(&503), "{statuses:?}");
+    let polled = get(&gateway, "/socket.io/?EIO=4&transport=websocket", "").await;
+    assert!(polled.status == 503 && polled.head.contains("retry-after: "), "{}", polled.head);
+    neighbour.expect_silence("anything").await;
+    drop(neighbour);
+    gateway.finish().await;
+}
+
 #[tokio::test]
 async fn without_a_worker_rest_says_so_at_once() {
     let gateway = Alone::start(&[]).await;

@@ -87,6 +87,7 @@ impl Cluster {
                 .env("RUST_LOG", "warn");
             // One generator plays many users from few sockets: limits per socket and per user
             // would measure themselves.
+            command.env("UPGRADES_PER_S", "4000000000");
             for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
                 command.env(format!("{limit}_PER_S"), "4000000000");
                 command.env(format!("{limit}_BURST"), "4000000000");
