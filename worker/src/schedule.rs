@@ -183,11 +183,12 @@ impl<B> Shard<B> {
     /// Adds what fits to a piece of work. False: not even the first batch did.
     fn take(&mut self, batches: &mut Vec<B>, events: &mut usize) -> bool {
         let before = batches.len();
-        while let Some(next) =
-            self.waiting.pop_front_if(|next| *events == 0 || *events + next.events <= BATCH_ENVELOPES_MAX)
-        {
+        while let Some(next) = self.waiting.front() {
+            if *events > 0 && *events + next.events > BATCH_ENVELOPES_MAX {
+                break;
+            }
             *events += next.events;
-            batches.push(next.batch);
+            batches.extend(self.waiting.pop_front().map(|next| next.batch));
         }
         self.in_work = batches.len() > before;
         self.in_work
