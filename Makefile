@@ -33,10 +33,10 @@ swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 wor
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1 a_worker_is_killed
 
-proof: ## all failures of tests/failures.rs at full size (about 10 minutes)
+proof: ## all failures of tests/failures.rs and lanes.rs at full size (about 10 minutes)
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
-	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1
+	PROOF=full deploy/with-peers cargo test --release --test failures --test lanes -- --nocapture --test-threads 1
 
 fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
 	@deploy/need cargo cc
