@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench swarm proof fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
+.PHONY: help run test check bench swarm proof chaos fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -37,6 +37,11 @@ proof: ## all failures of tests/failures.rs and lanes.rs at full size (about 10 
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test failures --test lanes -- --nocapture --test-threads 1
+
+chaos: ## a whole cluster, and every fault under load; one table, written into deploy/RUNBOOK.md
+	@deploy/need cargo cc cluster
+	cargo build --release --workspace --bins
+	cargo run --quiet --release -p chaos
 
 fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
 	@deploy/need cargo cc

@@ -72,12 +72,14 @@ end_part() { # end_part SIGNAL PART: waits until the process is gone
 stop_part() { local kind; kind=$(kind_of "$1"); end_part "${goodbye[$kind]:-TERM}" "$1"; }
 stop_parts() { local part; for part in "$@"; do stop_part "$part" & done; wait; }
 
-one_part() { # one_part stop|start|kill PART; prints which part it was
+one_part() { # one_part stop|start|kill|freeze|thaw PART; prints which part it was
     local part=$2; [ "$part" != redis-primary ] || part=$(redis_primary) || die "no Redis primary with a replica answers"
     is_part "$part" || { usage >&2; exit 64; }
     case $1 in
         stop) stop_part "$part" ;;
         kill) end_part KILL "$part" ;;
+        freeze) kill -STOP -- "-$(pid_of "$part")" ;;
+        thaw) kill -CONT -- "-$(pid_of "$part")" ;;
         start) start_part "$part"; wait_part "$part" ;;
     esac
     echo "$part"

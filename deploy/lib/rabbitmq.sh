@@ -75,6 +75,11 @@ all_brokers_joined() { # as the first that answers sees it
         [ "$(grep -o '"running":true' <<<"$names" | wc -l)" = ${#brokers[@]} ]; return
     done; return 1
 }
+# disk_limit PART LIMIT: how much has to be free. More than there is, and the broker takes nothing.
+disk_limit() {
+    as "$(user_of "$1")" env HOME="$real/$1" ERL_EPMD_PORT="$port_epmd" RABBITMQ_CONF_ENV_FILE="$real/$1/env.conf" \
+        "$(dirname "$(rabbit_server)")/rabbitmqctl" -q -n "$(node_of "$1")" set_disk_free_limit "$2" >&2
+}
 basic_auth() { echo "Authorization: Basic $(printf %s "chatchit:$password" | base64 -w0)"; }
 amqp_urls() { # one per broker, comma-separated
     local part urls=; for part in "${brokers[@]}"; do

@@ -1,0 +1,69 @@
+//! The cluster under test: `deploy/cluster` in a folder of its own, gone when this is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+/// A running cluster of three brokers, three gateways and two workers.
+pub struct Cluster {
+    /// nginx.
+    pub url: String,
+    /// Signs tokens.
+    pub secret: String,
+    /// Where swarm keeps its accounts; they live as long as the cluster.
+    pub accounts: PathBuf,
+    script: PathBuf,
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// Starts it. What went wrong is on standard error already.
+    pub fn up() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+        let folder = std::env::temp_dir().join(format!("chatchit-chaos-{}", std::process::id()));
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut cluster = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            secret: "a secret of the chaos run, for loopback only".into(),
+            accounts: folder.join("accounts"),
+            script: root.join("deploy/cluster"),
+            folder,
+        };
+        let mut up = cluster.command(&["up"]);
+        up.env("PORT", port.to_string()).env("JWT_ACCESS_TOKEN", &cluster.secret);
+        up.envs([("GATEWAYS", "3"), ("WORKERS", "2"), ("BROKERS", "3")]);
+        // The load plays many users from one address and few sockets.
+        for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
+            up.env(format!("{limit}_PER_S"), "4000000000").env(format!("{limit}_BURST"), "4000000000");
+        }
+        ensure!(up.status()?.success(), "the cluster did not come up");
+        // Below the folder, which may be a link.
+        cluster.accounts = cluster.folder.canonicalize()?.join("accounts");
+        Ok(cluster)
+    }
+
+    /// `deploy/cluster COMMAND PART`; what it printed: the name of the part.
+    ///
+    /// # Errors
+    /// With what it said.
+    pub fn tell(&self, command: &str, part: &str) -> anyhow::Result<String> {
+        let output = self.command(&[command, part]).output().context("deploy/cluster")?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "deploy/cluster {command} {part}: {words}");
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.script);
+        command.args(arguments).env("CLUSTER_DIR", &self.folder);
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // It says itself what is left.
+        let _ = self.command(&["down"]).status();
+    }
+}

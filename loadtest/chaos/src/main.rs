@@ -1,0 +1,111 @@
+//! `make chaos`: a whole cluster behind nginx, a load through nginx, and one fault after the other.
+//! Each row of the table is a run of swarm, judged. Anything acknowledged that was lost, doubled or
+//! reordered ends in exit code 1.
+//!
+//! `chaos worker redis` runs the rows whose names contain one of these words, and leaves the
+//! runbook alone.
+
+/// The cluster under test, through `deploy/cluster`.
+mod cluster;
+
+/// What can go wrong: the table of faults.
+mod faults;
+
+/// What came of it: the table for people.
+mod table;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context;
+use swarm::options::Options;
+use swarm::report::Report;
+use swarm::run::{Moment, run_watched};
+
+use crate::cluster::Cluster;
+use crate::faults::{FAULTS, Fault};
+use crate::table::{Row, Table};
+
+/// Messages per second: enough that each second of an outage shows, little enough that the
+/// cluster, the generator and the fault share two cores.
+const RATE: f64 = 300.0;
+
+/// Load before the fault begins, and after its last step.
+const BEFORE_S: u64 = 5;
+const AFTER_S: u64 = 20;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.name.contains(&**word));
+    let cluster = Cluster::up()?;
+    let mut table = Table::default();
+    for fault in FAULTS.iter().filter(wanted) {
+        say(&format!("{} ...", fault.name));
+        let row = run(&cluster, fault).with_context(|| fault.name)?;
+        say(&row.line());
+        table.rows.push(row);
+    }
+    drop(cluster);
+    say(&table.markdown());
+    if words.is_empty() {
+        let path = table.write_into_runbook()?;
+        say(&format!("written into {}", path.display()));
+    }
+    let is_clean = !table.rows.is_empty() && table.rows.iter().all(|row| row.report.is_clean);
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Load, the fault in its midst, and the verdict.
+fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
+    let seconds = BEFORE_S + fault.seconds() + AFTER_S;
+    let arguments = [
+        ("--url", cluster.url.clone()),
+        ("--senders", "30".into()),
+        ("--conversations", "100".into()),
+        ("--sockets", "300".into()),
+        ("--rate", RATE.to_string()),
+        ("--messages", (RATE as u64 * seconds).to_string()),
+        ("--pipeline", "4".into()),
+        ("--settle", "60".into()),
+        ("--deadline", (seconds + 240).to_string()),
+        ("--cache", cluster.accounts.display().to_string()),
+        ("--jwt-secret", cluster.secret.clone()),
+    ];
+    let options = Options::parse(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]))
+        .map_err(anyhow::Error::msg)?
+        .context("options of a run")?;
+    let (opened, wait) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            run_watched(&options, move |moment, _| {
+                if moment == Moment::Opened {
+                    let _ = opened.send(());
+                }
+            })
+        });
+        // A load that did not open ends by itself, and says why.
+        let broken = match wait.recv() {
+            Ok(()) => {
+                pause(Duration::from_secs(BEFORE_S));
+                fault.happen(cluster)
+            }
+            Err(_) => Ok(Duration::ZERO),
+        };
+        let report: anyhow::Result<Report> =
+            load.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the load panicked")));
+        Ok(Row { name: fault.name, lasted: broken?, report: report? })
+    })
+}
+
+/// A fault lasts as long as it says.
+#[expect(clippy::disallowed_methods, reason = "an outage of ten seconds takes ten seconds")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn say(text: &str) {
+    // A closed pipe does not change what happened.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

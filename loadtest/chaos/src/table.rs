@@ -1,0 +1,77 @@
+//! The table for people: on the terminal, and between two marks in the runbook.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use swarm::report::Report;
+
+const BEGIN: &str = "<!-- written by `make chaos` -->\n";
+const END: &str = "<!-- end of what `make chaos` writes -->";
+
+/// What came of one fault.
+pub struct Row {
+    /// The fault.
+    pub name: &'static str,
+    /// From its first step to the end of its last.
+    pub lasted: Duration,
+    /// The verdict of the load.
+    pub report: Report,
+}
+
+/// All rows.
+#[derive(Default)]
+pub struct Table {
+    /// In the order in which they were run.
+    pub rows: Vec<Row>,
+}
+
+impl Row {
+    /// One line of the table.
+    pub fn line(&self) -> String {
+        let (verdict, counts) = (&self.report.verdict, &self.report.counts);
+        let lost = verdict.lost + verdict.undelivered;
+        format!(
+            "| {} | {:.0} s | {} | {} | {} | {lost} | {} | {} | {} | {:.1} s | {} |",
+            self.name,
+            self.lasted.as_secs_f64(),
+            verdict.acknowledged,
+            counts.reconnects,
+            counts.busy,
+            verdict.doubled,
+            verdict.reordered,
+            verdict.gaps,
+            counts.ack_gap_us_max as f64 / 1e6,
+            if self.report.is_clean { "clean" } else { "**not clean**" },
+        )
+    }
+}
+
+impl Table {
+    /// With its head.
+    pub fn markdown(&self) -> String {
+        let mut out = String::from(
+            "| Fault | lasted | acknowledged | sockets cut | heard busy | lost | doubled | reordered | gaps | longest \
+             without an answer | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for row in &self.rows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}", row.line());
+        }
+        out
+    }
+
+    /// Replaces the table in the runbook.
+    ///
+    /// # Errors
+    /// The runbook, or its marks, are not there.
+    pub fn write_into_runbook(&self) -> anyhow::Result<PathBuf> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/RUNBOOK.md");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let (before, rest) = text.split_once(BEGIN).context("the runbook has lost its mark")?;
+        let (_, after) = rest.split_once(END).context("the runbook has lost its second mark")?;
+        std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", self.markdown()))?;
+        Ok(path)
+    }
+}
