@@ -20,7 +20,6 @@ default_pass = $password
 loopback_users.chatchit = true
 log.console = true
 log.console.level = warning
-vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 collect_statistics_interval = 1000
 CONF
