@@ -34,7 +34,10 @@ pub const FAULTS: &[Fault] = &[
         name: "a gateway killed (-9), back after 5 s",
         steps: &[Each("kill", &["gateway1"]), Wait(5), Each("start", &["gateway1"])],
     },
-    Fault { name: "all gateways drained and replaced, one after the other", steps: &[Each("roll", &["gateway"])] },
+    Fault {
+        name: "all gateways drained and replaced, one after the other",
+        steps: &[Each("roll", &["gateway"])],
+    },
     Fault {
         name: "a worker killed (-9), back after 5 s",
         steps: &[Each("kill", &["worker1"]), Wait(5), Each("start", &["worker1"])],
