@@ -256,6 +256,40 @@ pub const DIRECTORY_COMMANDS_MAX: usize = 64;
 /// Seats of a bucket looked at in one step of the sweep, at each renewal of a lease.
 pub const DIRECTORY_SWEEP_FIELDS: usize = 50;
 
+/// The same when a node has died and all of its users are looked for at once.
+pub const DIRECTORY_REAP_FIELDS: usize = 500;
+
+/// How long one program may take to find the users of a dead node before another one may try.
+pub const DIRECTORY_REAP_MS_MAX: u64 = 10_000;
+
+// ---- Presence -----------------------------------------------------------------------------
+
+/// A user whose last socket went is online for so long yet: a reload, a tunnel, a gateway that is
+/// replaced are nobody's business.
+pub const PRESENCE_GRACE_MS: u64 = 15_000;
+
+/// Between two looks of a worker for users who came or went.
+pub const PRESENCE_TICK_MS: u64 = 500;
+
+/// Users whose coming and going is told in one go, by one statement.
+pub const PRESENCE_USERS_MAX: usize = 100;
+
+/// Who took it on to tell has so long; after that another worker does.
+pub const PRESENCE_CLAIM_MS: u64 = 10_000;
+
+/// After so long it gives up: nobody tells what another worker may be telling.
+pub const PRESENCE_TELL_MS_MAX: u64 = 8_000;
+
+/// Participants of a conversation whose members see each other come and go; larger ones show no
+/// presence: its cost grows with their square.
+pub const PRESENCE_PARTICIPANTS_MAX: usize = 100;
+
+/// Conversations of a user through which its presence is seen: the newest.
+pub const PRESENCE_CONVERSATIONS_MAX: usize = 200;
+
+/// People who see a user come and go, and whom it sees: what fits an envelope.
+pub const PRESENCE_CONTACTS_MAX: usize = 5_000;
+
 // ---- Store --------------------------------------------------------------------------------
 
 /// One SQL statement on the hot path.
@@ -332,5 +366,8 @@ const _: () = {
     assert!(LIVE_NODES_MS_MAX < NODE_LEASE_MS / 3, "a death is seen long before the next lease");
     assert!(NODE_LEASE_MS < LEASE_GRACE_MS);
     assert!(DIRECTORY_COMMANDS_MAX > DIRECTORY_BUCKETS as usize, "a look-up goes out at once");
+    assert!(NODE_LEASE_MS < PRESENCE_GRACE_MS, "a death is seen before its users are offline");
+    assert!(PRESENCE_GRACE_MS + 2 * PRESENCE_TICK_MS < 20_000, "a dead gateway's users are offline in time");
+    assert!(PRESENCE_TELL_MS_MAX < PRESENCE_CLAIM_MS, "two workers never tell of one user at once");
     assert!(HEARTBEAT_TIMEOUT_MS < HEARTBEAT_MS, "a pong is due before the next ping");
 };

@@ -3,54 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world should fail")]
 #![expect(clippy::print_stdout, reason = "what was skipped is said")]
 
-use std::future::Future;
+#[path = "support/directory.rs"]
+mod support;
+
 use std::time::Duration;
 
-use common::config::{Env, Peers};
 use common::directory::{Directory, DirectoryConfig, Rate, Versioned};
 use common::ids::{ConversationId, LoginId, NodeId, UserId};
 use common::limits::{DIRECTORY_CONNECT_MS_MAX, NODE_LEASE_MS};
 
+use self::support::{contract, eventually, users};
+
 const RENEWAL: Duration = Duration::from_millis(NODE_LEASE_MS / 3);
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where handles come from: two of them are two programs.
-#[derive(Clone)]
-enum Source {
-    Memory(Directory),
-    Redis(DirectoryConfig),
-}
-
-impl Source {
-    async fn handle(&self) -> Directory {
-        match self {
-            Self::Memory(directory) => directory.clone(),
-            Self::Redis(config) => Directory::connect(config.clone()).await.unwrap(),
-        }
-    }
-}
-
-/// The same story on both backends. In one process time is paused, so waiting costs nothing.
-fn contract<F: Future<Output = ()>>(story: impl Fn(Source) -> F) {
-    let builder = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all();
-        builder
-    };
-    let memory = Source::Memory(Directory::memory());
-    builder().start_paused(true).build().unwrap().block_on(story(memory));
-
-    let Some(config) = Peers::from_env(&mut Env::from_process()).directory else {
-        println!("skipped on Redis Cluster: REDIS_NODES is not set");
-        return;
-    };
-    let config = DirectoryConfig { prefix: format!("contract-{}", NodeId::random()), ..config };
-    builder().build().unwrap().block_on(story(Source::Redis(config)));
-}
-
-fn users(ids: std::ops::RangeInclusive<i64>) -> Vec<UserId> {
-    ids.map(UserId).collect()
-}
 
 async fn nodes_of(directory: &Directory, user: i64) -> Vec<NodeId> {
     let mut found = directory.nodes_of(&[UserId(user)]).await.unwrap();
@@ -58,16 +22,6 @@ async fn nodes_of(directory: &Directory, user: i64) -> Vec<NodeId> {
     assert!(found.is_empty());
     nodes.sort_unstable();
     nodes
-}
-
-/// Asks until it is so.
-async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
-    let asking = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[test]

@@ -64,12 +64,14 @@ mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use common::auth::Verifier;
 use common::directory::Directory;
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
+use common::limits::DIRECTORY_MS_MAX;
 use common::ops::Readiness;
 use common::plumbing::{Bus, Health, Pattern, Subject, Subscription};
 use tokio::net::TcpListener;
@@ -152,6 +154,7 @@ impl Gateway {
         drain::drain(&node, &lifecycle).await;
         accepting.shutdown().await;
         drain::last_words(&node, &lifecycle).await;
+        seats::settle(&node, Duration::from_millis(DIRECTORY_MS_MAX)).await;
         parts.shutdown().await;
         drain::forget(&node).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");

@@ -8,13 +8,14 @@
 //! and a `sync` asked after `ready` leaves no gap. When the directory is away, sockets wait within
 //! their handshake's deadline and are then closed with `fault`, which a client resumes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::ids::UserId;
 use common::limits::NODE_LEASE_MS;
 use common::protocol::ServerEvent;
-use foldhash::{HashSet, HashSetExt};
+use foldhash::HashSet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -28,16 +29,21 @@ const SEATS_MAX: usize = 1_000;
 /// Pause after a failed write; then everything that gathered goes in one.
 const FAULT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two looks of one that waits for the last write.
+const SETTLE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Users whose seat may be wrong.
 pub struct Seats {
     dirty: Mutex<HashSet<UserId>>,
     changed: Notify,
+    /// Taken out of `dirty`, not written yet.
+    in_hand: AtomicUsize,
 }
 
 impl Seats {
     /// Nothing to write.
     pub fn new() -> Self {
-        Self { dirty: Mutex::new(HashSet::new()), changed: Notify::new() }
+        Self { dirty: Mutex::default(), changed: Notify::new(), in_hand: AtomicUsize::new(0) }
     }
 
     /// The user's first socket came, or the last one went.
@@ -57,14 +63,17 @@ impl Seats {
 
     fn take(&self) -> Vec<UserId> {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        if dirty.len() <= SEATS_MAX {
-            return dirty.drain().collect();
-        }
         let some: Vec<UserId> = dirty.iter().take(SEATS_MAX).copied().collect();
         some.iter().for_each(|user| {
             dirty.remove(user);
         });
+        self.in_hand.store(some.len(), Ordering::Release);
         some
+    }
+
+    fn is_settled(&self) -> bool {
+        let dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.is_empty() && self.in_hand.load(Ordering::Acquire) == 0
     }
 }
 
@@ -97,6 +106,14 @@ pub async fn keep(node: Arc<Node>) {
         } else if !write(&node, users).await {
             tokio::time::sleep(FAULT_PAUSE).await;
         }
+    }
+}
+
+/// Waits until everything is written, for so long at most: who leaves politely leaves nobody seated.
+pub async fn settle(node: &Node, limit: Duration) {
+    let start = Instant::now();
+    while !node.seats.is_settled() && start.elapsed() < limit {
+        tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
 
@@ -135,13 +152,17 @@ async fn write(node: &Node, users: Vec<UserId>) -> bool {
         }
         Ok::<_, common::directory::DirectoryError>(())
     };
-    if let Err(err) = written.await {
-        node.metrics.seat_faults.increment(1);
-        warn!(error = %err, users = users.len(), "Seats could not be written");
+    let written = written.await;
+    if written.is_err() {
         node.seats.mark_all(users);
+    }
+    node.seats.in_hand.store(0, Ordering::Release);
+    if let Err(err) = written {
+        node.metrics.seat_faults.increment(1);
+        warn!(error = %err, users = here.len() + gone.len(), "Seats could not be written");
         return false;
     }
-    node.metrics.seats.increment(users.len() as u64);
+    node.metrics.seats.increment((here.len() + gone.len()) as u64);
     let mut slots = Vec::with_capacity(here.len());
     here.iter().for_each(|user| node.hub.seated(*user, &mut slots));
     slots.iter().for_each(|slot| slot.ask_ready());

@@ -313,6 +313,12 @@ impl Session {
         self.seen = Duration32::at(turn.now);
         out.push(Action::Accept(account.clone()));
         out.push(Action::Send(self.welcome()));
+        if self.form.is_told_who_is_online() {
+            let from = Sender { user: self.user(), socket: Some(self.socket) };
+            let uplink = Uplink { from, at: turn.now.wall, event: ClientEvent::GetOnlineUsers };
+            let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
+            out.push(Action::Publish { uplink, reply });
+        }
     }
 
     fn welcome(&self) -> Bytes {
@@ -357,7 +363,10 @@ impl Session {
                 message.guid = Some(guid.clone());
                 reply.guid = Some(guid);
             }
-            ClientEvent::Typing(_) | ClientEvent::MessageRead(_) | ClientEvent::Sync(_) => {}
+            ClientEvent::Typing(_)
+            | ClientEvent::MessageRead(_)
+            | ClientEvent::Sync(_)
+            | ClientEvent::GetOnlineUsers => {}
         }
         let from = Sender { user: self.user(), socket: Some(self.socket) };
         let uplink = Uplink { from, at: turn.now.wall, event };

@@ -18,13 +18,21 @@ if (!refusal.message) fail("connect_error without a message");
 console.log("bad token:", refusal.message);
 stranger.close();
 
+// The first event of this name that is as it should be.
+const until = (socket, event, isSo) => new Promise((resolve) => {
+  socket.on(event, (data) => { if (isSo(data)) resolve(data); });
+});
+
 const [a, b] = [open(alice), open(bob)];
+const green = [a, b].map((socket) => until(socket, "listOnline", ({ listOnline }) => listOnline.includes(conversation)));
 for (const socket of [a, b]) {
   socket.on("connect_error", (error) => fail(`connect_error: ${error.message}`));
   socket.on("sendMessageError", (error) => fail(`sendMessageError: ${JSON.stringify(error)}`));
 }
 await Promise.all([a, b].map((socket) => next(socket, "connect")));
 console.log("both are connected");
+await Promise.all(green);
+console.log("both see that somebody is there");
 
 const heard = Promise.all([
   next(a, "messageQueued"), next(a, "messageProcessed"), next(a, "messageComing"), next(b, "messageComing"),

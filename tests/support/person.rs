@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,7 +50,8 @@ pub struct Person {
 impl Person {
     /// Registers and logs in. The name is new in the database of this run.
     pub fn new(port: u16, name: &str) -> Self {
-        let mark = format!("{}{}", std::process::id(), super::now().elapsed().subsec_nanos());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let email = format!("{name}.{mark}.{port}@example.test");
         let password = "correct horse battery";
         let account = json!({

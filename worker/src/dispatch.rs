@@ -13,7 +13,7 @@ use common::protocol::{
 
 use crate::ctx::Ctx;
 use crate::effects::Effects;
-use crate::handlers::{message, typing};
+use crate::handlers::{message, presence, typing};
 use crate::store::StoreError;
 
 /// An event off a lane.
@@ -87,6 +87,7 @@ async fn handle(ctx: &Ctx, run: &[Taken]) -> Outcomes {
         Some(ClientEvent::SendMessage(_)) => message::send(ctx, &each(run, send_message)).await,
         Some(ClientEvent::MessageRead(_)) => message::read(ctx, &each(run, message_read)).await,
         Some(ClientEvent::Typing(_)) => typing::relay(ctx, &each(run, typing_event)).await,
+        Some(ClientEvent::GetOnlineUsers) => presence::online(ctx, &each(run, online_users)).await,
         Some(ClientEvent::Sync(_) | ClientEvent::Ping) => {
             Err(Halt::Fault(anyhow::anyhow!("this event travels on no lane")))
         }
@@ -127,6 +128,10 @@ fn message_read(event: &ClientEvent) -> Option<&MessageRead> {
 
 fn typing_event(event: &ClientEvent) -> Option<&Typing> {
     if let ClientEvent::Typing(event) = event { Some(event) } else { None }
+}
+
+fn online_users(event: &ClientEvent) -> Option<&()> {
+    if matches!(event, ClientEvent::GetOnlineUsers) { Some(&()) } else { None }
 }
 
 impl From<StoreError> for Halt {

@@ -91,6 +91,16 @@ pub fn typing_key(conversation: ConversationId, user: UserId) -> u64 {
     mix(mix(conversation.0.cast_unsigned(), 2), user.0.cast_unsigned())
 }
 
+/// The key of a person's coming and going, for [`Urgency::Latest`].
+pub fn presence_key(user: UserId) -> u64 {
+    mix(user.0.cast_unsigned(), 3)
+}
+
+/// The key of what a person sees of others' presence, for [`Urgency::Latest`].
+pub fn online_key(user: UserId) -> u64 {
+    mix(user.0.cast_unsigned(), 4)
+}
+
 /// Two numbers to one, the same in every process (splitmix64's finalizer). Two keys that meet by
 /// accident (1 in 2^64) would replace each other in one outbox, once.
 pub(crate) fn mix(one: u64, other: u64) -> u64 {
@@ -112,6 +122,8 @@ mod tests {
             typing_key(ConversationId(1), UserId(2)),
             typing_key(ConversationId(2), UserId(1)),
             typing_key(ConversationId(1), UserId(1)),
+            presence_key(UserId(1)),
+            online_key(UserId(1)),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key), "{at}");

@@ -36,6 +36,9 @@ pub mod effects;
 /// Effects to one delivery per node: the only place that publishes.
 mod fanout;
 
+/// Who came and who went, told to those who see it.
+mod presence;
+
 /// `sync`: what a client missed.
 mod sync;
 

@@ -75,6 +75,23 @@ pub(crate) fn synced(outcome: &'static str, conversations: usize) {
     }
 }
 
+/// Users whose coming or going was told.
+pub(crate) fn presence_told(online: usize, offline: usize) {
+    counter!("worker_presence_told_total", "presence" => "online").increment(online as u64);
+    counter!("worker_presence_told_total", "presence" => "offline").increment(offline as u64);
+}
+
+/// A look for users who came or went that failed; they are told of later.
+pub(crate) fn presence_failed(reason: &'static str) {
+    counter!("worker_presence_faults_total", "reason" => reason).increment(1);
+}
+
+/// Dead nodes whose seats this worker cleared, and users whose last seat it was.
+pub(crate) fn reaped(nodes: u64, users: u64) {
+    counter!("worker_reaped_nodes_total").increment(nodes);
+    counter!("worker_reaped_users_total").increment(users);
+}
+
 /// Shards this worker takes, and workers it knows of.
 pub(crate) fn share(lane: Lane, shards: usize, workers: usize) {
     gauge!("worker_shards", "lane" => lane.name()).set(shards as f64);

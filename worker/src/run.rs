@@ -24,9 +24,9 @@ use crate::attempt::Bench;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::ctx::Ctx;
-use crate::requests;
 use crate::share::{Beat, Roll, Says};
 use crate::store::Store;
+use crate::{presence, requests};
 
 /// Where workers hear each other.
 const BEATS_SUBJECT: &str = "control.workers";
@@ -96,6 +96,7 @@ impl Worker {
         let tasks = TaskTracker::new();
         tasks.spawn(consumer.run(draining.clone(), finish_lanes));
         tasks.spawn(requests::serve(ctx.clone(), requests, draining.clone()));
+        tasks.spawn(presence::watch(ctx.clone(), draining.clone()));
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));

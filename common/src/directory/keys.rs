@@ -50,9 +50,19 @@ impl Keys {
         format!("{}:{{nodes}}:since", self.prefix)
     }
 
-    /// hash, user -> [`Seat`]s. [`SEATS_TTL`].
+    /// hash, user -> [`Seat`]s, and what its contacts know. [`SEATS_TTL`].
     pub(super) fn seats(&self, bucket: usize) -> String {
         format!("{}:seats:{{{}}}", self.prefix, TAGS[bucket])
+    }
+
+    /// zset, user -> when it must be looked whether its contacts know. [`SEATS_TTL`].
+    pub(super) fn due(&self, bucket: usize) -> String {
+        format!("{}:due:{{{}}}", self.prefix, TAGS[bucket])
+    }
+
+    /// zset, user -> until when somebody is telling its contacts. A little longer than the last.
+    pub(super) fn telling(&self, bucket: usize) -> String {
+        format!("{}:telling:{{{}}}", self.prefix, TAGS[bucket])
     }
 
     /// hash, conversation -> seq. [`HEADS_TTL`] from its beginning, a little more for each bucket
@@ -103,6 +113,11 @@ impl Seat {
 
     pub(super) fn bytes(self) -> [u8; Self::BYTES] {
         (u128::from(self.node.0) << 64 | u128::from(self.since)).to_be_bytes()
+    }
+
+    /// Whether the contacts of the user were told that it is online (`scripts/seat.lua`).
+    pub(super) fn is_told(bytes: &[u8]) -> bool {
+        bytes.len() % Self::BYTES == 1 && bytes.last() == Some(&b't')
     }
 
     /// The seats of one user; bytes that are no whole seat are not one.

@@ -3,6 +3,9 @@
 //! The promises of the seam on the runtime's clock, so paused time works. What has expired is
 //! gone for every question, and leaves memory when its map has doubled since the last look.
 
+/// What the contacts of users know.
+mod told;
+
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +14,8 @@ use anyhow::anyhow;
 use foldhash::{HashMap, HashMapExt as _};
 use tokio::time::Instant;
 
-use super::{DirectoryError, Rate, Versioned};
+use self::told::{GRACE, Told};
+use super::{DirectoryError, Presence, Rate, Reaped, Versioned};
 use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 use crate::limits::NODE_LEASE_MS;
 
@@ -24,6 +28,7 @@ struct State {
     /// When each lease ends.
     leases: HashMap<NodeId, Instant>,
     seats: HashMap<UserId, Vec<NodeId>>,
+    presence: Told,
     heads: HashMap<ConversationId, u64>,
     /// When each bucket is full again: GCRA's theoretical arrival time.
     buckets: Expiring<String, ()>,
@@ -37,7 +42,7 @@ impl Memory {
         let (now, until) = (Instant::now(), Instant::now() + Duration::from_millis(NODE_LEASE_MS));
         let was_kept = state.leases.insert(node, until).is_some_and(|until| until > now);
         if !was_kept {
-            state.clear_seats(node);
+            state.clear_seats(node, now + GRACE);
         }
         !was_kept
     }
@@ -45,7 +50,7 @@ impl Memory {
     pub(super) fn forget_node(&self, node: NodeId) {
         let mut state = self.state();
         if state.leases.remove(&node).is_some() {
-            state.clear_seats(node);
+            state.clear_seats(node, Instant::now() + GRACE);
         }
     }
 
@@ -66,6 +71,7 @@ impl Memory {
             if !nodes.contains(&node) {
                 nodes.push(node);
             }
+            state.presence.came(*user);
         }
         Ok(())
     }
@@ -73,13 +79,45 @@ impl Memory {
     pub(super) fn unseat(&self, node: NodeId, users: &[UserId]) {
         let mut state = self.state();
         for user in users {
-            if let Some(nodes) = state.seats.get_mut(user) {
-                nodes.retain(|seated| *seated != node);
-                if nodes.is_empty() {
-                    state.seats.remove(user);
-                }
-            }
+            state.take_seat(*user, node, Instant::now() + GRACE);
         }
+    }
+
+    pub(super) fn reap(&self) -> Reaped {
+        let mut state = self.state();
+        let now = Instant::now();
+        let dead: Vec<_> =
+            state.leases.iter().filter(|(_, end)| **end <= now).map(|(node, end)| (*node, *end)).collect();
+        let mut reaped = Reaped { nodes: dead.len() as u64, users: 0 };
+        for (node, end) in dead {
+            state.leases.remove(&node);
+            // Its last sign of life was when its lease was renewed.
+            reaped.users += state.clear_seats(node, end + GRACE - Duration::from_millis(NODE_LEASE_MS));
+        }
+        reaped
+    }
+
+    pub(super) fn claim_presence(&self, users_max: usize) -> Vec<Presence> {
+        let mut state = self.state();
+        let State { leases, seats, presence, .. } = &mut *state;
+        let now = Instant::now();
+        let is_live = |node: &NodeId| leases.get(node).is_some_and(|until| *until > now);
+        presence.claim(users_max, now, |user| seats.get(&user).is_some_and(|nodes| nodes.iter().any(is_live)))
+    }
+
+    pub(super) fn told_presence(&self, told: &[Presence]) {
+        let mut state = self.state();
+        for told in told {
+            let is_seated = state.seats.contains_key(&told.user);
+            state.presence.told(*told, is_seated, Instant::now());
+        }
+    }
+
+    pub(super) fn online(&self, users: &[UserId]) -> Vec<UserId> {
+        let seated = self.nodes_of(users);
+        let state = self.state();
+        let is_online = |user: &&UserId| seated.contains_key(user) || state.presence.is_told(**user);
+        users.iter().filter(is_online).copied().collect()
     }
 
     pub(super) fn nodes_of(&self, users: &[UserId]) -> HashMap<UserId, Vec<NodeId>> {
@@ -164,11 +202,23 @@ impl State {
         self.leases.get(&node).is_some_and(|until| *until > Instant::now())
     }
 
-    fn clear_seats(&mut self, node: NodeId) {
-        self.seats.retain(|_, nodes| {
-            nodes.retain(|seated| *seated != node);
-            !nodes.is_empty()
-        });
+    /// Takes a user off a node. True: it was its last seat; it is offline then.
+    fn take_seat(&mut self, user: UserId, node: NodeId, offline_at: Instant) -> bool {
+        let Some(nodes) = self.seats.get_mut(&user) else { return false };
+        nodes.retain(|seated| *seated != node);
+        let is_last = nodes.is_empty();
+        if is_last {
+            self.seats.remove(&user);
+            self.presence.went(user, offline_at);
+        }
+        is_last
+    }
+
+    /// Takes everybody off a node. Answers whose last seat it was.
+    fn clear_seats(&mut self, node: NodeId, offline_at: Instant) -> u64 {
+        let on_node = self.seats.iter().filter(|(_, nodes)| nodes.contains(&node));
+        let users: Vec<UserId> = on_node.map(|(user, _)| *user).collect();
+        users.into_iter().map(|user| u64::from(self.take_seat(user, node, offline_at))).sum()
     }
 }
 

@@ -72,6 +72,24 @@ pub struct Rate {
     pub per_second: f64,
 }
 
+/// A user whose contacts do not know yet whether it is online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Presence {
+    /// Who.
+    pub user: UserId,
+    /// It has a seat on a live node.
+    pub is_online: bool,
+}
+
+/// What was found of dead nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Dead nodes whose seats were cleared.
+    pub nodes: u64,
+    /// Users whose last seat went with them.
+    pub users: u64,
+}
+
 /// A value with the version that a change must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
@@ -142,11 +160,50 @@ impl Directory {
     }
 
     /// The live nodes that hold sockets of these users; users without one are not in the answer.
-    /// Presence is the same question: who is in the answer is online.
     pub async fn nodes_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Vec<NodeId>>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.nodes_of(users)),
             Backend::Redis(redis) => redis.nodes_of(users).await,
+        }
+    }
+
+    /// Clears the seats of dead nodes: users without another one are offline
+    /// [`PRESENCE_GRACE_MS`](crate::limits::PRESENCE_GRACE_MS) after the node was last heard of.
+    /// Somebody must do so about every second; all may.
+    pub async fn reap(&self) -> Result<Reaped, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.reap()),
+            Backend::Redis(redis) => redis.reap().await,
+        }
+    }
+
+    /// Takes it on to tell of some users who came, or went a grace ago. Nobody else is given them
+    /// for [`PRESENCE_CLAIM_MS`](crate::limits::PRESENCE_CLAIM_MS); then they come again, unless
+    /// [`Directory::told_presence`] was called. About `users_max` at once, rounded up to a whole
+    /// number per bucket.
+    pub async fn claim_presence(&self, users_max: usize) -> Result<Vec<Presence>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.claim_presence(users_max)),
+            Backend::Redis(redis) => redis.claim_presence(users_max).await,
+        }
+    }
+
+    /// The contacts of claimed users were told. Who came back or went meanwhile is claimed again.
+    pub async fn told_presence(&self, told: &[Presence]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.told_presence(told);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.told_presence(told).await,
+        }
+    }
+
+    /// Who of these is online, as contacts see it: has a seat, or had one a moment ago.
+    pub async fn online(&self, users: &[UserId]) -> Result<Vec<UserId>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.online(users)),
+            Backend::Redis(redis) => redis.online(users).await,
         }
     }
 

@@ -19,6 +19,9 @@
 /// The connection to the cluster: one command or one script, within its deadline.
 mod link;
 
+/// Who came, who went, and who must be told.
+mod presence;
+
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::link::{ANSWER, Call, Link, Lua, locked};
+use self::presence::GRACE_US;
 use super::keys::{self, BUCKETS, Keys, SEATS_TTL, Seat};
 use super::memory::no_lease;
 use super::metrics::{self, bounded};
@@ -58,8 +62,18 @@ struct Shared {
 /// The nodes with a lease, as of a moment.
 struct Live {
     seats: HashMap<NodeId, u64>,
+    /// Those whose lease has ended and whose seats were not yet cleared.
+    fading: Vec<Fading>,
     /// µs on the clock of Redis.
     at: u64,
+}
+
+/// A node without a lease.
+struct Fading {
+    node: NodeId,
+    since: u64,
+    /// How long ago its lease ended, µs.
+    ended_us: u64,
 }
 
 /// What this process knows about a node that it keeps.
@@ -132,30 +146,31 @@ impl Redis {
     /// because it may have renewed the mark.
     async fn sweep(&self, node: NodeId) -> anyhow::Result<()> {
         let live = self.live_since(0).await?;
-        let live_seats = live.seats.iter().map(|(node, since)| Seat { node: *node, since: *since });
-        let records: Vec<u8> = live_seats.flat_map(Seat::bytes).collect();
+        // Who sat on a dead node is looked for by `reap`, which knows since when.
+        let records = live.records(None);
         let (since, cursors, owed) = self.kept(node, |kept| {
             let owed = kept.owed.replace(kept.owed.unwrap_or("unknown"));
             (kept.since, kept.cursors, owed)
         });
         let steps = cursors.into_iter().enumerate().map(|(bucket, cursor)| {
             let call = SWEEP
-                .on([self.0.keys.seats(bucket)])
+                .on([self.0.keys.seats(bucket), self.0.keys.due(bucket)])
                 .arg(cursor)
                 .arg(DIRECTORY_SWEEP_FIELDS)
                 .arg(&records[..])
                 .arg(live.at)
                 .arg(keys::mark(node))
                 .arg(&Seat { node, since }.bytes()[..])
-                .arg(millis(SEATS_TTL));
-            self.0.link.call::<(u64, u8)>(call)
+                .arg(millis(SEATS_TTL))
+                .arg(GRACE_US);
+            self.0.link.call::<(u64, u8, u64)>(call)
         });
         let steps = futures_util::future::try_join_all(steps).await?;
         self.kept(node, |kept| {
-            let is_lost = kept.is_marked && steps.iter().any(|(_, has_mark)| *has_mark == 0);
+            let is_lost = kept.is_marked && steps.iter().any(|(_, has_mark, _)| *has_mark == 0);
             kept.owed = owed.or(is_lost.then_some("lost_seats"));
             kept.is_marked = true;
-            for (cursor, (next, _)) in kept.cursors.iter_mut().zip(steps) {
+            for (cursor, (next, ..)) in kept.cursors.iter_mut().zip(steps) {
                 *cursor = next;
             }
         });
@@ -229,11 +244,16 @@ impl Redis {
         let [now, first_end, nodes @ ..] = &answer[..] else {
             return Err(anyhow!("the list of live nodes is no list"));
         };
-        let mut seats = HashMap::with_capacity(nodes.len() / 2);
-        for pair in nodes.chunks_exact(2) {
-            seats.insert(pair[0].parse()?, pair[1].parse()?);
+        let (mut seats, mut fading) = (HashMap::with_capacity(nodes.len() / 3), Vec::new());
+        for node in nodes.chunks_exact(3) {
+            let (id, since) = (node[0].parse()?, node[1].parse()?);
+            if node[2].is_empty() {
+                seats.insert(id, since);
+            } else {
+                fading.push(Fading { node: id, since, ended_us: node[2].parse()? });
+            }
         }
-        let live = Arc::new(Live { seats, at: now.parse()? });
+        let live = Arc::new(Live { seats, fading, at: now.parse()? });
         let usable = Duration::from_micros(first_end.parse()?).min(Duration::from_millis(LIVE_NODES_MS_MAX));
         *locked(&self.0.live) = Some((asked + usable, Arc::clone(&live)));
         Ok(live)
@@ -260,7 +280,8 @@ impl Redis {
         };
         let record = Seat { node, since }.bytes();
         let calls = per_bucket(users, |user| user.0).map(|(bucket, users)| {
-            let call = SEAT.on([self.0.keys.seats(bucket)]).arg(&record[..]).arg(millis(SEATS_TTL));
+            let call = SEAT.on([self.0.keys.seats(bucket), self.0.keys.due(bucket)]);
+            let call = call.arg(&record[..]).arg(millis(SEATS_TTL));
             users.into_iter().fold(call, |call, user| call.arg(user.0))
         });
         self.call_all("seat", calls.collect()).await
@@ -268,7 +289,8 @@ impl Redis {
 
     pub(super) async fn unseat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
         let calls = per_bucket(users, |user| user.0).map(|(bucket, users)| {
-            let call = UNSEAT.on([self.0.keys.seats(bucket)]).arg(&node.0.to_be_bytes()[..]);
+            let call = UNSEAT.on([self.0.keys.seats(bucket), self.0.keys.due(bucket)]);
+            let call = call.arg(&node.0.to_be_bytes()[..]).arg(GRACE_US);
             users.into_iter().fold(call, |call, user| call.arg(user.0))
         });
         self.call_all("unseat", calls.collect()).await
@@ -444,6 +466,8 @@ scripts! {
     SEAT = "seat.lua";
     UNSEAT = "unseat.lua";
     SWEEP = "sweep.lua";
+    CLAIM = "claim.lua";
+    TOLD = "told.lua";
     RAISE = "raise.lua";
     TAKE = "take.lua";
     SWAP = "swap.lua";

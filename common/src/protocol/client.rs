@@ -20,6 +20,8 @@ pub enum ClientEvent {
     Sync(Sync),
     /// `ping`: answered by the session; a heartbeat that waits in a queue measures the queue.
     Ping,
+    /// `getOnlineUsers`: who of one's contacts is online.
+    GetOnlineUsers,
 }
 
 /// A chat message to keep and to tell the conversation.
@@ -135,7 +137,8 @@ text_enum!(CallStatus { Invited = "INVITED", Missed = "MISSED", Ongoing = "ONGOI
 
 impl ClientEvent {
     /// The events a client may send, by their names on the wire.
-    pub const NAMES: [&'static str; 5] = ["sendMessage", "messageRead", "typing", "sync", "ping"];
+    pub const NAMES: [&'static str; 6] =
+        ["sendMessage", "messageRead", "typing", "sync", "ping", "getOnlineUsers"];
 
     /// The event's name on the wire.
     pub const fn name(&self) -> &'static str {
@@ -145,6 +148,7 @@ impl ClientEvent {
             Self::Typing(_) => "typing",
             Self::Sync(_) => "sync",
             Self::Ping => "ping",
+            Self::GetOnlineUsers => "getOnlineUsers",
         }
     }
 
@@ -153,7 +157,7 @@ impl ClientEvent {
         match self {
             Self::SendMessage(_) => Some(Lane::High),
             Self::MessageRead(_) => Some(Lane::Medium),
-            Self::Typing(_) => Some(Lane::Low),
+            Self::Typing(_) | Self::GetOnlineUsers => Some(Lane::Low),
             Self::Sync(_) | Self::Ping => None,
         }
     }
@@ -164,7 +168,7 @@ impl ClientEvent {
             Self::SendMessage(event) => Some(event.conversation),
             Self::MessageRead(event) => Some(event.conversation),
             Self::Typing(event) => Some(event.conversation),
-            Self::Sync(_) | Self::Ping => None,
+            Self::Sync(_) | Self::Ping | Self::GetOnlineUsers => None,
         }
     }
 
@@ -181,6 +185,7 @@ impl ClientEvent {
             "typing" => read::<TypingInput>(data)?.check().map(Self::Typing),
             "sync" => read::<SyncInput>(data)?.check().map(Self::Sync),
             "ping" => Ok(Self::Ping),
+            "getOnlineUsers" => Ok(Self::GetOnlineUsers),
             _ => Err(Reject::UnknownEvent),
         }
     }
@@ -334,6 +339,7 @@ mod tests {
         let both = r#"{"conversationId":7,"otherId":9,"isTyping":true}"#;
         check("typing", both, Ok(ClientEvent::Typing(typing)));
         check("ping", "null", Ok(ClientEvent::Ping));
+        check("getOnlineUsers", "{}", Ok(ClientEvent::GetOnlineUsers));
         let held = vec![(ConversationId(3), 0), (ConversationId(7), 41)];
         check("sync", r#"{"conversations":{"7":41,"3":0}}"#, Ok(ClientEvent::Sync(Sync { held })));
     }

@@ -47,6 +47,25 @@ pub enum ServerEvent {
         /// Who asked.
         user: UserId,
     },
+    /// `userOnline`: a contact has come.
+    UserOnline {
+        /// Who.
+        user: UserId,
+        /// When it was noticed.
+        at: Timestamp,
+    },
+    /// `userOffline`: a contact has been gone for [`crate::limits::PRESENCE_GRACE_MS`].
+    UserOffline {
+        /// Who.
+        user: UserId,
+        /// When it was noticed.
+        at: Timestamp,
+    },
+    /// `onlineUsers`: the answer to `getOnlineUsers`.
+    OnlineUsers(Vec<UserId>),
+    /// `listOnline`: the recipient's conversations in which somebody else is online (Socket.IO
+    /// form only).
+    ListOnline(Vec<ConversationId>),
     /// `server.going_away`: reconnect within so many milliseconds.
     GoingAway {
         /// When the socket will be closed.
@@ -212,7 +231,7 @@ pub struct Synced {
 
 impl ServerEvent {
     /// The names on the wire; PROTOCOL.md lists each.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 20] = [
         "ready",
         "messageQueued",
         "messageProcessed",
@@ -222,11 +241,16 @@ impl ServerEvent {
         "typing",
         "synced",
         "pong",
+        "userOnline",
+        "userOffline",
+        "onlineUsers",
+        "listOnline",
         "server.going_away",
         "server.lapsed",
         "sendMessageError",
         "messageReadError",
         "syncError",
+        "getOnlineUsersError",
         "exception",
     ];
 
@@ -242,11 +266,16 @@ impl ServerEvent {
             Self::Typing(_) => "typing",
             Self::Synced(_) => "synced",
             Self::Pong { .. } => "pong",
+            Self::UserOnline { .. } => "userOnline",
+            Self::UserOffline { .. } => "userOffline",
+            Self::OnlineUsers(_) => "onlineUsers",
+            Self::ListOnline(_) => "listOnline",
             Self::GoingAway { .. } => "server.going_away",
             Self::Lapsed => "server.lapsed",
             Self::Rejected { event: Some("sendMessage"), .. } => "sendMessageError",
             Self::Rejected { event: Some("messageRead"), .. } => "messageReadError",
             Self::Rejected { event: Some("sync"), .. } => "syncError",
+            Self::Rejected { event: Some("getOnlineUsers"), .. } => "getOnlineUsersError",
             Self::Rejected { .. } => "exception",
         }
     }
@@ -299,6 +328,12 @@ impl Serialize for Data<'_> {
                 map.serialize_entry("timestamp", at)?;
                 map.serialize_entry("userId", user)?;
             }
+            E::UserOnline { user, at } | E::UserOffline { user, at } => {
+                map.serialize_entry("userId", user)?;
+                map.serialize_entry("timestamp", at)?;
+            }
+            E::OnlineUsers(users) => map.serialize_entry("users", users)?,
+            E::ListOnline(conversations) => map.serialize_entry("listOnline", conversations)?,
             E::GoingAway { in_ms } => map.serialize_entry("in_ms", in_ms)?,
             E::Rejected { event, reject, guid, retry_in_ms } => {
                 map.serialize_entry("status", "error")?;
@@ -352,5 +387,11 @@ mod tests {
             r#"{"status":"error","code":"busy","message":"The server is busy. Repeat under the same guid.","event":"sendMessage","guid":"g-1","tempId":"g-1","retryInMs":1000}"#,
         );
         check(ServerEvent::LoadLastMessage(ConversationId(7)), "loadLastMessage", r#"{"conversationId":7}"#);
+        check(
+            ServerEvent::UserOffline { user: UserId(7), at: Timestamp(0) },
+            "userOffline",
+            r#"{"userId":7,"timestamp":"1970-01-01T00:00:00.000Z"}"#,
+        );
+        check(ServerEvent::ListOnline(vec![ConversationId(7)]), "listOnline", r#"{"listOnline":[7]}"#);
     }
 }

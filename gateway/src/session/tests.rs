@@ -115,6 +115,8 @@ fn show_frames(mut bytes: &[u8]) -> String {
 
 const READY: &str = r#"send {"event":"ready","data":{"protocol":1,"userId":7,"socketId":"0000000000000abc-1f","heartbeatMs":25000,"frameBytesMax":65536}}"#;
 const CONNECTED: &str = r#"send 40{"sid":"0000000000000abc-1f"}"#;
+/// Asked on behalf of clients that do not.
+const WHO_IS_ONLINE: &str = "publish getOnlineUsers None";
 const OPEN: &str = r#"send 0{"sid":"0000000000000abc-1f","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}"#;
 
 #[test]
@@ -131,14 +133,14 @@ fn a_native_socket_joins_by_request_or_by_its_first_frame() {
 fn a_socketio_socket_joins_by_connect() {
     let (mut bench, heard) = Bench::new(Form::SocketIo, None);
     assert_eq!(heard, [OPEN]);
-    assert_eq!(bench.says(1, r#"40{"token":"good"}"#), ["accept 7", CONNECTED]);
+    assert_eq!(bench.says(1, r#"40{"token":"good"}"#), ["accept 7", CONNECTED, WHO_IS_ONLINE]);
 
     // The request's token counts when CONNECT brings none, and only then.
     let (mut bench, heard) = Bench::new(Form::SocketIo, Some(alice()));
     assert_eq!(heard, [OPEN]);
     assert_eq!(bench.session.account(), None);
     assert_eq!(bench.says(1, r#"40{"token":"bad"}"#), [r#"send 44{"message":"Invalid token"}"#]);
-    assert_eq!(bench.says(2, "40"), ["accept 7", CONNECTED]);
+    assert_eq!(bench.says(2, "40"), ["accept 7", CONNECTED, WHO_IS_ONLINE]);
 }
 
 #[test]

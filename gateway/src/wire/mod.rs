@@ -142,6 +142,11 @@ impl Form {
         }
     }
 
+    /// Whether a socket hears who is online without asking: the original's clients never ask.
+    pub const fn is_told_who_is_online(self) -> bool {
+        matches!(self, Self::SocketIo)
+    }
+
     /// The server's heartbeat.
     pub fn ping(self) -> Bytes {
         match self {

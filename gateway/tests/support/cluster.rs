@@ -14,6 +14,7 @@ use common::config::{AuthConfig, Env, Peers};
 use common::directory::{Directory, DirectoryConfig};
 use common::ids::{ConversationId, LoginId, NodeId, UserId};
 use common::lifecycle::Lifecycle;
+use common::limits::PRESENCE_TICK_MS;
 use common::plumbing::{Bus, BusConfig, Envelope, Subject};
 use common::protocol::{self, Account, Control, Person, Role, Timestamp};
 use gateway::Gateway;
@@ -308,6 +309,21 @@ impl Cluster {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Lets workers look around: frozen time passes a little, on the real peers it does by itself.
+    pub async fn a_moment(&self) {
+        if self.kind == Kind::Memory {
+            self.pass(Duration::from_millis(2 * PRESENCE_TICK_MS)).await;
+        }
+    }
+
+    /// One wants to hear nothing from the other any more.
+    pub async fn blocks(&self, user: UserId, blocked: UserId) {
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let sql = "insert into blocks (user_id, blocked_id) values ($1, $2)";
+        client.execute(sql, &[&user.0, &blocked.0]).await.unwrap();
     }
 
     /// Drains everything; fails if something was left behind.

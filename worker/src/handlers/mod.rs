@@ -8,6 +8,9 @@ pub(crate) mod message;
 /// Somebody types.
 pub(crate) mod typing;
 
+/// Who is online, and who sees it.
+pub(crate) mod presence;
+
 use std::sync::Arc;
 
 use common::ids::UserId;

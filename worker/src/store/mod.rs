@@ -16,6 +16,9 @@ mod conversations;
 /// Logins and their refresh tokens.
 mod logins;
 
+/// Who sees whom come and go.
+mod circles;
+
 /// Saving and marking chat messages.
 mod messages;
 
@@ -39,6 +42,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls, Row};
 
 pub use self::accounts::{AccountRow, NewAccount, Taken};
+pub use self::circles::Circle;
 pub use self::conversations::{
     ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
     ParticipantUser,
