@@ -126,11 +126,7 @@ impl Failure {
         };
         metrics::api_failed(reason);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = refusal(status, sentence);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        refusal(status, sentence)
     }
 }
 
@@ -144,11 +140,14 @@ pub fn refusal(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
     json(status, body.to_string().into())
 }
 
-/// A response with a JSON body, or with none for 204.
+/// A response with a JSON body, or with none for 204. One that is not served now says when to come again.
 pub fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let has_body = !body.is_empty();
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if has_body {
         let value = HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, value);

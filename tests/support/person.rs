@@ -1,5 +1,6 @@
 //! A person: an account over REST, and a native socket. Blocking: one thread, one person.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,19 @@ pub fn http(
     token: Option<&str>,
     body: &str,
 ) -> io::Result<(u16, String)> {
+    let (head, body) = exchange(port, method, path, token, body)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
+}
+
+/// The same: the whole head, and the body.
+pub fn exchange(
+    port: u16,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> io::Result<(String, String)> {
     let mut stream = connect(port)?;
     let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
     let length = body.len();
@@ -30,8 +44,7 @@ pub fn http(
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+    Ok((head.to_owned(), body.to_owned()))
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {
@@ -44,6 +57,7 @@ fn connect(port: u16) -> io::Result<TcpStream> {
 /// Somebody with an account.
 pub struct Person {
     pub id: i64,
+    pub email: String,
     pub token: String,
 }
 
@@ -63,7 +77,7 @@ impl Person {
         let login = json!({ "email": email, "password": password });
         let data = call(port, "POST", "/auth/login", None, &login);
         let id = data["user"]["id"].as_i64().unwrap();
-        Self { id, token: data["accessToken"].as_str().unwrap().to_owned() }
+        Self { id, email, token: data["accessToken"].as_str().unwrap().to_owned() }
     }
 
     /// A conversation with others.
@@ -83,6 +97,22 @@ impl Person {
 
     /// A native socket, ready.
     pub fn opens_socket(&self, port: u16) -> Socket {
+        let mut socket = self.upgrades(port);
+        socket.hears("ready");
+        socket
+    }
+
+    /// A native socket that is closed again at once; or the code it was closed with before it was
+    /// ready (0: without one).
+    pub fn tries_socket(&self, port: u16) -> Result<(), u16> {
+        match self.upgrades(port).next_or_close() {
+            Ok(event) if event["event"] == "ready" => Ok(()),
+            Ok(event) => panic!("before ready: {event}"),
+            Err(code) => Err(code.unwrap_or(0)),
+        }
+    }
+
+    fn upgrades(&self, port: u16) -> Socket {
         let mut stream = connect(port).unwrap();
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -98,9 +128,7 @@ impl Person {
             head.push(byte[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let mut socket = Socket { stream, bytes: Vec::new() };
-        socket.hears("ready");
-        socket
+        Socket { stream, bytes: Vec::new(), passed: VecDeque::new() }
     }
 }
 
@@ -116,6 +144,8 @@ pub fn call(port: u16, method: &str, path: &str, token: Option<&str>, body: &Val
 pub struct Socket {
     stream: TcpStream,
     bytes: Vec<u8>,
+    /// Events that came while another one was awaited.
+    passed: VecDeque<Value>,
 }
 
 impl Socket {
@@ -139,24 +169,58 @@ impl Socket {
         }
     }
 
+    /// The first event of one of these names, its name and data; None: none within the limit.
+    /// Others are kept for a later call.
+    pub fn awaits(&mut self, wanted: &[&str], limit: Duration) -> Option<(String, Value)> {
+        let is_wanted = |event: &Value| wanted.iter().any(|name| event["event"] == *name);
+        let start = super::now();
+        let mut found = self.passed.iter().position(is_wanted).and_then(|at| self.passed.remove(at));
+        while found.is_none() {
+            let left = limit.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
+            self.stream.set_read_timeout(Some(left)).unwrap();
+            match self.try_next() {
+                Ok(Ok(event)) if is_wanted(&event) => found = Some(event),
+                Ok(Ok(event)) => self.passed.push_back(event),
+                Ok(Err(code)) => panic!("closed: {code:?}"),
+                Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(err) => panic!("{err}"),
+            }
+        }
+        self.stream.set_read_timeout(Some(ANSWER)).unwrap();
+        let mut event = found?;
+        Some((event["event"].as_str()?.to_owned(), event["data"].take()))
+    }
+
     /// The next event.
     pub fn next(&mut self) -> Value {
+        self.next_or_close().unwrap_or_else(|code| panic!("closed: {code:?}"))
+    }
+
+    /// The next event, or the code of the close.
+    fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
+        match self.passed.pop_front() {
+            Some(event) => Ok(event),
+            None => self.try_next().unwrap(),
+        }
+    }
+
+    fn try_next(&mut self) -> io::Result<Result<Value, Option<u16>>> {
         loop {
             let taken = match frame::parse(&self.bytes).unwrap() {
                 Parsed::Need(_) => None,
                 Parsed::Frame(Frame::Text(text), taken) => Some((taken, serde_json::from_str(text).ok())),
-                Parsed::Frame(Frame::Close(code), _) => panic!("closed: {code:?}"),
+                Parsed::Frame(Frame::Close(code), _) => return Ok(Err(code)),
                 Parsed::Frame(_, taken) => Some((taken, None)),
             };
             if let Some((taken, event)) = taken {
                 self.bytes.drain(..taken);
                 match event {
-                    Some(event) => return event,
+                    Some(event) => return Ok(Ok(event)),
                     None => continue,
                 }
             }
             let mut more = [0; 16 * 1024];
-            let count = self.stream.read(&mut more).unwrap();
+            let count = self.stream.read(&mut more)?;
             assert!(count > 0, "the gateway hung up");
             self.bytes.extend(&more[..count]);
         }

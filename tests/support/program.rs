@@ -44,6 +44,16 @@ impl Program {
         });
     }
 
+    /// What `/readyz` says: its status, and the parts that are not well.
+    pub fn readiness(&self) -> String {
+        let Ok((status, body)) = http(self.admin, "GET", "/readyz", None, "") else { return "gone".into() };
+        let report: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        let parts = report["parts"].as_object().into_iter().flatten();
+        let unwell: Vec<&str> =
+            parts.filter(|(_, state)| *state != "ok").map(|(part, _)| part.as_str()).collect();
+        if unwell.is_empty() { status.to_string() } else { format!("{status}: {}", unwell.join(", ")) }
+    }
+
     /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.
     pub fn metric(&self, name: &str) -> f64 {
         let Ok((_, text)) = http(self.admin, "GET", "/metrics", None, "") else { return 0.0 };
