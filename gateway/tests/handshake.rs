@@ -203,15 +203,42 @@ async fn events_may_arrive_in_pieces_or_all_at_once() {
 }
 
 #[tokio::test]
-async fn a_draining_gateway_is_not_ready_and_moves_its_sockets() {
-    let gateway = Alone::start(&[("DRAIN_MS", "60000")]).await;
+async fn a_draining_gateway_is_not_ready_and_gives_each_socket_a_slot() {
+    let gateway = Alone::start(&[("DRAIN_MS", "60000"), ("RECONNECTS_PER_S", "1")]).await;
     assert_eq!(get(&gateway, "/readyz", "").await.status, 200);
-    let mut socket = gateway.connect(7).await;
+    let mut sockets = Vec::new();
+    for user in 1..=20 {
+        sockets.push(gateway.connect(user).await);
+    }
     gateway.drain();
-    let moved = socket.expect(Expect::named("server.going_away")).await;
-    assert!(moved["in_ms"].as_u64().is_some_and(|ms| ms < 60_000), "{moved}");
+    let mut slots = Vec::new();
+    for socket in &mut sockets {
+        let moved = socket.expect(Expect::named("server.going_away")).await;
+        slots.push(moved["in_ms"].as_u64().unwrap());
+    }
+    slots.sort_unstable();
+    // One per second; what passed until it was told is no longer to come.
+    let is_even = slots.iter().zip(1..).all(|(slot, at)| (at * 1_000 - 900..=at * 1_000).contains(slot));
+    assert!(is_even, "{slots:?}");
     assert_eq!(get(&gateway, "/readyz", "").await.status, 503);
     assert_eq!(get(&gateway, "/livez", "").await.status, 200);
     assert_eq!(gateway.upgrade("/ws", "").await.err(), Some(503));
     gateway.abort().await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_when_the_last_socket_has_moved() {
+    let gateway = Alone::start(&[("DRAIN_MS", "600000"), ("RECONNECTS_PER_S", "2")]).await;
+    let mut stays = gateway.connect(1).await;
+    let (mut moves, _) = gateway.upgrade("/socket.io/?EIO=4&transport=websocket", "").await.unwrap();
+    moves.frame(1, format!(r#"40{{"token":"{}"}}"#, gateway.token(2)).as_bytes()).await;
+    assert!(moves.text().await.starts_with("0{") && moves.text().await.starts_with("40{"));
+    gateway.drain();
+    let told = stays.expect(Expect::named("server.going_away")).await;
+    assert!(told["in_ms"].as_u64().unwrap() <= 1_000, "{told}");
+    // Who does not go is closed; who would not understand an event hears none, and is closed, too.
+    assert_eq!(stays.expect_close().await, Some(1001));
+    assert_eq!(moves.expect_close().await, Some(1001));
+    drop((stays, moves));
+    gateway.finish().await;
 }
