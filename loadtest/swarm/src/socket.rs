@@ -135,8 +135,10 @@ impl Socket {
                     if was_ready {
                         failures = 0;
                         self.shared.progress.open.fetch_sub(1, Relaxed);
-                        let now = self.shared.now_us();
-                        self.player.borrow_mut().on_closed(now, &mut self.shared.tally.borrow_mut());
+                        if !matches!(end, End::Stop) {
+                            let now = self.shared.now_us();
+                            self.player.borrow_mut().on_closed(now, &mut self.shared.tally.borrow_mut());
+                        }
                     }
                     Some(end)
                 }
