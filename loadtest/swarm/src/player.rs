@@ -49,6 +49,7 @@ pub struct Player {
     start_us: Option<u64>,
     stop_us: u64,
     next_silence_us: u64,
+    last_ack_us: u64,
     sync: Asking,
     /// What the conductor has been told: through, synced.
     told: (bool, bool),
@@ -82,6 +83,7 @@ impl Player {
             start_us: None,
             stop_us: u64::MAX,
             next_silence_us: u64::MAX,
+            last_ack_us: 0,
             sync: Asking::default(),
             told: (false, false),
             gaps: vec![],
@@ -209,8 +211,10 @@ impl Player {
             self.progress.expected.fetch_add(members, Relaxed);
             tally.queued.saturating_record(now.saturating_sub(record.scheduled_us).max(1));
             let counts = &mut tally.counts;
-            // Silence before the message was due is not the server's.
-            let awaited_since = counts.last_ack_us.max(record.scheduled_us);
+            // Silence before the message was due is not the server's. Each sender's own: that others
+            // are served is no comfort.
+            let awaited_since = self.last_ack_us.max(record.scheduled_us);
+            self.last_ack_us = now;
             counts.ack_gap_us_max = counts.ack_gap_us_max.max(now.saturating_sub(awaited_since));
             counts.last_ack_us = counts.last_ack_us.max(now);
         }

@@ -59,7 +59,7 @@ pub struct Counts {
     pub rejects: BTreeMap<String, u64>,
     /// RFC 6455 broken by the server, by what.
     pub violations: BTreeMap<String, u64>,
-    /// Longest time without an acknowledgement while some were awaited, µs.
+    /// Longest time of one sender without an acknowledgement while some were awaited, µs.
     pub ack_gap_us_max: u64,
     /// The last acknowledgement, µs since the origin.
     pub last_ack_us: u64,
