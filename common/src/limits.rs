@@ -30,11 +30,11 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// directory and the sockets already here do not notice.
 pub const UPGRADES_PER_S: u32 = 5_000;
 
-/// Sockets per second that a leaving gateway moves to the others: half of what one of them opens,
-/// so that those who come anyway are not refused.
+/// Sockets per second that all leaving gateways of a cluster together move to the others: half of
+/// what one of them opens, so that those who come anyway are not refused.
 pub const RECONNECTS_PER_S: u32 = 2_500;
 
-/// The longest drain. Enough for 75,000 sockets at [`RECONNECTS_PER_S`]; few sockets take less.
+/// The longest drain. Enough for 70,000 sockets at [`RECONNECTS_PER_S`]; few sockets take less.
 pub const DRAIN_MS_MAX: u64 = 30_000;
 
 /// How long a leaving socket stays open after the time it was told: the client has opened the next

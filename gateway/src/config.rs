@@ -37,7 +37,8 @@ pub struct Config {
     pub origins: Origins,
     /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
     pub query_token: bool,
-    /// `RECONNECTS_PER_S` (2,500): sockets per second that are moved away when this gateway leaves.
+    /// `RECONNECTS_PER_S` (2,500): sockets per second that are moved away when gateways leave, all of
+    /// them together.
     pub reconnects_per_s: u32,
     /// `DRAIN_MS` (30,000): how long that may take; then they are moved faster.
     pub drain: Duration,
