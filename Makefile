@@ -33,10 +33,10 @@ swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 wor
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1 a_worker_is_killed
 
-proof: ## all failures of tests/failures.rs and lanes.rs at full size (about 10 minutes)
+proof: ## all failures of tests/failures.rs, resume.rs and lanes.rs at full size (about 12 minutes)
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
-	PROOF=full deploy/with-peers cargo test --release --test failures --test lanes -- --nocapture --test-threads 1
+	PROOF=full deploy/with-peers cargo test --release --test failures --test resume --test lanes -- --nocapture --test-threads 1
 
 chaos: ## a whole cluster, and every fault under load; one table, written into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster

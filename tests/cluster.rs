@@ -208,7 +208,7 @@ fn registering_addresses(prefix: &str) -> Vec<String> {
 #[test]
 fn a_cluster_behind_nginx_is_one_server_whose_gateways_may_leave() {
     let Some(_peers) = Peers::of_this_run() else { return };
-    let extra = [("TRUSTED_PROXIES", "127.0.0.0/8"), ("DRAIN_MS", "3000")];
+    let extra = [("TRUSTED_PROXIES", "127.0.0.0/8"), ("DRAIN_MS", "3000"), ("RECONNECTS_PER_S", "1")];
     let mut cluster = Cluster::start_with("nginx", 2, 1, &extra);
     let ports = [cluster.gateways[0].port, cluster.gateways[1].port];
     let Some(nginx) = Nginx::in_front_of(&ports, &[]) else { return };

@@ -7,74 +7,12 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
+use support::load::Load;
 use support::person::Person;
 use support::{Cluster, Peers, is_proof, now, pause, until};
-use swarm::options::Options;
-use swarm::report::Report;
-use swarm::run::{Moment, run_watched};
-
-/// A load that runs beside the test.
-struct Load {
-    thread: JoinHandle<anyhow::Result<Report>>,
-    messages: u64,
-}
-
-impl Load {
-    /// Opens its sockets and begins to send.
-    fn begin(cluster: &Cluster, messages: u64, rate: f64) -> Self {
-        let urls = cluster.urls().join(",");
-        let (senders, conversations) = if is_proof() { ("50", "200") } else { ("12", "40") };
-        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("swarm-{}", std::process::id()));
-        let arguments = [
-            ("--url", urls.as_str()),
-            ("--senders", senders),
-            ("--conversations", conversations),
-            ("--messages", &messages.to_string()),
-            ("--rate", &rate.to_string()),
-            ("--settle", "20"),
-            ("--deadline", "300"),
-            ("--cache", cache.to_str().unwrap()),
-        ];
-        let words = arguments.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]);
-        let options = Options::parse(words).unwrap().unwrap();
-        let (opened, wait) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            run_watched(&options, |moment, _| {
-                if moment == Moment::Opened {
-                    let _ = opened.send(());
-                }
-            })
-        });
-        if wait.recv().is_err() {
-            let outcome = thread.join().unwrap();
-            panic!("the load did not begin: {outcome:?}");
-        }
-        Self { thread, messages }
-    }
-
-    /// Waits until this part of it went to the lanes.
-    fn until_part(&self, cluster: &Cluster, part: f64) {
-        let wanted = (self.messages as f64 * part) as u64;
-        until(Duration::from_secs(120), "messages went to the lanes", || {
-            cluster.of_gateways("gateway_uplinks_total") as u64 >= wanted
-        });
-    }
-
-    /// The end, with nothing lost, doubled, reordered or missing.
-    fn ends_clean(self) -> Report {
-        let report = self.thread.join().unwrap().unwrap();
-        eprintln!("{report}");
-        assert!(report.is_clean, "the judge found something (above)");
-        assert_eq!(report.verdict.acknowledged, self.messages, "everything was acknowledged in the end");
-        assert_eq!(report.verdict.persisted, self.messages);
-        report
-    }
-}
 
 #[test]
 fn a_worker_is_killed_and_a_gateway_replaced_under_load() {

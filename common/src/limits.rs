@@ -30,6 +30,17 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// directory and the sockets already here do not notice.
 pub const UPGRADES_PER_S: u32 = 5_000;
 
+/// Sockets per second that all leaving gateways of a cluster together move to the others: half of
+/// what one of them opens, so that those who come anyway are not refused.
+pub const RECONNECTS_PER_S: u32 = 2_500;
+
+/// The longest drain. Enough for 70,000 sockets at [`RECONNECTS_PER_S`]; few sockets take less.
+pub const DRAIN_MS_MAX: u64 = 30_000;
+
+/// How long a leaving socket stays open after the time it was told: the client has opened the next
+/// one meanwhile.
+pub const GOING_AWAY_GRACE_MS_MAX: u64 = 1_000;
+
 /// A gateway whose runtime is later than this opens no socket.
 pub const ADMISSION_LAG_MS_MAX: u64 = 500;
 
@@ -355,6 +366,8 @@ pub const OPS_UPKEEP_MS: u64 = 5_000;
 
 const _: () = {
     assert!(OUTBOX_SHED_BYTES < OUTBOX_BYTES_MAX);
+    assert!(RECONNECTS_PER_S <= UPGRADES_PER_S / 2, "one gateway can take what another one moves away");
+    assert!(GOING_AWAY_GRACE_MS_MAX <= DRAIN_MS_MAX / 10);
     assert!(FRAME_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frame is within the rate");
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");

@@ -22,11 +22,13 @@ pid_of() { # prints the pid of a part that runs
     local pid; pid=$(cat "$dir/$1.pid" 2>/dev/null) && [ -n "$pid" ] && [ -e "/proc/$pid" ] &&
         grep -qzF "$real" "/proc/$pid/cmdline" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
 }
-# launch PART COMMAND...: in a session of its own, as its user, in its folder.
+# launch PART COMMAND...: in a session of its own, as its user, in its folder. What it has of its own
+# in its environment is in PART.env.
 launch() {
-    local part=$1 name; name=$(user_of "$1"); shift
+    local part=$1 name own=(); name=$(user_of "$1"); shift
+    [ ! -e "$dir/$part.env" ] || mapfile -t own <"$dir/$part.env"
     local drop=(); [ "$(id -u)" = 0 ] && drop=(setpriv "--reuid=$name" "--regid=$(id -g "$name")" --clear-groups --)
-    (cd "$real/$part" && exec setsid "${drop[@]}" env "HOME=$real/$part" "$@" </dev/null >>"$real/$part.log" 2>&1 3>&- 9>&-) &
+    (cd "$real/$part" && exec setsid "${drop[@]}" env "HOME=$real/$part" "${own[@]}" "$@" </dev/null >>"$real/$part.log" 2>&1 3>&- 9>&-) &
     echo $! >"$dir/$part.pid"
 }
 more_descriptors() { # for parts that hold sockets: as many as the system gives

@@ -6,13 +6,13 @@ user[gateway]=nobody
 user[worker]=nobody
 
 # What the caller may set when the cluster is made: kept for every later start.
-kept() { [[ $1 =~ ^(RATE_.*|SOCKETS_MAX|UPGRADES_PER_S|DRAIN_MS|CORS_ORIGINS|QUERY_TOKEN|WORK_SLOTS|STORE_CONNECTIONS|WORKER_THREADS|RUST_LOG|LOG_FORMAT|CHATCHIT_PREFIX|CHATCHIT_QUEUES|JWT_.*)$ ]]; }
+kept() { [[ $1 =~ ^(RATE_.*|SOCKETS_MAX|UPGRADES_PER_S|RECONNECTS_PER_S|DRAIN_MS|CORS_ORIGINS|QUERY_TOKEN|WORK_SLOTS|STORE_CONNECTIONS|WORKER_THREADS|RUST_LOG|LOG_FORMAT|CHATCHIT_PREFIX|CHATCHIT_QUEUES|JWT_.*)$ ]]; }
 keep_settings() {
     local name
     (
         umask 077
         echo "JWT_ACCESS_TOKEN=$(random_secret 32)"
-        echo "DRAIN_MS=2000" # on one machine nobody waits for the ten seconds of production
+        echo "DRAIN_MS=2000" # on one machine nobody waits as long as in production
         echo "CHATCHIT_QUEUES=$([ ${#brokers[@]} -gt 1 ] && echo quorum || echo classic)"
         for name in $(compgen -e); do ! kept "$name" || printf '%s=%q\n' "$name" "${!name}"; done
     ) >"$dir/settings"

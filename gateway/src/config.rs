@@ -37,7 +37,10 @@ pub struct Config {
     pub origins: Origins,
     /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
     pub query_token: bool,
-    /// `DRAIN_MS` (10,000): over how long sockets are moved away.
+    /// `RECONNECTS_PER_S` (2,500): sockets per second that are moved away when gateways leave, all of
+    /// them together.
+    pub reconnects_per_s: u32,
+    /// `DRAIN_MS` (30,000): how long that may take; then they are moved faster.
     pub drain: Duration,
     /// `TRUSTED_PROXIES`: addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` counts.
     pub proxies: Vec<Network>,
@@ -108,7 +111,8 @@ impl Config {
             upgrades_per_s: env.number(&["UPGRADES_PER_S"], limits::UPGRADES_PER_S),
             origins,
             query_token: env.flag(&["QUERY_TOKEN"], false),
-            drain: Duration::from_millis(env.number(&["DRAIN_MS"], 10_000)),
+            reconnects_per_s: env.number(&["RECONNECTS_PER_S"], limits::RECONNECTS_PER_S),
+            drain: Duration::from_millis(env.number(&["DRAIN_MS"], limits::DRAIN_MS_MAX)),
             proxies: proxies.unwrap_or_default(),
             session: SessionLimits {
                 frames: rate(env, "RATE_SOCKET", limits::SOCKET_FRAMES_PER_S, limits::SOCKET_FRAMES_BURST),

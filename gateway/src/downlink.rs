@@ -82,14 +82,9 @@ fn lapse(node: &Node) {
 
 /// Sends an event to every socket that has an account.
 pub fn tell_all(node: &Node, event: &ServerEvent) {
-    (0..SHARDS).for_each(|shard| tell_shard(node, shard, event));
-}
-
-/// Sends an event to every socket of one shard that has an account.
-pub fn tell_shard(node: &Node, shard: usize, event: &ServerEvent) {
     let data = event.data();
     let mut frames = Frames::new(event.name(), &data);
-    for slot in node.hub.of_shard(shard) {
+    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
         if slot.who().is_some() && slot.push(frames.of(slot.form), Urgency::Keep, &node.metrics) {
             slot.wake();
         }

@@ -56,7 +56,7 @@ mod logins;
 /// One wheel for all heartbeats.
 mod heartbeat;
 
-/// Leaving in batches, with a deadline.
+/// Leaving socket by socket, within a budget and a deadline.
 mod drain;
 
 /// The names of everything measured here.

@@ -4,10 +4,16 @@
 
 mod support;
 
+use std::time::Duration;
+
 use common::ids::UserId;
 use common::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADER_BYTES_MAX};
 use serde_json::{Value, json};
-use support::{Alone, Answer, Expect, ready, request};
+use support::{Alone, Answer, Expect, TestClient, ready, request};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
@@ -202,16 +208,56 @@ async fn events_may_arrive_in_pieces_or_all_at_once() {
     gateway.finish().await;
 }
 
+/// Hears when the gateway wants the socket to come again.
+async fn slot(mut socket: TestClient) -> Instant {
+    let told = socket.expect(Expect::named("server.going_away")).await;
+    Instant::now() + Duration::from_millis(told["in_ms"].as_u64().unwrap())
+}
+
+/// Also when two gateways leave at the same time.
 #[tokio::test]
-async fn a_draining_gateway_is_not_ready_and_moves_its_sockets() {
-    let gateway = Alone::start(&[("DRAIN_MS", "60000")]).await;
-    assert_eq!(get(&gateway, "/readyz", "").await.status, 200);
-    let mut socket = gateway.connect(7).await;
+async fn draining_gateways_give_each_socket_a_slot_within_the_budget_of_all() {
+    let settings = [("DRAIN_MS", "60000"), ("RECONNECTS_PER_S", "20")];
+    let one = Alone::start(&settings).await;
+    let other = one.start_beside(&settings).await;
+    assert_eq!(get(&one, "/readyz", "").await.status, 200);
+    let mut slots = JoinSet::new();
+    for user in 1..=30 {
+        slots.spawn(slot(one.connect(user).await));
+        slots.spawn(slot(other.connect(user).await));
+    }
+    one.drain();
+    other.drain();
+    let first = slots.join_next().await.unwrap().unwrap();
+    assert_eq!(get(&one, "/readyz", "").await.status, 503);
+    assert_eq!(get(&one, "/livez", "").await.status, 200);
+    assert_eq!(one.upgrade("/ws", "").await.err(), Some(503));
+    let mut slots = slots.join_all().await;
+    slots.push(first);
+    slots.sort_unstable();
+    let lasted = *slots.last().unwrap() - slots[0];
+    assert!(lasted > Duration::from_millis(2_500), "sixty sockets, twenty per second: {lasted:?}");
+    let in_a_second =
+        |&from: &Instant| slots.iter().filter(|slot| (from..from + SECOND).contains(slot)).count();
+    let peak = slots.iter().map(in_a_second).max().unwrap();
+    assert!(peak <= 24, "{peak} in a second");
+    one.abort().await;
+    other.finish().await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_when_the_last_socket_has_moved() {
+    let gateway = Alone::start(&[("DRAIN_MS", "600000"), ("RECONNECTS_PER_S", "2")]).await;
+    let mut stays = gateway.connect(1).await;
+    let (mut moves, _) = gateway.upgrade("/socket.io/?EIO=4&transport=websocket", "").await.unwrap();
+    moves.frame(1, format!(r#"40{{"token":"{}"}}"#, gateway.token(2)).as_bytes()).await;
+    assert!(moves.text().await.starts_with("0{") && moves.text().await.starts_with("40{"));
     gateway.drain();
-    let moved = socket.expect(Expect::named("server.going_away")).await;
-    assert!(moved["in_ms"].as_u64().is_some_and(|ms| ms < 60_000), "{moved}");
-    assert_eq!(get(&gateway, "/readyz", "").await.status, 503);
-    assert_eq!(get(&gateway, "/livez", "").await.status, 200);
-    assert_eq!(gateway.upgrade("/ws", "").await.err(), Some(503));
-    gateway.abort().await;
+    let told = stays.expect(Expect::named("server.going_away")).await;
+    assert!(told["in_ms"].as_u64().unwrap() <= 500, "{told}");
+    // Who does not go is closed; who would not understand an event hears none, and is closed, too.
+    assert_eq!(stays.expect_close().await, Some(1001));
+    assert_eq!(moves.expect_close().await, Some(1001));
+    drop((stays, moves));
+    gateway.finish().await;
 }

@@ -11,6 +11,9 @@ pub mod person;
 /// nginx in front of gateways.
 pub mod nginx;
 
+/// A load of correct clients.
+pub mod load;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,6 +23,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::program::Program;
+
+/// Signs the tokens of every cluster here.
+pub const SECRET: &str = "Zr4u7x!A%D*G-KaPdSgVkXp2s5v8y/B?";
 
 /// Small sizes for every day, the full ones of `make proof`.
 pub fn is_proof() -> bool {
@@ -87,7 +93,7 @@ impl Cluster {
     pub fn start_with(name: &str, gateways: usize, workers: usize, more: &[(&str, &str)]) -> Self {
         let env = [
             ("CHATCHIT_PREFIX", format!("{name}-{}", std::process::id())),
-            ("JWT_ACCESS_TOKEN", "Zr4u7x!A%D*G-KaPdSgVkXp2s5v8y/B?".to_owned()),
+            ("JWT_ACCESS_TOKEN", SECRET.to_owned()),
             ("RATE_SOCKET_PER_S", "100000".to_owned()),
             ("RATE_SOCKET_BURST", "100000".to_owned()),
             ("RATE_SOCKET_BYTES_PER_S", "100000000".to_owned()),

@@ -56,10 +56,16 @@ impl Program {
 
     /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_but(name, "\n")
+    }
+
+    /// The same without the lines that say this.
+    pub fn metric_but(&self, name: &str, without: &str) -> f64 {
         let Ok((_, text)) = http(self.admin, "GET", "/metrics", None, "") else { return 0.0 };
         let values = text
             .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+            .filter(|line| !line.contains(without));
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 

@@ -29,12 +29,21 @@ pub struct Alone {
 impl Alone {
     /// A gateway with these settings.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(Bus::memory(), Directory::memory(), settings).await
+    }
+
+    /// One more in the same cluster.
+    pub async fn start_beside(&self, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(self.bus.clone(), self.directory.clone(), settings).await
+    }
+
+    async fn start_on(bus: Bus, directory: Directory, settings: &[(&str, &str)]) -> Self {
         let defaults = [("BIND", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0"), ("DRAIN_MS", "0")];
         let mut env = Env::from_pairs(defaults.into_iter().chain(settings.iter().copied()));
         let config = gateway::Config::from_env(&mut env);
         env.finish().unwrap();
         let auth = AuthConfig::from_env(&mut Env::from_pairs([("CHATCHIT_ENV", "development")]));
-        let (node, bus, directory) = (NodeId::random(), Bus::memory(), Directory::memory());
+        let node = NodeId::random();
         let verifier = Verifier::new(&auth);
         let gateway = Gateway::bind(config, node, bus.clone(), directory.clone(), verifier).await.unwrap();
         let (addr, lifecycle) = (gateway.addr().unwrap(), Lifecycle::manual());

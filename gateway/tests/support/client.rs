@@ -163,6 +163,8 @@ impl TestClient {
         loop {
             if let Some((opcode, payload)) = self.take_frame() {
                 match opcode {
+                    // Engine.IO's own.
+                    1 if payload == b"2" => return Heard::Ping,
                     1 => {
                         let text: Value = serde_json::from_slice(&payload).unwrap();
                         let name = text["event"].as_str().unwrap().to_owned();

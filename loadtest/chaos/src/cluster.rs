@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
+use crate::line::Line;
+
 /// A running cluster of three brokers, three gateways and two workers.
 pub struct Cluster {
     /// nginx.
@@ -13,6 +15,8 @@ pub struct Cluster {
     pub secret: String,
     /// Where swarm keeps its accounts; they live as long as the cluster.
     pub accounts: PathBuf,
+    /// Between the brokers and a gateway that is told to use it.
+    pub line: Line,
     script: PathBuf,
     folder: PathBuf,
 }
@@ -22,11 +26,12 @@ impl Cluster {
     pub fn up() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let folder = std::env::temp_dir().join(format!("chatchit-chaos-{}", std::process::id()));
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port().context("a port for nginx")?;
         let mut cluster = Self {
             url: format!("http://127.0.0.1:{port}"),
             secret: "a secret of the chaos run, for loopback only".into(),
             accounts: folder.join("accounts"),
+            line: Line::new(),
             script: root.join("deploy/cluster"),
             folder,
         };
@@ -43,15 +48,27 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// `deploy/cluster COMMAND PART`; what it printed: the name of the part.
+    /// `deploy/cluster COMMAND PART …`; what it printed: the name of the part.
     ///
     /// # Errors
     /// With what it said.
-    pub fn tell(&self, command: &str, part: &str) -> anyhow::Result<String> {
-        let output = self.command(&[command, part]).output().context("deploy/cluster")?;
-        let words = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "deploy/cluster {command} {part}: {words}");
+    pub fn tell(&self, words: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(words).output().context("deploy/cluster")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Not all the words: some are secrets.
+        ensure!(output.status.success(), "deploy/cluster {:?}: {said}", &words[..words.len().min(2)]);
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// A part is restarted and reaches the brokers over the line from now on.
+    ///
+    /// # Errors
+    /// With what `deploy/cluster` said.
+    pub fn put_on_the_line(&self, part: &str) -> anyhow::Result<()> {
+        let env = self.tell(&["env"])?;
+        let urls = env.lines().find_map(|line| line.strip_prefix("export AMQP_URL='")?.strip_suffix('\''));
+        let over = self.line.before(urls.context("the cluster says where its brokers are")?)?;
+        self.tell(&["with", part, &format!("AMQP_URL={over}")]).map(drop)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -59,6 +76,14 @@ impl Cluster {
         command.args(arguments).env("CLUSTER_DIR", &self.folder);
         command
     }
+}
+
+/// A port that nobody listens on, below those that outgoing connections get: nginx needs it half a
+/// minute later.
+fn free_port() -> Option<u16> {
+    let start = std::process::id().wrapping_mul(7_919);
+    let ports = (0..100).map(|step| 10_000 + (start.wrapping_add(step * 131) % 22_000) as u16);
+    ports.into_iter().find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 impl Drop for Cluster {

@@ -8,6 +8,9 @@
 /// The cluster under test, through `deploy/cluster`.
 mod cluster;
 
+/// A line that can be cut.
+mod line;
+
 /// What can go wrong: the table of faults.
 mod faults;
 
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Load, the fault in its midst, and the verdict.
 fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
+    fault.prepare(cluster)?;
     let seconds = BEFORE_S + fault.seconds() + AFTER_S;
     let arguments = [
         ("--url", cluster.url.clone()),
@@ -95,6 +99,7 @@ fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
         };
         let report: anyhow::Result<Report> =
             load.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the load panicked")));
+        fault.clear_up(cluster)?;
         Ok(Row { name: fault.name, lasted: broken?, report: report? })
     })
 }

@@ -31,6 +31,9 @@ mod heard;
 /// Unacknowledged messages of one sender in one conversation.
 mod backlog;
 
+/// When a player asks with `sync`.
+mod asking;
+
 /// What a player is to do.
 pub mod plan;
 

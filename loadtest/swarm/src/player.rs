@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::asking::Asking;
 use crate::backlog::Backlog;
 use crate::evidence::{Key, Record, View};
 use crate::form::Writer;
@@ -18,8 +19,6 @@ use crate::tally::{Progress, Tally};
 
 /// What the server may have to be asked in one `sync`.
 const SYNC_CONVERSATIONS_MAX: usize = 1_000;
-/// How long an answer to `sync` may take before it is asked again.
-const SYNC_US_MAX: u64 = 5_000_000;
 /// What to wait after `busy` when the server does not say.
 const RETRY_US: u64 = 1_000_000;
 
@@ -50,23 +49,13 @@ pub struct Player {
     start_us: Option<u64>,
     stop_us: u64,
     next_silence_us: u64,
-    sync: Sync,
+    last_ack_us: u64,
+    sync: Asking,
     /// What the conductor has been told: through, synced.
     told: (bool, bool),
     /// Conversations whose history has to be fetched: `sync` said `gap`.
     pub gaps: Vec<(usize, i64)>,
     progress: Arc<Progress>,
-}
-
-#[derive(Default)]
-struct Sync {
-    wanted: bool,
-    /// Answers awaited, since when.
-    awaited: usize,
-    since_us: u64,
-    not_before_us: u64,
-    /// Set by `demand_sync`, cleared by a complete answer.
-    demanded: bool,
 }
 
 impl Player {
@@ -94,7 +83,8 @@ impl Player {
             start_us: None,
             stop_us: u64::MAX,
             next_silence_us: u64::MAX,
-            sync: Sync::default(),
+            last_ack_us: 0,
+            sync: Asking::default(),
             told: (false, false),
             gaps: vec![],
             plan,
@@ -113,10 +103,11 @@ impl Player {
         self.start_us.is_some() && self.unacknowledged == 0 && self.next_message_us(now).is_none()
     }
 
-    /// Asks once more what was missed.
+    /// Asks once more what was missed; who is in no conversation missed nothing.
     pub fn demand_sync(&mut self) {
-        self.sync.demanded = true;
-        self.sync.wanted = true;
+        if !self.rooms.is_empty() {
+            self.sync.demand();
+        }
     }
 
     /// All of 1..=this was seen in a room.
@@ -131,14 +122,14 @@ impl Player {
 
     /// The demanded `sync` was answered and nothing is missing.
     pub fn is_synced(&self) -> bool {
-        !self.sync.demanded || self.rooms.is_empty()
+        !self.sync.is_demanded()
     }
 
     /// The socket is authenticated.
     pub fn on_open(&mut self) {
         self.connection += 1;
         self.is_open = true;
-        self.sync.wanted = self.connection > 1 || self.sync.demanded;
+        self.sync.on_open(self.connection == 1);
         for at in 0..self.rooms.len() {
             self.rooms[at].view.reconnected();
             self.touch(at);
@@ -146,9 +137,9 @@ impl Player {
     }
 
     /// The socket is gone.
-    pub fn on_closed(&mut self) {
+    pub fn on_closed(&mut self, now: u64, tally: &mut Tally) {
         self.is_open = false;
-        self.sync.awaited = 0;
+        tally.counts.cuts += u64::from(self.sync.on_closed(now));
         for room in &mut self.rooms {
             room.backlog.disconnected();
         }
@@ -183,7 +174,7 @@ impl Player {
         let Ok(coming) = serde_json::from_str::<Coming<'_>>(data) else { return };
         let Some(&at) = self.by_id.get(&coming.conversation_id) else { return };
         self.show(at, &coming, true, now, tally);
-        if self.rooms[at].view.has_hole() && !self.sync.wanted && self.sync.awaited == 0 {
+        if self.rooms[at].view.has_hole() && !self.sync.wanted && self.sync.is_idle() {
             tally.counts.holes += 1;
             self.sync.wanted = true;
         }
@@ -220,8 +211,10 @@ impl Player {
             self.progress.expected.fetch_add(members, Relaxed);
             tally.queued.saturating_record(now.saturating_sub(record.scheduled_us).max(1));
             let counts = &mut tally.counts;
-            // Silence before the message was due is not the server's.
-            let awaited_since = counts.last_ack_us.max(record.scheduled_us);
+            // Silence before the message was due is not the server's. Each sender's own: that others
+            // are served is no comfort.
+            let awaited_since = self.last_ack_us.max(record.scheduled_us);
+            self.last_ack_us = now;
             counts.ack_gap_us_max = counts.ack_gap_us_max.max(now.saturating_sub(awaited_since));
             counts.last_ack_us = counts.last_ack_us.max(now);
         }
@@ -250,9 +243,7 @@ impl Player {
         let for_now = matches!(&*reject.code, "busy" | "rate_limited");
         let event = reject.event.as_deref().unwrap_or(name);
         if matches!(event, "sync" | "syncError") {
-            self.sync.awaited = 0;
-            self.sync.wanted = true;
-            self.sync.not_before_us = retry_at;
+            self.sync.refused(retry_at);
             return;
         }
         let found = reject.guid.as_deref().and_then(|guid| self.find(guid));
@@ -284,7 +275,7 @@ impl Player {
 
     fn on_synced(&mut self, data: &str, now: u64, tally: &mut Tally) {
         let Ok(synced) = serde_json::from_str::<Synced<'_>>(data) else { return };
-        self.sync.awaited = self.sync.awaited.saturating_sub(1);
+        self.sync.answered();
         for missed in &synced.missed {
             let Some(&at) = self.by_id.get(&missed.conversation_id) else { continue };
             for message in &missed.messages {
@@ -298,8 +289,8 @@ impl Player {
                 self.gaps.push((at, gap.conversation_id));
             }
         }
-        if self.sync.awaited == 0 && self.gaps.is_empty() {
-            self.after_sync(now);
+        if self.gaps.is_empty() {
+            self.after_sync(now, tally);
         }
     }
 
@@ -311,19 +302,22 @@ impl Player {
     }
 
     /// All histories asked for have been applied, or could not be had.
-    pub fn on_histories_end(&mut self, now: u64) {
-        if self.sync.awaited == 0 {
-            self.after_sync(now);
-        }
+    pub fn on_histories_end(&mut self, now: u64, tally: &mut Tally) {
+        self.after_sync(now, tally);
     }
 
-    fn after_sync(&mut self, now: u64) {
+    fn after_sync(&mut self, now: u64, tally: &mut Tally) {
+        if !self.sync.is_idle() {
+            return;
+        }
+        if let Some(us) = self.sync.resumed(now) {
+            tally.resumed.saturating_record(us.max(1));
+        }
         if self.rooms.iter().any(|room| room.view.has_hole()) {
             // What is missing was perhaps not written yet when it was asked for.
-            self.sync.wanted = true;
-            self.sync.not_before_us = now + 100_000;
-        } else if !self.sync.wanted {
-            self.sync.demanded = false;
+            self.sync.wait_until(now + 100_000);
+        } else {
+            self.sync.complete();
         }
     }
 
@@ -352,12 +346,7 @@ impl Player {
         let message = self.next_message_us(now);
         let held = self.held.iter().map(|(until, _)| *until).min();
         let silence = (self.unacknowledged > 0).then_some(self.next_silence_us);
-        let sync = if self.sync.awaited > 0 {
-            Some(self.sync.since_us + SYNC_US_MAX)
-        } else {
-            self.sync.wanted.then_some(self.sync.not_before_us)
-        };
-        [message, held, silence, sync].into_iter().flatten().min()
+        [message, held, silence, self.sync.due_us()].into_iter().flatten().min()
     }
 
     /// Tells the conductor, once each, that everything is sent and that all is synced.
@@ -463,22 +452,17 @@ impl Player {
     }
 
     fn write_sync(&mut self, now: u64, writer: &mut Writer, tally: &mut Tally) {
-        let sync = &mut self.sync;
-        if sync.awaited > 0 && now >= sync.since_us + SYNC_US_MAX {
-            sync.awaited = 0;
-            sync.wanted = true;
-        }
-        if !sync.wanted || sync.awaited > 0 || now < sync.not_before_us || self.rooms.is_empty() {
+        // Who is in no conversation asks an empty question: it shows that a worker is reached again.
+        let parts = self.rooms.len().div_ceil(SYNC_CONVERSATIONS_MAX).max(1);
+        if !self.sync.begin(now, parts) {
             return;
         }
-        sync.wanted = false;
-        sync.since_us = now;
-        for rooms in self.rooms.chunks(SYNC_CONVERSATIONS_MAX) {
-            sync.awaited += 1;
+        for part in 0..parts {
+            let rooms = self.rooms.iter().skip(part * SYNC_CONVERSATIONS_MAX).take(SYNC_CONVERSATIONS_MAX);
             tally.counts.syncs += 1;
             writer.event("sync", |out| {
                 out.push_str(r#"{"conversations":{"#);
-                for (at, room) in rooms.iter().enumerate() {
+                for (at, room) in rooms.enumerate() {
                     let comma = if at == 0 { "" } else { "," };
                     let _ = write!(out, r#"{comma}"{}":{}"#, room.id, room.view.contiguous);
                 }

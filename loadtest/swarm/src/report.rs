@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::judge::Verdict;
-use crate::tally::{Counts, Tally};
+use crate::tally::{Counts, Tally, peak_per_s};
 
 /// A latency's distribution, ms.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -57,6 +57,10 @@ pub struct Report {
     pub processed: Latency,
     /// Scheduled → shown to a member.
     pub delivered: Latency,
+    /// A socket cut → `synced` on the next one.
+    pub resumed: Latency,
+    /// The most attempts to reconnect within one second.
+    pub reconnects_per_s_max: usize,
     /// Nothing wrong.
     pub is_clean: bool,
     /// What was right and wrong.
@@ -82,6 +86,8 @@ impl Report {
             queued: Latency::of(&tally.queued),
             processed: Latency::of(&tally.processed),
             delivered: Latency::of(&tally.delivered),
+            resumed: Latency::of(&tally.resumed),
+            reconnects_per_s_max: peak_per_s(&tally.reconnects_us),
             is_clean: verdict.is_clean(),
             verdict,
             counts: tally.counts.clone(),
@@ -141,9 +147,17 @@ impl fmt::Display for Report {
             counts.lapses,
             ms(counts.ack_gap_us_max)
         )?;
-        for (name, latency) in
-            [("queued", &self.queued), ("processed", &self.processed), ("shown", &self.delivered)]
-        {
+        writeln!(
+            f,
+            "resumed        {} of {} cuts; at most {} attempts to reconnect in a second",
+            self.resumed.count, counts.cuts, self.reconnects_per_s_max
+        )?;
+        for (name, latency) in [
+            ("queued", &self.queued),
+            ("processed", &self.processed),
+            ("shown", &self.delivered),
+            ("resumed", &self.resumed),
+        ] {
             writeln!(
                 f,
                 "→ {name:<12} p50 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2} ms  ({})",

@@ -28,6 +28,8 @@ use crate::tally::{Progress, Tally};
 const OPEN: Duration = Duration::from_secs(15);
 /// Sockets of one thread that are connecting at once.
 pub const CONNECTING_MAX: usize = 64;
+/// The close code of a gateway that leaves.
+const GOING_AWAY: u16 = 1001;
 /// First and longest back-off before a reconnect.
 const BACK_OFF_MS: (u64, u64) = (100, 5_000);
 /// Bytes read at once; grows for a longer frame.
@@ -116,6 +118,10 @@ impl Socket {
             if *phase.borrow() == Phase::Stop {
                 return;
             }
+            if had_opened {
+                let now = self.shared.now_us();
+                self.shared.tally.borrow_mut().reconnects_us.push(now);
+            }
             let address =
                 &self.shared.urls[((self.serial + attempt) % self.shared.urls.len() as u64) as usize];
             let opened = {
@@ -129,7 +135,10 @@ impl Socket {
                     if was_ready {
                         failures = 0;
                         self.shared.progress.open.fetch_sub(1, Relaxed);
-                        self.player.borrow_mut().on_closed();
+                        if !matches!(end, End::Stop) {
+                            let now = self.shared.now_us();
+                            self.player.borrow_mut().on_closed(now, &mut self.shared.tally.borrow_mut());
+                        }
                     }
                     Some(end)
                 }
@@ -138,7 +147,8 @@ impl Socket {
             self.count(end.as_ref());
             match end {
                 Some(End::Stop) => return,
-                Some(End::Moved) => continue,
+                // In its slot: the gateway has spread them.
+                Some(End::Moved | End::Closed(Some(GOING_AWAY))) => continue,
                 _ => {}
             }
             let back_off = (BACK_OFF_MS.0 << failures.min(10)).min(BACK_OFF_MS.1);
@@ -197,8 +207,8 @@ impl Socket {
                 }
                 Ok(Some(Noticed::GoingAway(in_ms))) => {
                     shared.tally.borrow_mut().counts.going_away += 1;
-                    let spread_us = in_ms * 1_000 / 2;
-                    leave_us = shared.now_us() + mix(self.serial ^ leave_us) % spread_us.max(1);
+                    // Its own slot: nothing is left to spread.
+                    leave_us = shared.now_us() + in_ms * 1_000;
                     continue;
                 }
                 Ok(_) => {}
@@ -383,7 +393,7 @@ async fn fetch(
         // What could not be had is still a hole, and is asked for again.
         let _ = setup::history(&mut rest, &token, conversation, down_to, apply).await;
     }
-    player.borrow_mut().on_histories_end(shared.now_us());
+    player.borrow_mut().on_histories_end(shared.now_us(), &mut shared.tally.borrow_mut());
     fetching.set(false);
     fetched.notify_one();
 }

@@ -14,6 +14,10 @@ pub struct Tally {
     pub processed: Histogram<u64>,
     /// Scheduled → first shown, µs, for each member.
     pub delivered: Histogram<u64>,
+    /// A socket cut → `synced` on the next one, µs.
+    pub resumed: Histogram<u64>,
+    /// When sockets that had been open came again, µs since the origin: every attempt.
+    pub reconnects_us: Vec<u64>,
     /// The rest.
     pub counts: Counts,
 }
@@ -33,6 +37,8 @@ pub struct Counts {
     pub resent: u64,
     /// Sockets that closed, by code (`lost`: without a close frame).
     pub closes: BTreeMap<String, u64>,
+    /// Times a player that had heard everything lost its socket.
+    pub cuts: u64,
     /// Sockets opened again.
     pub reconnects: u64,
     /// Attempts to open that failed.
@@ -53,7 +59,7 @@ pub struct Counts {
     pub rejects: BTreeMap<String, u64>,
     /// RFC 6455 broken by the server, by what.
     pub violations: BTreeMap<String, u64>,
-    /// Longest time without an acknowledgement while some were awaited, µs.
+    /// Longest time of one sender without an acknowledgement while some were awaited, µs.
     pub ack_gap_us_max: u64,
     /// The last acknowledgement, µs since the origin.
     pub last_ack_us: u64,
@@ -72,6 +78,8 @@ impl Tally {
             queued: histogram(),
             processed: histogram(),
             delivered: histogram(),
+            resumed: histogram(),
+            reconnects_us: vec![],
             counts: Counts::default(),
         }
     }
@@ -82,11 +90,14 @@ impl Tally {
             (&mut self.queued, &other.queued),
             (&mut self.processed, &other.processed),
             (&mut self.delivered, &other.delivered),
+            (&mut self.resumed, &other.resumed),
         ] {
             // Same bounds everywhere, so the sum always fits.
             mine.add(theirs).expect("all histograms have the same bounds");
         }
+        self.reconnects_us.extend(&other.reconnects_us);
         let (mine, theirs) = (&mut self.counts, &other.counts);
+        mine.cuts += theirs.cuts;
         mine.busy += theirs.busy;
         mine.busy_us_max = mine.busy_us_max.max(theirs.busy_us_max);
         mine.rate_limited += theirs.rate_limited;
@@ -113,6 +124,20 @@ impl Tally {
             }
         }
     }
+}
+
+/// The most of these times that lie within one second, wherever it begins.
+pub fn peak_per_s(times_us: &[u64]) -> usize {
+    let mut times = times_us.to_vec();
+    times.sort_unstable();
+    let mut first = 0;
+    let within = |(last, time): (usize, &u64)| {
+        while time - times[first] >= 1_000_000 {
+            first += 1;
+        }
+        last + 1 - first
+    };
+    times.iter().enumerate().map(within).max().unwrap_or(0)
 }
 
 impl Default for Tally {
@@ -144,5 +169,18 @@ impl Progress {
     /// A value that changes whenever anything moves.
     pub fn mark(&self) -> (u64, u64, u64) {
         (self.acknowledged.load(Relaxed), self.processed.load(Relaxed), self.shown.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_of_any_second() {
+        assert_eq!(peak_per_s(&[]), 0);
+        assert_eq!(peak_per_s(&[1_900_000, 900_000, 0, 1_800_000, 950_000]), 3);
+        let even: Vec<u64> = (0..1_000).map(|at| at * 10_000).collect();
+        assert_eq!(peak_per_s(&even), 100);
     }
 }
