@@ -86,6 +86,11 @@ fn a_resume_that_missed_nothing_costs_no_sql() {
         socket.says("sync", &json!({ "conversations": { conversation.to_string(): held } }));
         socket.hears("synced")
     };
+    // That both have come is told once, and costs a statement.
+    until(Duration::from_secs(20), "both are told of", || {
+        drop(resumes(0, 1));
+        cluster.workers[0].metric("worker_presence_told_total") >= 2.0
+    });
     // The head is in the directory as soon as the message is told.
     until(Duration::from_secs(20), "the head is known", || resumes(0, 1)["current"] == json!([conversation]));
 

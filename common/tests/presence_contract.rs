@@ -54,7 +54,7 @@ async fn works(directory: &Directory, node: NodeId, time: Duration) -> Vec<(Dura
     let mut told = Vec::new();
     while start.elapsed() < time {
         directory.keep_node(node).await.unwrap();
-        directory.reap().await.unwrap();
+        directory.reap(node).await.unwrap();
         told.extend(tells(directory).await.into_iter().map(|told| (start.elapsed(), told)));
         sleep(TICK).await;
     }
@@ -131,8 +131,27 @@ fn the_users_of_a_dead_node_are_offline_in_time_unless_they_sit_elsewhere() {
         let first = told.iter().map(|(at, _)| *at).min().unwrap();
         assert!(first >= GRACE - TICK, "{first:?}: the grace runs from its last sign of life");
         assert_eq!(online(&worker, 50).await.len(), 20);
-        assert_eq!(worker.reap().await.unwrap(), Reaped::default(), "nothing is left to be cleared");
+        assert_eq!(worker.reap(THERE).await.unwrap(), Reaped::default(), "nothing is left to be cleared");
         assert_eq!(worker.live_nodes().await.unwrap(), [THERE]);
+    });
+}
+
+#[test]
+fn who_has_no_lease_of_its_own_takes_nobody_for_dead() {
+    contract(|source| async move {
+        let (gateway, worker) = (source.handle().await, source.handle().await);
+        gateway.keep_node(HERE).await.unwrap();
+        gateway.seat(HERE, &users(1..=3)).await.unwrap();
+        assert_eq!(tells(&worker).await.len(), 3);
+        // All leases end at once, as when a clock is set; this one's is new like the others' will be.
+        sleep(LEASE + TICK).await;
+        assert_eq!(worker.reap(THERE).await.unwrap(), Reaped::default());
+        gateway.keep_node(HERE).await.unwrap();
+        gateway.seat(HERE, &users(1..=3)).await.unwrap();
+        worker.keep_node(THERE).await.unwrap();
+        assert_eq!(worker.reap(THERE).await.unwrap(), Reaped::default());
+        assert_eq!(tells(&worker).await, [], "nobody was away");
+        assert_eq!(worker.online(&users(1..=3)).await.unwrap().len(), 3);
     });
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The directory knows whose contacts must be told (`Directory::claim_presence`); every worker looks
 //! there twice a second and takes what it can tell. A gateway that dies says nothing, so workers
-//! also clear the seats of dead nodes. A worker keeps a lease itself: that leases are renewed says
-//! that Redis was not away, even when no gateway is left.
+//! also clear the seats of dead nodes. A worker keeps a lease itself: only who has one can tell a dead
+//! node from a Redis that was away, even when no gateway is left.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
 
 /// Clears what dead nodes left, and tells of some users. Answers how many; or why it failed.
 async fn turn(ctx: &Ctx, users_max: usize) -> Result<usize, &'static str> {
-    let reaped = ctx.directory.reap().await.map_err(|err| away(&Halt::from(err)))?;
+    let reaped = ctx.directory.reap(ctx.node).await.map_err(|err| away(&Halt::from(err)))?;
     if reaped.nodes > 0 {
         info!(nodes = reaped.nodes, users = reaped.users, "Dead nodes were cleared");
         metrics::reaped(reaped.nodes, reaped.users);

@@ -83,9 +83,12 @@ impl Memory {
         }
     }
 
-    pub(super) fn reap(&self) -> Reaped {
+    pub(super) fn reap(&self, judge: NodeId) -> Reaped {
         let mut state = self.state();
         let now = Instant::now();
+        if !state.is_live(judge) {
+            return Reaped::default();
+        }
         let dead: Vec<_> =
             state.leases.iter().filter(|(_, end)| **end <= now).map(|(node, end)| (*node, *end)).collect();
         let mut reaped = Reaped { nodes: dead.len() as u64, users: 0 };

@@ -169,11 +169,13 @@ impl Directory {
 
     /// Clears the seats of dead nodes: users without another one are offline
     /// [`PRESENCE_GRACE_MS`](crate::limits::PRESENCE_GRACE_MS) after the node was last heard of.
-    /// Somebody must do so about every second; all may.
-    pub async fn reap(&self) -> Result<Reaped, DirectoryError> {
+    /// Somebody must do so about every second; all may. Nothing is done unless `judge`, the caller's
+    /// node, has kept its lease for the length of one: else it may be Redis that lost them, or whose
+    /// clock was set, and the others renew theirs in a moment.
+    pub async fn reap(&self, judge: NodeId) -> Result<Reaped, DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => Ok(memory.reap()),
-            Backend::Redis(redis) => redis.reap().await,
+            Backend::Memory(memory) => Ok(memory.reap(judge)),
+            Backend::Redis(redis) => redis.reap(judge).await,
         }
     }
 

@@ -21,11 +21,15 @@ use crate::limits::{
 pub(super) const GRACE_US: u64 = PRESENCE_GRACE_MS * 1_000;
 
 impl Redis {
-    pub(in crate::directory) async fn reap(&self) -> Result<Reaped, DirectoryError> {
+    pub(in crate::directory) async fn reap(&self, judge: NodeId) -> Result<Reaped, DirectoryError> {
         let limit = Duration::from_millis(DIRECTORY_REAP_MS_MAX);
         bounded("reap", limit, async {
             let live = self.live_since(0).await?;
             let mut reaped = Reaped::default();
+            let kept_us = live.seats.get(&judge).map_or(0, |since| live.at.saturating_sub(*since));
+            if kept_us < NODE_LEASE_MS * 1_000 {
+                return Ok(reaped);
+            }
             for dead in &live.fading {
                 // One is enough; should it fail, another one may try when its time is over.
                 let claim = format!("reap:{}", dead.node);
