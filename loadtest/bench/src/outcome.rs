@@ -67,11 +67,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The document.
-    pub fn markdown(&self) -> String {
-        let mut out = String::from(
-            "# Results of `make bench`\n\nWritten by the command; ratios of one run, programs and generator on the \
-             same cores. Read them as ratios.\n\n",
-        );
+    pub fn markdown(&self, title: &str, about: &str) -> String {
+        let mut out = format!("# {title}\n\n{about}\n\n");
         for (name, what) in &self.machine {
             line(&mut out, &format!("* {name}: {what}"));
         }
