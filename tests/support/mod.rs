@@ -11,6 +11,9 @@ pub mod person;
 /// nginx in front of gateways.
 pub mod nginx;
 
+/// RabbitMQ's management API.
+pub mod broker;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Layout, Places, SECRET};
 use crate::machine;
-use crate::outcome::{Bar, Outcome, Target, number};
+use crate::outcome::{Bar, Outcome, Target, count, number};
 use crate::peers::broker::{self, Topology};
 use crate::process::Watched;
 
@@ -259,17 +259,15 @@ impl Held {
 
 impl Found {
     fn tell(&self, wanted: &Wanted, outcome: &mut Outcome) {
-        let all = wanted.sockets as f64;
         let mut row = |what: &str, found: f64, target: Target, arithmetic: String| {
             outcome.bars.push(Bar { what: what.into(), arithmetic, found: Some(found), target });
         };
         row(
             "sockets held at once: authenticated, `ready` heard, a user each",
             self.held as f64,
-            Target::Least(all, ""),
+            Target::Exactly(wanted.sockets),
             format!(
-                "{} on {} gateways; opened in {:.1} s ({}/s), {} times one was told to come again later",
-                self.held,
+                "{} gateways; opened in {:.1} s ({}/s), {} times one was told to come again later",
                 self.gateways,
                 self.open_s,
                 number(self.held as f64 / self.open_s),
@@ -279,14 +277,14 @@ impl Found {
         row(
             "… of these lost",
             self.lost as f64,
-            Target::Most(0.0, ""),
+            Target::Exactly(0),
             format!("in {:.0} s with a heartbeat every 25 s", self.talk.seconds),
         );
         row(
             "… of these alive at the end: answered a `ping`, or (those that talk) a `sync`",
             self.alive as f64,
-            Target::Least(all, ""),
-            format!("{} of {}", self.alive, self.held),
+            Target::Exactly(wanted.sockets),
+            format!("of {} held", count(self.held as f64)),
         );
         self.tell_costs(&mut row);
         self.tell_messages(&mut row);
@@ -295,7 +293,7 @@ impl Found {
         row(
             "the broker's cost of users: changes of queues, bindings and declares",
             self.before.differences(&self.after) as f64,
-            Target::Most(0.0, ""),
+            Target::Exactly(0),
             format!("with nobody online {}; {changed}", self.before),
         );
         outcome.notes.push(format!(
@@ -369,7 +367,7 @@ impl Found {
         row(
             "chat messages between held sockets that did not arrive",
             (2 * verdict.sent.max(1)).saturating_sub(arrived) as f64,
-            Target::Most(0.0, ""),
+            Target::Exactly(0),
             format!(
                 "{} messages in {} conversations of two sockets on two gateways, {} of {} deliveries, each judged",
                 verdict.sent, self.gateways, verdict.delivered, verdict.expected
