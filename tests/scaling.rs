@@ -15,64 +15,74 @@ use support::broker::ask_broker;
 use support::program::Program;
 use support::{Cluster, Peers, until};
 
-/// After a worker came or went, as the broker sees it: it tells about itself each second.
+/// After a worker came or went: it tells about itself each second, and three are missed.
 const EVEN: Duration = Duration::from_secs(5);
+/// So much later the broker's statistics show it: it samples consumers every five seconds.
+const SEEN: Duration = Duration::from_secs(6);
 /// The lanes that keep order.
 const ORDERED: [&str; 2] = ["high", "medium"];
 const SHARDS: usize = 8;
 
-/// How many shards of a lane each worker works on, fewest first: who is the active consumer.
-fn worked_on(prefix: &str, lane: &str) -> Vec<usize> {
-    let queues = format!("{prefix}.lane.{lane}.");
-    let mut shards = BTreeMap::new();
-    for consumer in ask_broker("consumers").as_array().unwrap() {
-        if consumer["queue"]["name"].as_str().unwrap().starts_with(&queues) && consumer["active"] == true {
-            // A worker consumes over one connection.
-            *shards.entry(consumer["channel_details"]["peer_port"].as_u64().unwrap()).or_default() += 1;
-        }
+/// Its part of the shards, one more or one less.
+fn is_fair(shards: usize, workers: usize) -> bool {
+    match workers {
+        1 => shards == SHARDS,
+        _ => (SHARDS / workers).abs_diff(shards) <= 1,
     }
-    let mut shards: Vec<usize> = shards.into_values().collect();
-    shards.sort_unstable();
-    shards
 }
 
-/// How many shards a worker says that it holds.
-fn says(worker: &Program, lane: &str) -> usize {
-    worker.metric(&format!("worker_shards{{lane=\"{lane}\"}}")) as usize
-}
-
-/// Each of these workers holds its part of every ordered lane: what they say, and the broker too.
-fn is_even(cluster: &Cluster) -> bool {
-    let workers = cluster.workers.len();
-    let part = SHARDS / workers;
+/// Each worker says that it takes its part of every ordered lane, together all of it.
+fn all_say_so(workers: &[Program]) -> bool {
     ORDERED.into_iter().all(|lane| {
-        let worked_on = worked_on(&cluster.prefix(), lane);
-        let fair =
-            |shards: usize| workers == 1 && shards == SHARDS || workers > 1 && part.abs_diff(shards) <= 1;
-        cluster.workers.iter().all(|worker| fair(says(worker, lane)))
-            && worked_on.len() == workers
-            && worked_on.iter().all(|shards| fair(*shards))
-            && worked_on.iter().sum::<usize>() == SHARDS
+        let metric = format!("worker_shards{{lane=\"{lane}\"}}");
+        let shards: Vec<usize> = workers.iter().map(|worker| worker.metric(&metric) as usize).collect();
+        shards.iter().all(|shards| is_fair(*shards, workers.len())) && shards.iter().sum::<usize>() == SHARDS
     })
+}
+
+/// The broker gives each of so many workers its part: who is the active consumer of each shard.
+fn broker_does_so(prefix: &str, workers: usize) -> bool {
+    let consumers = ask_broker("consumers");
+    ORDERED.into_iter().all(|lane| {
+        let queues = format!("{prefix}.lane.{lane}.");
+        let mut shards = BTreeMap::new();
+        for consumer in consumers.as_array().unwrap() {
+            if consumer["queue"]["name"].as_str().unwrap().starts_with(&queues) && consumer["active"] == true
+            {
+                // A worker consumes over one connection.
+                *shards.entry(consumer["channel_details"]["peer_port"].as_u64()).or_default() += 1;
+            }
+        }
+        let is_fair = |shards: &usize| is_fair(*shards, workers);
+        shards.len() == workers && shards.values().all(is_fair) && shards.values().sum::<usize>() == SHARDS
+    })
+}
+
+/// Waits until the shards are spread evenly; what came of it, in words.
+fn evens_out(cluster: &Cluster, what: &str) {
+    let said = until(EVEN, what, || all_say_so(&cluster.workers));
+    let seen = until(SEEN, what, || broker_does_so(&cluster.prefix(), cluster.workers.len()));
+    eprintln!("{what}: even after {said:.1?}, seen at the broker {seen:.1?} later");
 }
 
 #[test]
 fn the_shards_even_out_when_a_worker_comes_or_goes() {
     let Some(_peers) = Peers::of_this_run() else { return };
     let mut cluster = Cluster::start("shares", 0, 1);
-    until(EVEN, "the only worker has all shards", || is_even(&cluster));
-    let ends: [fn(&mut Program); 2] = [Program::kill, |worker| worker.begin_drain()];
-    for end in ends {
+    evens_out(&cluster, "one is alone");
+    for (what, is_killed) in [("one was killed", true), ("one drains", false)] {
         let mut newcomer = cluster.worker();
         newcomer.wait_until_ready();
         cluster.workers.push(newcomer);
-        let joined = until(EVEN, "two share", || is_even(&cluster));
+        evens_out(&cluster, "one came");
         // The older one, so that the shards it had from the beginning move as well.
-        end(&mut cluster.workers[0]);
-        let gone = cluster.workers.remove(0);
-        let left = until(EVEN, "one has all again", || is_even(&cluster));
-        drop(gone);
-        eprintln!("even {joined:.1?} after one came, {left:.1?} after one went");
+        let mut gone = cluster.workers.remove(0);
+        if is_killed {
+            gone.kill()
+        } else {
+            gone.begin_drain()
+        }
+        evens_out(&cluster, what);
     }
 }
 

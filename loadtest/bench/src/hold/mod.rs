@@ -117,8 +117,9 @@ fn talkers(gateways: usize) -> usize {
 
 /// The sockets, and what holds them.
 struct Held {
-    keepers: Vec<Keeper>,
+    // Ended first: the sockets end with their gateways, and nobody takes the pains to unseat them.
     cluster: Cluster,
+    keepers: Vec<Keeper>,
     idle: usize,
     put_off: usize,
     open_s: f64,
@@ -190,7 +191,7 @@ impl Held {
         let open_s = start.elapsed().as_secs_f64();
         crate::say(&format!("all are ready after {open_s:.1} s"));
         sleep(REST).await;
-        Ok(Self { keepers, cluster, idle, put_off, open_s, empty, before })
+        Ok(Self { cluster, keepers, idle, put_off, open_s, empty, before })
     }
 
     /// Opens those that talk and lets them, for so long. Blocks.

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::cluster::Places;
+
+/// Longer than RabbitMQ takes from one sample of its statistics to the next.
+const SAMPLED: Duration = Duration::from_secs(6);
+/// Samples until there have to be two that are the same.
+const RESTS_MAX: usize = 10;
 
 /// RabbitMQ's version.
 ///
@@ -59,11 +66,25 @@ impl fmt::Display for Topology {
     }
 }
 
-/// The queues and bindings whose names begin so.
+/// The queues and bindings whose names begin so, once nothing changes any more: the broker's own
+/// counts are seconds old.
 ///
 /// # Errors
-/// It does not answer, or counts no declares.
+/// It does not answer, counts no declares, or does not come to rest.
 pub async fn topology(places: &Places, prefix: &str) -> anyhow::Result<Topology> {
+    let mut before = read_topology(places, prefix).await?;
+    for _ in 0..RESTS_MAX {
+        sleep(SAMPLED).await;
+        let now = read_topology(places, prefix).await?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    bail!("queues come and go: now {before}");
+}
+
+async fn read_topology(places: &Places, prefix: &str) -> anyhow::Result<Topology> {
     let text = |thing: &Value, field: &str| thing[field].as_str().unwrap_or_default().to_owned();
     let queues = call(places, "GET", "/api/queues?columns=name").await?;
     let queues = queues.as_array().context("a list of queues")?.iter().map(|queue| text(queue, "name"));
