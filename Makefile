@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench swarm proof chaos fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
+.PHONY: help run test check bench hold swarm proof chaos fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -27,6 +27,11 @@ bench: ## ratios against bare lapin, bare accept and Node, taken in one run
 	@deploy/need cargo cc peers node
 	cargo build --release --workspace --bins
 	deploy/with-peers cargo run --quiet --release -p bench
+
+hold: ## SOCKETS=200000 idle sockets for HOLD_SECONDS=60 while some talk: none lost, and what one costs
+	@deploy/need cargo cc peers
+	cargo build --release --workspace --bins
+	ulimit -n "$$(ulimit -Hn)" && deploy/with-peers cargo run --quiet --release -p bench -- hold $${SOCKETS:-200000} $${HOLD_SECONDS:-60} loadtest/HOLD.md
 
 swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 workers, judged
 	@deploy/need cargo cc peers

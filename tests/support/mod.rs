@@ -14,6 +14,9 @@ pub mod nginx;
 /// A load of correct clients.
 pub mod load;
 
+/// RabbitMQ's management API.
+pub mod broker;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

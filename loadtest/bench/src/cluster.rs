@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use common::config::{Env, Peers};
+use swarm::options::Address;
 use swarm::rest::Rest;
 
 use crate::process::{Started, Watched};
@@ -63,60 +64,113 @@ impl Places {
     }
 }
 
-/// One gateway, and a worker if asked for.
-pub struct Cluster {
-    /// The gateway.
-    pub gateway: Started,
-    worker: Option<Started>,
+/// How many programs of ours, and what is special about them.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// At least one.
+    pub gateways: usize,
+    /// None: what enters the lanes stays there.
+    pub workers: usize,
+    /// Limits per socket, per user and of upgrades are as they are shipped. Otherwise they are
+    /// lifted: one generator plays many users from few sockets, and would measure them.
+    pub limited: bool,
+    /// More of their environment.
+    pub env: Vec<(&'static str, String)>,
 }
 
-impl Cluster {
-    /// Starts them with their own queues.
-    ///
-    /// # Errors
-    /// They do not start.
-    pub async fn start(places: &Places, prefix: &str, with_worker: bool) -> anyhow::Result<Self> {
-        let command = |name: &str| {
-            let mut command = Command::new(places.binaries.join(name));
-            command
-                .env("JWT_ACCESS_TOKEN", SECRET)
-                .env("JWT_REFRESH_TOKEN", SECRET)
-                .env("CHATCHIT_PREFIX", prefix)
-                .env("BIND", "127.0.0.1")
-                .env("ADMIN_PORT", "0")
-                .env("RUST_LOG", "warn");
-            // One generator plays many users from few sockets: limits per socket and per user
-            // would measure themselves.
+impl Layout {
+    /// So many, without limits.
+    pub fn of(gateways: usize, workers: usize) -> Self {
+        Self { gateways, workers, limited: false, env: vec![] }
+    }
+
+    fn command(&self, places: &Places, prefix: &str, name: &str) -> Command {
+        let mut command = Command::new(places.binaries.join(name));
+        command
+            .env("JWT_ACCESS_TOKEN", SECRET)
+            .env("JWT_REFRESH_TOKEN", SECRET)
+            .env("CHATCHIT_PREFIX", prefix)
+            .env("BIND", "127.0.0.1")
+            .env("ADMIN_PORT", "0")
+            .env("RUST_LOG", "warn");
+        if !self.limited {
             command.env("UPGRADES_PER_S", "4000000000");
             for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
                 command.env(format!("{limit}_PER_S"), "4000000000");
                 command.env(format!("{limit}_BURST"), "4000000000");
             }
-            command
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Gateways and workers of one system, ended when this is dropped.
+pub struct Cluster {
+    /// At least one.
+    pub gateways: Vec<Started>,
+    /// As many as asked for.
+    pub workers: Vec<Started>,
+}
+
+impl Cluster {
+    /// Starts one gateway, and a worker if asked for, with their own queues.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn start(places: &Places, prefix: &str, with_worker: bool) -> anyhow::Result<Self> {
+        Self::lay_out(places, prefix, &Layout::of(1, usize::from(with_worker))).await
+    }
+
+    /// Starts a layout with its own queues, and waits until REST is answered through every gateway.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn lay_out(places: &Places, prefix: &str, layout: &Layout) -> anyhow::Result<Self> {
+        // A figure of several programs of a kind has their name without the number.
+        let name = |kind: &str, count: usize, at: usize| match count {
+            1 => kind.to_owned(),
+            _ => format!("{kind}{}", at + 1),
         };
-        let worker = match with_worker {
-            true => Some(Started::spawn("worker", command("worker"), &places.logs, 0)?),
-            false => None,
-        };
-        let gateway = Started::listening("gateway", command("gateway"), &places.logs).await?;
-        let cluster = Self { gateway, worker };
-        if with_worker {
-            cluster.answers().await.context("the worker does not answer")?;
+        let mut cluster = Self { gateways: vec![], workers: vec![] };
+        for at in 0..layout.workers {
+            let command = layout.command(places, prefix, "worker");
+            let name = name("worker", layout.workers, at);
+            cluster.workers.push(Started::spawn(&name, command, &places.logs, 0)?);
+        }
+        for at in 0..layout.gateways {
+            let command = layout.command(places, prefix, "gateway");
+            let name = name("gateway", layout.gateways, at);
+            cluster.gateways.push(Started::listening(&name, command, &places.logs).await?);
+        }
+        if layout.workers > 0 {
+            for address in cluster.addresses() {
+                answers(&address).await.context("the worker does not answer")?;
+            }
         }
         Ok(cluster)
     }
 
-    /// The programs.
-    pub fn watched(&self) -> Vec<Watched> {
-        let programs = [Some(&self.gateway), self.worker.as_ref()];
-        programs.into_iter().flatten().map(Started::watched).collect()
+    /// The only gateway, or the first.
+    pub fn gateway(&self) -> &Started {
+        &self.gateways[0]
     }
 
-    async fn answers(&self) -> anyhow::Result<()> {
-        let mut rest = Rest::new(std::slice::from_ref(&self.gateway.address), 0);
-        // Any answer but 5xx: the call repeats until then.
-        rest.call("GET", "/conversations?page=1&size=1", None, None).await.map(drop)
+    /// Where the gateways listen.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.gateways.iter().map(|gateway| gateway.address.clone()).collect()
     }
+
+    /// The programs.
+    pub fn watched(&self) -> Vec<Watched> {
+        self.gateways.iter().chain(&self.workers).map(Started::watched).collect()
+    }
+}
+
+async fn answers(gateway: &Address) -> anyhow::Result<()> {
+    let mut rest = Rest::new(std::slice::from_ref(gateway), 0);
+    // Any answer but 5xx: the call repeats until then.
+    rest.call("GET", "/conversations?page=1&size=1", None, None).await.map(drop)
 }
 
 /// The commit this was built from, if that can be known.

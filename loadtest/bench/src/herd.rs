@@ -1,5 +1,6 @@
 //! Many sockets that only listen: opened as fast as the server lets them, counted, warmed, closed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::{Context, bail};
 use swarm::form::{Form, Heard, Writer, read};
 use swarm::frame::{self, Frame, Parsed};
 use swarm::options::Address;
-use swarm::socket::upgrade;
+use swarm::socket::{NotNow, upgrade};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -19,6 +20,10 @@ use tokio::time::{Instant, sleep, timeout};
 const CONNECTING_MAX: usize = 1_024;
 /// For one socket to become ready.
 const READY: Duration = Duration::from_secs(20);
+/// For all that are opened together.
+const ALL_READY: Duration = Duration::from_secs(180);
+/// Before a socket that the gateway did not want now tries again: the shortest `Retry-After`.
+const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the sockets expect of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +44,13 @@ pub struct Herd {
 struct Shared {
     address: Address,
     kind: Kind,
+    /// Addresses of this machine to connect from, in turn; empty: the system chooses.
+    from: Vec<IpAddr>,
     connecting: Semaphore,
     open: AtomicUsize,
+    put_off: AtomicUsize,
     heard: AtomicU64,
+    answered: AtomicUsize,
     /// The gateway's node, from the first `ready`.
     node: std::sync::OnceLock<String>,
     say: watch::Receiver<u32>,
@@ -50,13 +59,21 @@ struct Shared {
 impl Herd {
     /// No sockets yet.
     pub fn new(address: &Address, kind: Kind) -> Self {
+        Self::from(address, kind, vec![], CONNECTING_MAX)
+    }
+
+    /// No sockets yet; they will come from these addresses in turn, `at_once` connecting at once.
+    pub fn from(address: &Address, kind: Kind, from: Vec<IpAddr>, at_once: usize) -> Self {
         let (say, heard) = watch::channel(0);
         let shared = Shared {
             address: address.clone(),
             kind,
-            connecting: Semaphore::new(CONNECTING_MAX),
+            from,
+            connecting: Semaphore::new(at_once),
             open: AtomicUsize::new(0),
+            put_off: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
+            answered: AtomicUsize::new(0),
             node: std::sync::OnceLock::new(),
             say: heard,
         };
@@ -69,16 +86,16 @@ impl Herd {
     /// Not all become ready.
     pub async fn open(&mut self, tokens: &[String]) -> anyhow::Result<()> {
         let expect = self.shared.open.load(Relaxed) + tokens.len();
-        for token in tokens {
-            self.sockets.spawn(live(self.shared.clone(), token.clone()));
+        for (at, token) in tokens.iter().enumerate() {
+            self.sockets.spawn(live(self.shared.clone(), at, token.clone()));
         }
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + ALL_READY;
         while self.shared.open.load(Relaxed) < expect {
             if let Some(ended) = self.sockets.try_join_next() {
                 return ended?.and_then(|()| bail!("a socket ended")).context("opening sockets");
             }
             if Instant::now() > end {
-                bail!("{} of {expect} sockets are open after two minutes", self.shared.open.load(Relaxed));
+                bail!("{} of {expect} sockets are open after {ALL_READY:?}", self.shared.open.load(Relaxed));
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -110,6 +127,36 @@ impl Herd {
         Ok(())
     }
 
+    /// How often a socket was told to come again before it was open.
+    pub fn put_off(&self) -> usize {
+        self.shared.put_off.load(Relaxed)
+    }
+
+    /// Every socket says `ping`; how many answers came, within the time for one socket.
+    pub async fn alive(&self) -> usize {
+        let before = self.shared.answered.load(Relaxed);
+        let all = self.shared.open.load(Relaxed);
+        self.ping();
+        let end = Instant::now() + READY;
+        while self.shared.answered.load(Relaxed) < before + all && Instant::now() < end {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.shared.answered.load(Relaxed) - before
+    }
+
+    /// Why open sockets ended since this was asked last.
+    pub fn lost(&mut self) -> Vec<String> {
+        let mut lost = vec![];
+        while let Some(ended) = self.sockets.try_join_next() {
+            lost.push(match ended {
+                Ok(Ok(())) => "it ended".to_owned(),
+                Ok(Err(err)) => format!("{err:#}"),
+                Err(err) => err.to_string(),
+            });
+        }
+        lost
+    }
+
     /// The gateway's node, as it said itself.
     pub fn node(&self) -> Option<&str> {
         self.shared.node.get().map(String::as_str)
@@ -121,14 +168,14 @@ impl Herd {
     }
 }
 
-async fn live(shared: Arc<Shared>, token: String) -> anyhow::Result<()> {
+async fn live(shared: Arc<Shared>, at: usize, mut token: String) -> anyhow::Result<()> {
     let form = match shared.kind {
         Kind::Speaks(form) => form,
         Kind::Mute => Form::Native,
     };
     let mut say = shared.say.clone();
     let permit = shared.connecting.acquire().await?;
-    let (mut stream, mut rest) = timeout(READY, upgrade(&shared.address, form, &token)).await??;
+    let (mut stream, mut rest) = connect(&shared, at, form, &token).await?;
     let mut is_ready = shared.kind == Kind::Mute;
     let mut writer = Writer::new(form, 7);
     let end = Instant::now() + READY;
@@ -140,6 +187,8 @@ async fn live(shared: Arc<Shared>, token: String) -> anyhow::Result<()> {
         }
     }
     drop(permit);
+    // It was for the handshake; many idle sockets would hold many.
+    token = String::new();
     shared.open.fetch_add(1, Relaxed);
     loop {
         drain(&shared, form, &token, &stream, &mut rest, &mut writer)?;
@@ -152,6 +201,28 @@ async fn live(shared: Arc<Shared>, token: String) -> anyhow::Result<()> {
                 changed?;
                 writer.event("ping", |out| out.push_str("{}"));
             }
+        }
+    }
+}
+
+/// Connects and upgrades; comes again as long as the gateway says so.
+async fn connect(
+    shared: &Shared,
+    at: usize,
+    form: Form,
+    token: &str,
+) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    let from = match shared.from.len() {
+        0 => None,
+        count => Some(shared.from[at % count]),
+    };
+    loop {
+        match timeout(READY, upgrade(&shared.address, from, form, token)).await? {
+            Err(err) if err.is::<NotNow>() => {
+                shared.put_off.fetch_add(1, Relaxed);
+                sleep(NOT_NOW_PAUSE).await;
+            }
+            done => return done,
         }
     }
 }
@@ -197,7 +268,10 @@ fn drain(
                     Heard::Open => writer.raw(frame::TEXT, format!("40{{\"token\":\"{token}\"}}").as_bytes()),
                     Heard::Ping => writer.raw(frame::TEXT, b"3"),
                     Heard::Refused => bail!("the server refused the token"),
-                    Heard::Event(..) => heard += 1,
+                    Heard::Event(name, _) => {
+                        heard += 1;
+                        shared.answered.fetch_add(usize::from(name == "pong"), Relaxed);
+                    }
                     Heard::Other => {}
                 },
                 Frame::Ping(payload) => writer.raw(frame::PONG, payload),

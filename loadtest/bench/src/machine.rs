@@ -8,14 +8,8 @@ use crate::peers::{broker, node};
 
 /// `(name, what)`: machine and versions.
 pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_once(':').map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
-    };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory_kib: u64 =
-        field(&read("/proc/meminfo"), "MemTotal").split(' ').next().unwrap_or_default().parse().unwrap_or(0);
+    let memory_kib = memory_kib("MemTotal");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     vec![
         ("cpu", format!("{} × {cores} cores", field(&read("/proc/cpuinfo"), "model name"))),
@@ -29,6 +23,28 @@ pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
         ("ws", node::version("ws")),
         ("socket.io", node::version("socket.io")),
     ]
+}
+
+/// A line of /proc/meminfo, KiB.
+pub fn memory_kib(name: &str) -> u64 {
+    let value = field(&read("/proc/meminfo"), name);
+    value.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Pages that the buffers of all TCP sockets have.
+pub fn tcp_pages() -> u64 {
+    let sockets = field(&read("/proc/net/sockstat"), "TCP");
+    sockets.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// What a line of `NAME: VALUE` says.
+fn field(text: &str, name: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    line.split_once(':').map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
 }
 
 fn first_line(program: &str, args: &[&str]) -> String {

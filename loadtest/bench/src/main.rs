@@ -1,5 +1,5 @@
 //! `make bench`: what ours costs and gives, as ratios against peer programs in the same run.
-//! Prints as it goes and writes `loadtest/RESULTS.md`.
+//! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold`: `hold/mod.rs`.
 
 /// Programs under measurement: CPU and memory.
 mod process;
@@ -25,25 +25,50 @@ mod rows;
 /// Where the time goes.
 mod profile;
 
+/// Very many sockets, held.
+mod hold;
+
 use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 
+use anyhow::Context as _;
 use common::ids::NodeId;
 use common::plumbing::{Bus, BusConfig, QueueKind};
+use tokio::runtime::Runtime;
 
 use crate::cluster::Places;
 use crate::outcome::Outcome;
-use crate::rows::{accepted, chain, fanout, sockets};
+use crate::rows::{accepted, chain, fanout, scale, sockets};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "accept-loop") {
-        return peers::accept::serve(std::env::var("PORT")?.parse()?);
+    match arguments.first().map(String::as_str) {
+        Some("accept-loop") => peers::accept::serve(std::env::var("PORT")?.parse()?)?,
+        Some(hold::KEEPER) => hold::keep(arguments.get(1).context("what to keep")?)?,
+        Some("hold") => {
+            let wanted = hold::Wanted::parse(&arguments[1..])?;
+            if !hold::run(&Places::find()?, &runtime()?, &wanted)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        _ => measure(&arguments)?,
     }
-    // `bench chain fanout` runs these rows only, and writes no file.
-    let wanted = |row: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == row);
-    let places = Places::find()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread for everything; whatever was started ends with this program.
+fn runtime() -> anyhow::Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.spawn(process::end_on_signal());
+    Ok(runtime)
+}
+
+/// `bench chain fanout` runs these rows only, and writes no file.
+fn measure(rows: &[String]) -> anyhow::Result<()> {
+    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|one| one == row);
+    let places = Places::find()?;
+    let runtime = runtime()?;
     let node = peers::node::install(&places)?;
     let node = node.as_deref();
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(&places)), ..Outcome::default() };
@@ -71,13 +96,20 @@ fn main() -> anyhow::Result<()> {
         say("the whole chain ...");
         chain::run(&places, &runtime, &mut outcome)?;
     }
+    if wanted("scale") {
+        say("scale-out ...");
+        scale::run(&places, &runtime, &mut outcome)?;
+    }
     if wanted("profile") {
         say("profile ...");
         profile::run(&places, &runtime, &mut outcome)?;
     }
-    let document = outcome.markdown();
+    let document = outcome.markdown(
+        "Results of `make bench`",
+        "Written by the command; ratios of one run, programs and generator on the same cores. Read them as ratios.",
+    );
     say(&document);
-    if arguments.is_empty() {
+    if rows.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../RESULTS.md");
         std::fs::write(&path, document)?;
         say(&format!("written to {}", path.display()));

@@ -22,6 +22,8 @@ pub enum Target {
     Most(f64, &'static str),
     /// At least.
     Least(f64, &'static str),
+    /// Exactly: a count.
+    Exactly(usize),
     /// No bar: for the reader.
     None(&'static str),
 }
@@ -32,6 +34,7 @@ impl Bar {
         match self.target {
             Target::Most(most, _) => Some(self.found? <= most),
             Target::Least(least, _) => Some(self.found? >= least),
+            Target::Exactly(count) => Some(self.found? == count as f64),
             Target::None(_) => None,
         }
     }
@@ -40,9 +43,14 @@ impl Bar {
         let (bar, unit) = match self.target {
             Target::Most(most, unit) => (format!("≤ {}", number(most)), unit),
             Target::Least(least, unit) => (format!("≥ {}", number(least)), unit),
+            Target::Exactly(exactly) => (count(exactly as f64), ""),
             Target::None(unit) => ("–".to_owned(), unit),
         };
-        let found = self.found.map_or("not run".to_owned(), |found| format!("{} {unit}", number(found)));
+        let figure = |found| match self.target {
+            Target::Exactly(_) => count(found),
+            _ => format!("{} {unit}", number(found)),
+        };
+        let found = self.found.map_or("not run".to_owned(), figure);
         let reached = match self.is_reached() {
             Some(true) => "yes",
             Some(false) => "**no**",
@@ -67,11 +75,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The document.
-    pub fn markdown(&self) -> String {
-        let mut out = String::from(
-            "# Results of `make bench`\n\nWritten by the command; ratios of one run, programs and generator on the \
-             same cores. Read them as ratios.\n\n",
-        );
+    pub fn markdown(&self, title: &str, about: &str) -> String {
+        let mut out = format!("# {title}\n\n{about}\n\n");
         for (name, what) in &self.machine {
             line(&mut out, &format!("* {name}: {what}"));
         }
@@ -111,6 +116,13 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// All digits of a whole number, in groups of three.
+pub fn count(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
 /// The middle of what several passes found.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -128,6 +140,8 @@ mod tests {
         assert_eq!(bar(Some(3.0), Target::Most(2.0, "")).is_reached(), Some(false));
         assert_eq!(bar(Some(3.0), Target::Least(4.0, "")).is_reached(), Some(false));
         assert_eq!(bar(None, Target::Least(4.0, "")).is_reached(), None);
+        assert_eq!(bar(Some(3.0), Target::Exactly(3)).is_reached(), Some(true));
+        assert_eq!(bar(Some(4.0), Target::Exactly(3)).is_reached(), Some(false), "more is wrong too");
         // What was not measured is no figure.
         assert_eq!(bar(Some(f64::NAN), Target::Most(2.0, "")).is_reached(), Some(false));
     }
@@ -135,6 +149,7 @@ mod tests {
     #[test]
     fn medians_and_numbers() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!([count(0.0), count(999.0), count(200_000.0)], ["0", "999", "200,000"]);
         assert_eq!([number(12_345.0), number(0.1234), number(123.4)], ["12.3 k", "0.123", "123"]);
     }
 }

@@ -1,13 +1,15 @@
 //! Programs under measurement: CPU and memory as the kernel accounts them, in `/proc`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use swarm::options::Address;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 /// `_SC_CLK_TCK`: 100 on every Linux this runs on.
@@ -86,6 +88,30 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// What was started and has not ended.
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for SIGINT or SIGTERM, then ends this program with all that it started: nothing is
+/// dropped then.
+pub async fn end_on_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let code = tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    let pids: Vec<String> = running().iter().map(u32::to_string).collect();
+    // Fails only for those that have ended already.
+    let _ = Command::new("kill").arg("-KILL").args(pids).status();
+    std::process::exit(code);
+}
+
 /// A program that this bench started; ends with it.
 pub struct Started {
     child: Child,
@@ -128,6 +154,7 @@ impl Started {
             .stderr(log)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
+        running().insert(child.id());
         Ok(Self { child, address: Address { host: "127.0.0.1".into(), port }, name: name.into() })
     }
 
@@ -142,5 +169,6 @@ impl Drop for Started {
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        running().remove(&self.child.id());
     }
 }

@@ -20,7 +20,7 @@ const LINES: usize = 16;
 pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Outcome) -> anyhow::Result<()> {
     let cluster = runtime.block_on(Cluster::start(places, "bench-chain", true))?;
     let options = Options {
-        urls: vec![cluster.gateway.address.clone()],
+        urls: vec![cluster.gateway().address.clone()],
         senders: 50,
         conversations: 200,
         members: 2,

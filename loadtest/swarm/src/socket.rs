@@ -2,6 +2,7 @@
 //! about messages.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -126,7 +127,7 @@ impl Socket {
                 &self.shared.urls[((self.serial + attempt) % self.shared.urls.len() as u64) as usize];
             let opened = {
                 let Ok(_permit) = self.shared.connecting.acquire().await else { return };
-                timeout(OPEN, upgrade(address, self.form, &self.token)).await
+                timeout(OPEN, upgrade(address, None, self.form, &self.token)).await
             };
             let end = match opened {
                 Ok(Ok((stream, rest))) => {
@@ -398,12 +399,37 @@ async fn fetch(
     fetched.notify_one();
 }
 
-/// Connects and upgrades; the stream, and what was read beyond the response's head.
+/// The gateway opens no socket now, and said to come again (503).
+#[derive(Debug)]
+pub struct NotNow;
+
+impl std::fmt::Display for NotNow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no upgrade now: 503")
+    }
+}
+
+impl std::error::Error for NotNow {}
+
+/// Connects and upgrades; the stream, and what was read beyond the response's head. `from` is an
+/// address of this machine: each has only so many ports.
 ///
 /// # Errors
-/// The gateway is away or refuses.
-pub async fn upgrade(address: &Address, form: Form, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+/// The gateway is away or refuses; [`NotNow`], if only for now.
+pub async fn upgrade(
+    address: &Address,
+    from: Option<IpAddr>,
+    form: Form,
+    token: &str,
+) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = match from {
+        None => TcpStream::connect((address.host.as_str(), address.port)).await?,
+        Some(from) => {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(from, 0))?;
+            socket.connect(SocketAddr::new(address.host.parse()?, address.port)).await?
+        }
+    };
     stream.set_nodelay(true)?;
     let key = base64::engine::general_purpose::STANDARD.encode(b"swarm-load-tests");
     let request = format!(
@@ -424,6 +450,9 @@ pub async fn upgrade(address: &Address, form: Form, token: &str) -> anyhow::Resu
     };
     let rest = head.split_off(end);
     let line = head.split(|byte| *byte == b'\r').next().context("split gives at least one")?;
+    if line.starts_with(b"HTTP/1.1 503") {
+        return Err(NotNow.into());
+    }
     if !line.starts_with(b"HTTP/1.1 101") {
         bail!("no upgrade: {}", String::from_utf8_lossy(line));
     }

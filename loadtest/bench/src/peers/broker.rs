@@ -1,12 +1,22 @@
-//! RabbitMQ's management API: its version, and cleaning up after a row.
+//! RabbitMQ's management API: its version, what it has of a system, and cleaning up after a row.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::cluster::Places;
+
+/// Longer than RabbitMQ takes from one sample of its statistics to the next.
+const SAMPLED: Duration = Duration::from_secs(6);
+/// Samples until there have to be two that are the same.
+const RESTS_MAX: usize = 10;
 
 /// RabbitMQ's version.
 ///
@@ -32,6 +42,71 @@ pub async fn delete_queues(places: &Places, prefix: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// What RabbitMQ has of one system, and how often anybody declared a queue since it started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    queues: BTreeSet<String>,
+    bindings: BTreeSet<String>,
+    declares: u64,
+}
+
+impl Topology {
+    /// Queues and bindings that only one of them has, and declares between them.
+    pub fn differences(&self, later: &Self) -> u64 {
+        let queues = self.queues.symmetric_difference(&later.queues).count();
+        let bindings = self.bindings.symmetric_difference(&later.bindings).count();
+        (queues + bindings) as u64 + self.declares.abs_diff(later.declares)
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (queues, bindings) = (self.queues.len(), self.bindings.len());
+        write!(f, "{queues} queues, {bindings} bindings, {} declares", self.declares)
+    }
+}
+
+/// The queues and bindings whose names begin so, once nothing changes any more: the broker's own
+/// counts are seconds old.
+///
+/// # Errors
+/// It does not answer, counts no declares, or does not come to rest.
+pub async fn topology(places: &Places, prefix: &str) -> anyhow::Result<Topology> {
+    let mut before = read_topology(places, prefix).await?;
+    for _ in 0..RESTS_MAX {
+        sleep(SAMPLED).await;
+        let now = read_topology(places, prefix).await?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    bail!("queues come and go: now {before}");
+}
+
+async fn read_topology(places: &Places, prefix: &str) -> anyhow::Result<Topology> {
+    let text = |thing: &Value, field: &str| thing[field].as_str().unwrap_or_default().to_owned();
+    let queues = call(places, "GET", "/api/queues?columns=name").await?;
+    let queues = queues.as_array().context("a list of queues")?.iter().map(|queue| text(queue, "name"));
+    let bindings = call(places, "GET", "/api/bindings?columns=source,destination,routing_key").await?;
+    let bindings = bindings.as_array().context("a list of bindings")?;
+    let bindings = bindings.iter().map(|binding| {
+        format!(
+            "{} {} {}",
+            text(binding, "destination"),
+            text(binding, "source"),
+            text(binding, "routing_key")
+        )
+    });
+    let overview = call(places, "GET", "/api/overview").await?;
+    let is_ours = |name: &String| name.starts_with(prefix);
+    Ok(Topology {
+        queues: queues.filter(is_ours).collect(),
+        bindings: bindings.filter(is_ours).collect(),
+        declares: overview["churn_rates"]["queue_declared"].as_u64().context("a count of declares")?,
+    })
+}
+
 async fn call(places: &Places, method: &str, path: &str) -> anyhow::Result<Value> {
     let rest = places.management_url.strip_prefix("http://").context("http only")?;
     let (user, host) = rest.split_once('@').context("user and password")?;
@@ -49,4 +124,23 @@ async fn call(places: &Places, method: &str, path: &str) -> anyhow::Result<Value
         bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(serde_json::from_str(body).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_is_a_difference() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let topology = |queues: &[&str], bindings: &[&str], declares| Topology {
+            queues: set(queues),
+            bindings: set(bindings),
+            declares,
+        };
+        let before = topology(&["a", "b"], &["a x"], 7);
+        assert_eq!(before.differences(&before.clone()), 0);
+        assert_eq!(before.differences(&topology(&["a", "c"], &["a x"], 7)), 2, "one went, one came");
+        assert_eq!(before.differences(&topology(&["a", "b"], &["a x", "b x"], 9)), 3);
+    }
 }

@@ -11,3 +11,6 @@ pub mod node;
 
 /// RabbitMQ's management API.
 pub mod broker;
+
+/// A smaller Redis Cluster than the one of the peers.
+pub mod redis;

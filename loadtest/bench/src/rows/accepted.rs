@@ -71,7 +71,7 @@ fn flat_out(cluster: &Cluster) -> anyhow::Result<swarm::report::Report> {
         |at: u32| Conversation { id: i64::from(at) + 1, members: vec![at % SENDERS, (at + 1) % SENDERS] };
     let conversations: Vec<_> = (0..CONVERSATIONS).map(conversation).collect();
     let options = Options {
-        urls: vec![cluster.gateway.address.clone()],
+        urls: vec![cluster.gateway().address.clone()],
         senders: SENDERS,
         conversations: CONVERSATIONS,
         members: 2,

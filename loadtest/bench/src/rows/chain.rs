@@ -30,7 +30,7 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Out
     let mut programs = cluster.watched();
     programs.extend(places.watched()?);
     let mut options = Options {
-        urls: vec![cluster.gateway.address.clone()],
+        urls: vec![cluster.gateway().address.clone()],
         senders: 50,
         conversations: 200,
         members: MEMBERS,
@@ -128,24 +128,33 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Out
     Ok(())
 }
 
-struct Measured {
-    report: Report,
+/// One load, with the CPU that it took.
+pub struct Measured {
+    /// What swarm says.
+    pub report: Report,
     seconds: f64,
     cpu_s: Vec<(String, f64)>,
 }
 
 impl Measured {
-    fn persisted_per_s(&self) -> f64 {
+    /// Messages per second that came through.
+    pub fn persisted_per_s(&self) -> f64 {
         self.report.verdict.persisted as f64 / self.report.delivered_s
     }
 
     /// µs of CPU per message, all programs, less what they use when idle.
-    fn cpu_us(&self, idle_per_s: f64) -> f64 {
-        let used: f64 = self.cpu_s.iter().map(|(_, used)| used).sum();
-        (used - idle_per_s * self.seconds) * 1e6 / self.report.verdict.persisted as f64
+    pub fn cpu_us(&self, idle_per_s: f64) -> f64 {
+        self.cpu_us_of(|_| true) - idle_per_s * self.seconds * 1e6 / self.report.verdict.persisted as f64
     }
 
-    fn by_program(&self) -> String {
+    /// µs of CPU per message, some of the programs.
+    pub fn cpu_us_of(&self, is_counted: impl Fn(&str) -> bool) -> f64 {
+        let used: f64 = self.cpu_s.iter().filter(|(name, _)| is_counted(name)).map(|(_, used)| used).sum();
+        used * 1e6 / self.report.verdict.persisted as f64
+    }
+
+    /// µs of CPU per message, by kind of program.
+    pub fn by_program(&self) -> String {
         let persisted = self.report.verdict.persisted as f64;
         let mut parts: Vec<(&str, f64)> = vec![];
         for (name, used) in &self.cpu_s {
@@ -161,7 +170,10 @@ impl Measured {
 }
 
 /// Runs, judges, and takes the programs' CPU from the first message to the last delivery.
-fn measure(options: &Options, programs: &[Watched]) -> anyhow::Result<Measured> {
+///
+/// # Errors
+/// It does not run, or the judge convicts.
+pub fn measure(options: &Options, programs: &[Watched]) -> anyhow::Result<Measured> {
     let cpu = || programs.iter().map(Watched::cpu_s).collect::<Vec<_>>();
     let (mut before, mut after) = ((Instant::now(), vec![]), (Instant::now(), vec![]));
     let report = run_watched(options, |moment, _| match moment {

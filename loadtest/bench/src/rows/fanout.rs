@@ -31,7 +31,7 @@ pub async fn run(
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let cluster = Cluster::start(places, "bench-fanout", false).await?;
-    let mut ours = Herd::new(&cluster.gateway.address, Kind::Speaks(Form::Native));
+    let mut ours = Herd::new(&cluster.gateway().address, Kind::Speaks(Form::Native));
     ours.open(&tokens(0, SOCKETS)).await?;
     let theirs = match peers {
         Some(folder) => {
@@ -48,7 +48,7 @@ pub async fn run(
     for pass in 0..=PASSES {
         for (row, times) in [(0, 1), (1, BURST)] {
             let send = async || deliver(bus, &node, &users, BYTES, times).await;
-            let cost = per_delivery(&cluster.gateway, &ours, times, send).await?;
+            let cost = per_delivery(cluster.gateway(), &ours, times, send).await?;
             let mut costs = vec![(row, cost)];
             if let Some((server, herd)) = &theirs {
                 let send = async || node::fan_out(server, times, BYTES).await;

@@ -12,6 +12,9 @@ pub mod accepted;
 /// The whole chain: persisted, routed, delivered.
 pub mod chain;
 
+/// What it costs to be many programs instead of few, and what it gains.
+pub mod scale;
+
 /// Tokens of users that exist only for the gateway.
 pub fn tokens(from: usize, count: usize) -> Vec<String> {
     (from..from + count)

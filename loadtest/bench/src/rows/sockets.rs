@@ -67,7 +67,7 @@ pub async fn idle(
 ) -> anyhow::Result<()> {
     let cluster = Cluster::start(places, "bench-idle", false).await?;
     let ours = {
-        let mut herd = Herd::new(&cluster.gateway.address, Kind::Speaks(Form::Native));
+        let mut herd = Herd::new(&cluster.gateway().address, Kind::Speaks(Form::Native));
         let mut at = 0;
         let mut slope = Slope::default();
         for size in [FEW, MANY] {
@@ -82,7 +82,7 @@ pub async fn idle(
             }
             herd.hear(before, size as u64).await?;
             at = size;
-            slope.note(size, &cluster.gateway.watched()).await;
+            slope.note(size, &cluster.gateway().watched()).await;
         }
         herd.close().await;
         slope
@@ -176,7 +176,7 @@ pub async fn upgrades(places: &Places, peers: Option<&Path>, outcome: &mut Outco
     let mut found = [vec![], vec![], vec![]];
     for pass in 0..=PASSES {
         let mut rows = vec![
-            (0, &cluster.gateway, Kind::Speaks(Form::Native), UPGRADES),
+            (0, cluster.gateway(), Kind::Speaks(Form::Native), UPGRADES),
             (1, &accept, Kind::Mute, UPGRADES),
         ];
         // Node is slower by far: fewer give as many ticks.

@@ -1,0 +1,164 @@
+//! A process that keeps a part of the sockets, because a process may open only so many files.
+//!
+//! It does what it is told on standard input, a word per line, answers each with a line of JSON,
+//! and ends with its input: whoever started it cannot leave it behind.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use swarm::form::Form;
+use swarm::options::Address;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::herd::{Herd, Kind};
+use crate::process::Watched;
+use crate::rows::tokens;
+
+/// The name of the process's part in the arguments.
+pub const ARGUMENT: &str = "keep-sockets";
+/// Each address has 28,000 ports, of which it takes more and more time to find a free one.
+const ADDRESSES: u8 = 4;
+/// Sockets of one process that connect at once. All processes together load two cores then.
+const AT_ONCE: usize = 48;
+/// For any answer; opening takes longest.
+const ANSWER: Duration = Duration::from_secs(200);
+
+/// A part of the sockets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Different for each process.
+    pub number: u8,
+    /// The port of its gateway.
+    pub port: u16,
+    /// The first user; one each.
+    pub first: usize,
+    /// How many.
+    pub sockets: usize,
+}
+
+/// What a process answers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Answer {
+    count: usize,
+    failed: Option<String>,
+}
+
+/// The process, from outside. It ends with this.
+pub struct Keeper {
+    part: Part,
+    child: Child,
+    words: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Keeper {
+    /// Starts the process; it opens nothing yet.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(part: &Part) -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([ARGUMENT, &serde_json::to_string(part)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (words, answers) = child.stdin.take().zip(child.stdout.take()).context("both are piped")?;
+        Ok(Self { part: part.clone(), child, words, answers: BufReader::new(answers).lines() })
+    }
+
+    /// Opens all sockets; how often one was told to come again later.
+    ///
+    /// # Errors
+    /// Not all became ready.
+    pub async fn open(&mut self) -> anyhow::Result<usize> {
+        self.ask("open").await
+    }
+
+    /// How many sockets answer a `ping` of the protocol.
+    ///
+    /// # Errors
+    /// The process does not answer.
+    pub async fn alive(&mut self) -> anyhow::Result<usize> {
+        self.ask("alive").await
+    }
+
+    /// How many sockets were lost since this was asked last.
+    ///
+    /// # Errors
+    /// The process does not answer.
+    pub async fn lost(&mut self) -> anyhow::Result<usize> {
+        self.ask("lost").await
+    }
+
+    /// For its figures.
+    pub fn watched(&self) -> Watched {
+        Watched::process("clients", self.child.id().unwrap_or(0))
+    }
+
+    async fn ask(&mut self, word: &str) -> anyhow::Result<usize> {
+        let answer = async {
+            self.words.write_all(format!("{word}\n").as_bytes()).await?;
+            let line = self.answers.next_line().await?.context("the process has ended")?;
+            anyhow::Ok(serde_json::from_str::<Answer>(&line)?)
+        };
+        let answer = timeout(ANSWER, answer).await.context("no answer in time").flatten();
+        let answer = answer.with_context(|| format!("{word}, asked of the clients of {:?}", self.part))?;
+        match answer.failed {
+            Some(failed) => bail!("the clients of port {}: {failed}", self.part.port),
+            None => Ok(answer.count),
+        }
+    }
+}
+
+/// The process itself. Blocks until its input ends.
+///
+/// # Errors
+/// It was started wrongly.
+pub fn serve(part: &str) -> anyhow::Result<()> {
+    let part: Part = serde_json::from_str(part)?;
+    let (word, mut words) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if word.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let address = Address { host: "127.0.0.1".into(), port: part.port };
+        let from = (1..=ADDRESSES).map(|last| IpAddr::V4(Ipv4Addr::new(127, 1, part.number, last)));
+        let mut herd = Herd::from(&address, Kind::Speaks(Form::Native), from.collect(), AT_ONCE);
+        while let Some(word) = words.recv().await {
+            let answer = answer(&mut herd, &part, &word).await;
+            let answer = answer.unwrap_or_else(|err| Answer { failed: Some(format!("{err:#}")), count: 0 });
+            crate::say(&serde_json::to_string(&answer)?);
+        }
+        Ok(())
+    })
+}
+
+async fn answer(herd: &mut Herd, part: &Part, word: &str) -> anyhow::Result<Answer> {
+    let count = match word {
+        "open" => {
+            herd.open(&tokens(part.first, part.sockets)).await?;
+            herd.put_off()
+        }
+        "alive" => herd.alive().await,
+        "lost" => {
+            let lost = herd.lost();
+            if let Some(why) = lost.first() {
+                eprintln!("{} sockets of port {} were lost; the first: {why}", lost.len(), part.port);
+            }
+            lost.len()
+        }
+        _ => bail!("{word} is no word"),
+    };
+    Ok(Answer { count, failed: None })
+}
