@@ -27,7 +27,9 @@ impl Masters {
     /// # Errors
     /// They do not become one.
     pub async fn start(places: &Places) -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("chatchit-bench-redis-{}", std::process::id()));
+        let folder = places.logs.join("redis-small");
+        // Of a run that was ended by a signal: these were nodes of another cluster.
+        let _ = std::fs::remove_dir_all(&folder);
         let mut masters = Self { servers: vec![], folder };
         for at in 1..=MASTERS {
             let data = masters.folder.join(at.to_string());
