@@ -5,7 +5,7 @@
 create table placed (rel regclass primary key, col name, type oid, family text);
 
 -- Rules for every table that Citus is to know.
-create function placing(target regclass) returns void language plpgsql as $$
+create function may_be_placed(target regclass) returns void language plpgsql as $$
 begin
     if exists (select from placed where rel = target) then
         raise 'table % is already distributed', target;
@@ -28,7 +28,7 @@ end $$;
 
 create function create_reference_table(target text) returns void language plpgsql as $$
 begin
-    perform placing(target::regclass);
+    perform may_be_placed(target::regclass);
     if exists (select from pg_constraint k
                 where k.conrelid = target::regclass and k.contype = 'f' and k.confrelid <> k.conrelid
                   and not exists (select from placed p where p.rel = k.confrelid and p.col is null)) then
@@ -37,7 +37,8 @@ begin
     insert into placed values (target::regclass);
 end $$;
 
-create function create_distributed_table(target text, col text, colocate_with text) returns void
+create function create_distributed_table(target text, col text, colocate_with text default 'default')
+returns void
 language plpgsql as $$
 declare
     here regclass := target::regclass;
@@ -47,14 +48,14 @@ declare
     mine text := target;
     wanted oid;
 begin
-    perform placing(here);
+    perform may_be_placed(here);
     select attnum, atttypid as type into key
       from pg_attribute where attrelid = here and attname = col and not attisdropped;
     if key.attnum is null then
         raise 'there is no column % in %', col, target;
     end if;
 
-    if colocate_with <> 'none' then
+    if colocate_with not in ('none', 'default') then
         select family, type into mine, wanted from placed where rel::text = colocate_with and placed.col is not null;
         if mine is null then
             raise 'colocate_with: % is not distributed', colocate_with;
