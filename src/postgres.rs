@@ -11,7 +11,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -28,6 +28,9 @@ const START_S_MAX: u64 = 60;
 
 /// A fast shutdown writes a checkpoint.
 const STOP_S_MAX: u64 = 30;
+
+/// A program that only says its version, or looks at a folder.
+const QUESTION_S_MAX: u64 = 10;
 
 /// What is said when there are no binaries.
 const NOT_FOUND: &str = "PostgreSQL's binaries are not on this machine. `make run` gets them where it may; \
@@ -198,16 +201,25 @@ async fn run(mut command: Command, input: Option<&str>) -> anyhow::Result<()> {
     use tokio::io::AsyncWriteExt as _;
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(input.as_bytes()).await?;
-    }
+    let running = async {
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
     let limit = Duration::from_secs(START_S_MAX + STOP_S_MAX);
-    let output = timeout(limit, child.wait_with_output()).await.context("it takes too long")??;
+    let output = timeout(limit, running).await.context("it takes too long")??;
     if !output.status.success() {
         let words = [output.stdout, output.stderr].concat();
         bail!("{}: {}", output.status, String::from_utf8_lossy(&words).trim());
     }
     Ok(())
+}
+
+/// What a short question to a program on this machine came to; one that does not end is killed.
+async fn ask(command: &mut Command) -> anyhow::Result<Output> {
+    let asking = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    Ok(timeout(Duration::from_secs(QUESTION_S_MAX), asking).await.context("it takes too long")??)
 }
 
 /// The folder of the database, owned by who will run it.
@@ -236,7 +248,7 @@ async fn place(data: &Data, owner: Option<User>) -> anyhow::Result<PathBuf> {
 async fn reaches(user: User, folder: &Path) -> anyhow::Result<bool> {
     let mut test = Command::new("test");
     test.arg("-x").arg(folder.canonicalize()?).current_dir("/").uid(user.id).gid(user.group);
-    Ok(test.status().await?.success())
+    Ok(ask(&mut test).await?.status.success())
 }
 
 /// `postgres` if the machine has that user, else `nobody`.
@@ -286,7 +298,7 @@ async fn binaries(data: &Data, folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// `postgres (PostgreSQL) 15.14 (Debian …)` -> 15
 async fn major(bin: &Path) -> Option<u32> {
-    let output = Command::new(bin.join("postgres")).arg("-V").current_dir("/").output().await.ok()?;
+    let output = ask(Command::new(bin.join("postgres")).arg("-V").current_dir("/")).await.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

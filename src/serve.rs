@@ -50,7 +50,11 @@ async fn together(
 ) -> anyhow::Result<()> {
     let metrics = telemetry::init_metrics();
     let verifier = Verifier::new(&config.worker.auth);
-    let store = Store::connect(database_url.expose(), config.worker.store_connections).await?;
+    let connections = config.worker.store_connections;
+    let mut store = Store::connect(database_url.expose(), connections).await?;
+    if let Some(replica) = &config.worker.peers.database_replica_url {
+        store = store.with_replica(replica.expose(), connections)?;
+    }
     store.migrate().await.context("the database could not be migrated")?;
 
     let (node, peers) = (NodeId::random(), config.worker.peers.clone());

@@ -303,14 +303,36 @@ pub const PRESENCE_CONTACTS_MAX: usize = 5_000;
 
 // ---- Store --------------------------------------------------------------------------------
 
-/// One SQL statement on the hot path.
+/// One SQL statement on the hot path: the server ends it then.
 pub const STATEMENT_MS_MAX: u64 = 5_000;
+
+/// For how much longer its answer is waited for: the server's own end of it should come first,
+/// because that says why.
+pub const STATEMENT_GRACE_MS: u64 = 1_000;
+
+/// Waiting for one lock. Shorter than a statement, so that the error says what it waited for.
+pub const LOCK_MS_MAX: u64 = 4_000;
+
+/// A transaction in which nothing is asked: its program is gone, and others want its locks. Longer
+/// than a program waits for an answer.
+pub const TRANSACTION_IDLE_MS_MAX: u64 = 10_000;
 
 /// Waiting for a connection, new or from the pool.
 pub const STORE_WAIT_MS_MAX: u64 = 2_000;
 
 /// Connections of one worker to PostgreSQL.
 pub const STORE_CONNECTIONS_MAX: usize = 8;
+
+/// A migration's statement, and all of a migration together with waiting for another program that
+/// migrates: a large table may be rewritten.
+pub const MIGRATION_MS_MAX: u64 = 600_000;
+
+/// Waiting for a connection to the read replica, and once more for its answer: what the primary
+/// can answer itself is not worth more.
+pub const REPLICA_MS_MAX: u64 = 500;
+
+/// For how long a replica that did not answer is not asked.
+pub const REPLICA_PAUSE_MS: u64 = 5_000;
 
 // ---- Worker -------------------------------------------------------------------------------
 
@@ -372,6 +394,16 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frame is within the rate");
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
     assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
+    assert!(LOCK_MS_MAX < STATEMENT_MS_MAX, "a lock that is not had is told as that");
+    assert!(
+        STATEMENT_MS_MAX + STATEMENT_GRACE_MS < TRANSACTION_IDLE_MS_MAX,
+        "a slow step is no idle program"
+    );
+    assert!(STORE_WAIT_MS_MAX + STATEMENT_MS_MAX + STATEMENT_GRACE_MS < REQUEST_MS_MAX);
+    assert!(
+        2 * REPLICA_MS_MAX + STATEMENT_MS_MAX < REQUEST_MS_MAX,
+        "a replica that is away leaves time to answer"
+    );
     assert!(REST_SEND_MS_MAX < REQUEST_MS_MAX, "a late send is answered before its request is given up");
     assert!(ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX, "an envelope fits a batch");
     assert!(BATCH_ENVELOPES_MAX <= PUBLISH_WINDOW_ENVELOPES_MAX);

@@ -11,7 +11,8 @@ pub struct Config {
     /// `WORK_SLOTS` (4): pieces of work at once. More take more connections to PostgreSQL and make
     /// smaller batches.
     pub slots: usize,
-    /// `STORE_CONNECTIONS`: connections to PostgreSQL; for the lanes and for REST together.
+    /// `STORE_CONNECTIONS`: connections to PostgreSQL; for the lanes and for REST together. To the
+    /// read replica, as many again.
     pub store_connections: usize,
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9091): health and metrics. Port 0: none.
     pub admin: Option<SocketAddr>,

@@ -33,7 +33,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let peers = config.peers.clone();
 
     let url = peers.database_url.context("checked")?;
-    let store = Store::connect(url.expose(), config.store_connections).await?;
+    let mut store = Store::connect(url.expose(), config.store_connections).await?;
+    if let Some(replica) = &peers.database_replica_url {
+        store = store.with_replica(replica.expose(), config.store_connections)?;
+    }
     store.migrate().await?;
     let directory = Directory::connect(peers.directory.context("checked")?).await?;
     let node = NodeId::random();

@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::ctx::Ctx;
 use crate::dispatch::Halt;
 use crate::metrics;
+use crate::store::Standing;
 
 /// What the answer may take, beside what carries it.
 const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
@@ -61,10 +62,10 @@ async fn look(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Halt> {
     }
 
     let asked: Vec<ConversationId> = behind.iter().map(|(conversation, ..)| *conversation).collect();
-    let stored = ctx.store.heads_of(from.user, &asked).await?;
+    let stored = ctx.store.standings(from.user, &asked).await?;
     // Heads that the directory has lost, or never had.
     let lost = behind.iter().filter_map(|(conversation, _, head)| {
-        let stored = *stored.get(conversation)?;
+        let stored = stored.get(conversation)?.head;
         (*head != Some(stored)).then_some((*conversation, stored))
     });
     let refill: Vec<_> = lost.collect();
@@ -76,38 +77,38 @@ async fn look(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Halt> {
     if sorted.is_empty() {
         return Ok(synced);
     }
-    let wanted: Vec<_> = sorted.iter().map(|(conversation, held, _)| (*conversation, *held)).collect();
-    let messages = ctx.store.messages_after(&wanted, SYNC_MESSAGES_MAX).await?;
+    let messages = ctx.store.messages_after(&sorted, SYNC_MESSAGES_MAX).await?;
     fill(sorted, messages, SYNCED_BYTES_MAX, &mut synced);
     Ok(synced)
 }
 
 /// Sorts out what needs no messages: strangers, those who miss nothing, those who miss too much.
-/// What remains is (conversation, seq held, head).
+/// What remains is (conversation, seq held, where it stands).
 fn sort(
     behind: &[(ConversationId, u64, Option<u64>)],
-    stored: &HashMap<ConversationId, u64>,
+    stored: &HashMap<ConversationId, Standing>,
     synced: &mut Synced,
-) -> Vec<(ConversationId, u64, u64)> {
+) -> Vec<(ConversationId, u64, Standing)> {
     let mut wanted = Vec::new();
     let mut messages = 0;
     for (conversation, held, _) in behind {
-        let Some(head) = stored.get(conversation) else {
+        let Some(standing) = stored.get(conversation) else {
             synced.unknown.push(*conversation);
             continue;
         };
+        let head = standing.head;
         match usize::try_from(head.wrapping_sub(*held)) {
             Ok(0) => synced.current.push(*conversation),
             Ok(missing)
-                if held < head
+                if *held < head
                     && missing <= SYNC_MESSAGES_MAX
                     && messages + missing <= SYNC_TOTAL_MESSAGES_MAX =>
             {
                 messages += missing;
-                wanted.push((*conversation, *held, *head));
+                wanted.push((*conversation, *held, *standing));
             }
             // Too much; or the client is ahead of us, and its history is not ours.
-            _ => synced.gaps.push(Gap { conversation_id: *conversation, head: *head }),
+            _ => synced.gaps.push(Gap { conversation_id: *conversation, head }),
         }
     }
     wanted
@@ -115,7 +116,7 @@ fn sort(
 
 /// Puts messages into the answer for as long as it fits; what does not fit is a gap.
 fn fill(
-    wanted: Vec<(ConversationId, u64, u64)>,
+    wanted: Vec<(ConversationId, u64, Standing)>,
     messages: Vec<MessageView>,
     bytes_max: usize,
     synced: &mut Synced,
@@ -125,7 +126,7 @@ fn fill(
         by_conversation.entry(message.conversation).or_default().push(message);
     }
     let mut bytes = 0;
-    for (conversation_id, _, head) in wanted {
+    for (conversation_id, _, Standing { head, .. }) in wanted {
         let mut messages = by_conversation.remove(&conversation_id).unwrap_or_default();
         // Somebody may have written since the head was read.
         let head = messages.last().map_or(head, |last| last.seq.max(head));
@@ -174,17 +175,21 @@ mod tests {
         }
     }
 
+    fn standing(head: u64) -> Standing {
+        Standing { head, verified: 2 }
+    }
+
     #[test]
     fn only_what_is_missing_and_not_too_much_is_read() {
         let behind: Vec<_> = [(1, 5), (2, 10), (3, 0), (4, 11), (5, 0)]
             .map(|(conversation, held)| (ConversationId(conversation), held, None))
             .into();
         let stored = [(1, 9), (2, 10), (3, 201), (4, 10)]
-            .map(|(conversation, head)| (ConversationId(conversation), head))
+            .map(|(conversation, head)| (ConversationId(conversation), standing(head)))
             .into_iter()
             .collect();
         let mut synced = Synced::default();
-        assert_eq!(sort(&behind, &stored, &mut synced), [(ConversationId(1), 5, 9)]);
+        assert_eq!(sort(&behind, &stored, &mut synced), [(ConversationId(1), 5, standing(9))]);
         assert_eq!(synced.current, [ConversationId(2)]);
         assert_eq!(synced.unknown, [ConversationId(5)]);
         let gaps: Vec<_> = synced.gaps.iter().map(|gap| (gap.conversation_id.0, gap.head)).collect();
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn all_conversations_together_have_a_limit_too() {
         let behind: Vec<_> = (1..=4).map(|id| (ConversationId(id), 0, None)).collect();
-        let stored = (1..=4).map(|id| (ConversationId(id), 200)).collect();
+        let stored = (1..=4).map(|id| (ConversationId(id), standing(200))).collect();
         let mut synced = Synced::default();
         assert_eq!(sort(&behind, &stored, &mut synced).len(), SYNC_TOTAL_MESSAGES_MAX / 200);
         assert_eq!(synced.gaps.len(), 2);
@@ -203,7 +208,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_a_gap() {
         let long = "x".repeat(6_000);
-        let wanted = vec![(ConversationId(1), 0, 2), (ConversationId(2), 0, 1), (ConversationId(3), 0, 1)];
+        let wanted =
+            [(1, 2), (2, 1), (3, 1)].map(|(id, head)| (ConversationId(id), 0, standing(head))).to_vec();
         let messages = vec![message(1, 1, "a"), message(1, 3, "b"), message(2, 1, &long), message(3, 1, "c")];
         let mut synced = Synced::default();
         fill(wanted, messages, 5_000, &mut synced);

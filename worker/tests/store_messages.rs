@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use common::ids::{ConversationId, MessageId, UserId};
 use common::protocol::{Attachment, ConversationKind, MessageRead, Reject};
 use support::database::{Database, text};
-use worker::store::{HistoryPage, Saved, SavedMessage, Store};
+use worker::store::{HistoryPage, Saved, SavedMessage, Standing, Store};
 
 fn row(saved: &Saved) -> SavedMessage {
     match saved {
@@ -238,10 +238,12 @@ async fn history_pages_by_seq_from_either_end() {
     let newest = HistoryPage::Before { before: u64::MAX, limit: 3 };
     assert_eq!(db.store.history(eve, talk, newest).await.unwrap(), None);
 
-    let after = db.store.messages_after(&[(talk, 21), (ConversationId(99), 0), (talk, 25)], 2).await.unwrap();
+    let standing = db.store.standings(alice, &[talk]).await.unwrap()[&talk];
+    assert_eq!(standing, Standing { head: 25, verified: 1 });
+    let wanted = [(talk, 21, standing), (ConversationId(99), 0, standing), (talk, 25, standing)];
+    let after = db.store.messages_after(&wanted, 2).await.unwrap();
     assert_eq!(after.iter().map(|one| one.seq).collect::<Vec<_>>(), [22, 23]);
-    assert_eq!(db.store.heads_of(alice, &[talk]).await.unwrap(), [(talk, 25)].into());
-    assert!(db.store.heads_of(eve, &[talk]).await.unwrap().is_empty());
+    assert!(db.store.standings(eve, &[talk]).await.unwrap().is_empty());
     db.finish().await;
 }
 
@@ -258,9 +260,12 @@ async fn a_message_comes_back_as_it_was_sent_and_only_to_members() {
 
     let view = db.store.message(alice, id).await.unwrap().unwrap();
     assert_eq!((&view.content, &view.attachments), (&new.event.content, &new.event.attachments));
-    assert_eq!((view.guid, view.seq, view.sender.id, view.status), (new.guid, 1, alice, "SENT"));
+    assert_eq!((&view.guid, view.seq, view.sender.id, view.status), (&new.guid, 1, alice, "SENT"));
     assert_eq!(view.kind, ConversationKind::Group, "alone is no pair");
     assert_eq!(db.store.message(eve, id).await.unwrap(), None);
+    assert_eq!(db.store.message_of(alice, talk, id).await.unwrap().as_ref(), Some(&view));
+    assert_eq!(db.store.message_of(eve, talk, id).await.unwrap(), None);
+    assert_eq!(db.store.message_of(alice, ConversationId(talk.0 + 1), id).await.unwrap(), None);
     assert_eq!(db.store.message(alice, MessageId(id.0 + 1)).await.unwrap(), None);
     db.finish().await;
 }

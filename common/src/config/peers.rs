@@ -19,6 +19,8 @@ pub struct Peers {
     pub directory: Option<DirectoryConfig>,
     /// `DATABASE_URL`, or `POSTGRES_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DB`.
     pub database_url: Option<Secret>,
+    /// `DATABASE_REPLICA_URL`: a streaming replica of it that pages of histories may be read from.
+    pub database_replica_url: Option<Secret>,
 }
 
 impl Peers {
@@ -26,7 +28,12 @@ impl Peers {
     /// that two systems may share their peers.
     pub fn from_env(env: &mut Env) -> Self {
         let prefix = prefix(env);
-        Self { bus: bus(env, &prefix), directory: directory(env, &prefix), database_url: database(env) }
+        Self {
+            bus: bus(env, &prefix),
+            directory: directory(env, &prefix),
+            database_url: database(env),
+            database_replica_url: postgres_url(env, "DATABASE_REPLICA_URL"),
+        }
     }
 }
 
@@ -105,11 +112,8 @@ fn redis_url(node: &str, password: Option<&str>) -> String {
 }
 
 fn database(env: &mut Env) -> Option<Secret> {
-    if let Some(url) = env.text(&["DATABASE_URL"]) {
-        if !has_scheme(&url, &["postgres", "postgresql"]) {
-            env.problem("DATABASE_URL should begin with postgres:// or postgresql://".into());
-        }
-        return Some(Secret::new(url));
+    if let Some(url) = postgres_url(env, "DATABASE_URL") {
+        return Some(url);
     }
     let host = env.text(&["POSTGRES_HOST"])?;
     let port = env.number(&["POSTGRES_PORT"], 5432_u16);
@@ -119,6 +123,14 @@ fn database(env: &mut Env) -> Option<Secret> {
     let password = env.text(&["POSTGRES_PASSWORD"]).map(|password| format!(":{}", quoted(&password)));
     let password = password.unwrap_or_default();
     Some(Secret::new(format!("postgres://{}{password}@{host}:{port}/{}", quoted(&user), quoted(&name))))
+}
+
+fn postgres_url(env: &mut Env, name: &'static str) -> Option<Secret> {
+    let url = env.text(&[name])?;
+    if !has_scheme(&url, &["postgres", "postgresql"]) {
+        env.problem(format!("{name} should begin with postgres:// or postgresql://"));
+    }
+    Some(Secret::new(url))
 }
 
 fn has_scheme(url: &str, schemes: &[&str]) -> bool {
@@ -152,7 +164,8 @@ mod tests {
     #[test]
     fn nothing_named_is_nothing_there() {
         let (peers, problems) = peers(&[]);
-        assert!(peers.bus.is_none() && peers.directory.is_none() && peers.database_url.is_none());
+        assert!(peers.bus.is_none() && peers.directory.is_none());
+        assert!(peers.database_url.is_none() && peers.database_replica_url.is_none());
         assert!(problems.is_empty());
     }
 
@@ -163,6 +176,7 @@ mod tests {
             ("REDIS_NODES", "r1:7000, redis://:own@r2:7001"),
             ("REDIS_PASSWORD", "p@ss"),
             ("DATABASE_URL", "postgres://u:p@db/chat"),
+            ("DATABASE_REPLICA_URL", "postgresql://u:p@db2/chat"),
             ("CHATCHIT_PREFIX", "blue"),
             ("CHATCHIT_QUEUES", "quorum"),
         ]);
@@ -172,6 +186,7 @@ mod tests {
         let directory = peers.directory.unwrap();
         assert_eq!(directory.nodes, ["redis://:p%40ss@r1:7000", "redis://:own@r2:7001"]);
         assert_eq!(directory.prefix, "blue");
+        assert_eq!(peers.database_replica_url.unwrap().expose(), "postgresql://u:p@db2/chat");
     }
 
     #[test]
@@ -203,6 +218,7 @@ mod tests {
         check("REDIS_NODES", "rediss://:pw@r:7000");
         check("REDIS_NODES", " , ");
         check("DATABASE_URL", "mysql://u:pw@db");
+        check("DATABASE_REPLICA_URL", "u:pw@db2/chat");
         check("CHATCHIT_PREFIX", "Not a prefix");
         check("CHATCHIT_QUEUES", "mirrored");
     }

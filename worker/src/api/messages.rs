@@ -89,10 +89,11 @@ pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
         None => Guid::new(&format!("rest-{}", NodeId::random())).map_err(|_| Refusal::failed())?,
     };
     event.guid = Some(guid);
+    let conversation = event.conversation;
 
     match ctx.desk.answers.send(ctx, user, event).await? {
         Answer::Processed(message) => {
-            let view = ctx.store.message(user, message).await?;
+            let view = ctx.store.message_of(user, conversation, message).await?;
             ok(201, "", &view.ok_or_else(|| Refusal::not_found("Message not found"))?)
         }
         Answer::Rejected(reject) => Err(reject.into()),

@@ -4,7 +4,9 @@ use common::ids::UserId;
 use common::protocol::{Person, Role, Timestamp};
 use tokio_postgres::Row;
 
-use super::{Result, Store, conflict, moment};
+use super::failure::conflict;
+use super::pool::{Statement, statement};
+use super::{Result, Store, moment};
 
 /// An account as it stands in its row.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,6 +83,26 @@ macro_rules! account_columns {
     };
 }
 
+pub(super) const STATEMENTS: &[Statement] = &[CREATE, BY_EMAIL, BY_ID, UPGRADE_PASSWORD];
+
+const CREATE: Statement = statement(
+    "create_account",
+    concat!(
+        "insert into users (email, phone, password, first_name, middle_name, last_name, preferences) ",
+        "values ($1, $2, $3, $4, $5, $6, $7) returning ",
+        account_columns!()
+    ),
+);
+
+const BY_EMAIL: Statement =
+    statement("account_by_email", concat!("select ", account_columns!(), " from users where email = $1"));
+
+const BY_ID: Statement =
+    statement("account", concat!("select ", account_columns!(), " from users where id = $1"));
+
+const UPGRADE_PASSWORD: Statement =
+    statement("upgrade_password", "update users set password = $3 where id = $1 and password = $2");
+
 impl Store {
     /// Makes an account.
     ///
@@ -90,15 +112,9 @@ impl Store {
         &self,
         new: NewAccount<'_>,
     ) -> Result<std::result::Result<AccountRow, Taken>> {
-        const SQL: &str = concat!(
-            "insert into users (email, phone, password, first_name, middle_name, last_name, preferences) ",
-            "values ($1, $2, $3, $4, $5, $6, $7) returning ",
-            account_columns!()
-        );
         let outcome = self
             .query(
-                "create_account",
-                SQL,
+                &CREATE,
                 &[
                     &new.email,
                     &new.phone,
@@ -125,8 +141,7 @@ impl Store {
     /// # Errors
     /// The store has no answer.
     pub async fn account_by_email(&self, email: &str) -> Result<Option<AccountRow>> {
-        const SQL: &str = concat!("select ", account_columns!(), " from users where email = $1");
-        let rows = self.query("account_by_email", SQL, &[&email]).await?;
+        let rows = self.query(&BY_EMAIL, &[&email]).await?;
         Ok(rows.first().map(account_row))
     }
 
@@ -135,8 +150,7 @@ impl Store {
     /// # Errors
     /// The store has no answer.
     pub async fn account(&self, user: UserId) -> Result<Option<AccountRow>> {
-        const SQL: &str = concat!("select ", account_columns!(), " from users where id = $1");
-        let rows = self.query("account", SQL, &[&user.0]).await?;
+        let rows = self.query(&BY_ID, &[&user.0]).await?;
         Ok(rows.first().map(account_row))
     }
 
@@ -145,8 +159,7 @@ impl Store {
     /// # Errors
     /// The store has no answer.
     pub async fn upgrade_password(&self, user: UserId, old: &str, new: &str) -> Result<()> {
-        const SQL: &str = "update users set password = $3 where id = $1 and password = $2";
-        self.query("upgrade_password", SQL, &[&user.0, &old, &new]).await.map(drop)
+        self.query(&UPGRADE_PASSWORD, &[&user.0, &old, &new]).await.map(drop)
     }
 }
 

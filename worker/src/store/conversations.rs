@@ -9,6 +9,7 @@ use tokio_postgres::types::Json;
 
 use super::history::{maybe_message_view, message_columns};
 use super::messages::{kind, unsigned};
+use super::pool::{Statement, statement};
 use super::{Result, Store, maybe_moment, moment};
 
 /// A conversation as one of its members sees it.
@@ -150,11 +151,15 @@ macro_rules! last_message_join {
     };
 }
 
-const LIST: &str = concat!(
-    "with mine as materialized (
+pub(super) const STATEMENTS: &[Statement] = &[LIST, ONE, CREATE];
+
+const LIST: Statement = statement(
+    "conversations_of",
+    concat!(
+        "with mine as materialized (
         select ",
-    page_columns!(),
-    " from participants p join conversations c on c.id = p.conversation_id
+        page_columns!(),
+        " from participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
            and ($3 = '' or position(lower($3) in lower(c.title)) > 0)
     ), page as materialized (
@@ -163,29 +168,35 @@ const LIST: &str = concat!(
          limit $5 offset $6
     )
     select total.total, ",
-    dressed!(),
-    " from (select count(*) as total from mine) total
+        dressed!(),
+        " from (select count(*) as total from mine) total
       left join page on true ",
-    last_message_join!(),
-    " order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc"
+        last_message_join!(),
+        " order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc"
+    ),
 );
 
-const ONE: &str = concat!(
-    "with page as materialized (
+const ONE: Statement = statement(
+    "conversation",
+    concat!(
+        "with page as materialized (
         select ",
-    page_columns!(),
-    " from participants p join conversations c on c.id = p.conversation_id
+        page_columns!(),
+        " from participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.conversation_id = $3 and p.status = 'VERIFIED' and c.deleted_at is null
     )
     select ",
-    dressed!(),
-    " from page ",
-    last_message_join!()
+        dressed!(),
+        " from page ",
+        last_message_join!()
+    ),
 );
 
 /// Nothing is made unless everybody named may be in it: an account in good standing, that has not
 /// blocked the creator.
-const CREATE: &str = "
+const CREATE: Statement = statement(
+    "create_conversation",
+    "
 with wanted as materialized (
     select * from unnest($5::bigint[], $6::text[]) as w (user_id, type)
 ), good as materialized (
@@ -202,7 +213,8 @@ with wanted as materialized (
     insert into participants (conversation_id, user_id, type, status)
     select made.id, good.user_id, good.type, 'VERIFIED' from made cross join good
 )
-select id from made";
+select id from made",
+);
 
 impl Store {
     /// A user's conversations, the last active first (`oldest_first`: last). `search`: in the
@@ -219,9 +231,7 @@ impl Store {
         offset: i64,
     ) -> Result<ConversationPage> {
         let shown = PARTICIPANTS_LISTED_MAX;
-        let rows = self
-            .query("conversations_of", LIST, &[&user.0, &shown, &search, &oldest_first, &limit, &offset])
-            .await?;
+        let rows = self.query(&LIST, &[&user.0, &shown, &search, &oldest_first, &limit, &offset]).await?;
         let total = rows.first().map_or(0, |row| unsigned(row.get("total")));
         let present = rows.iter().filter(|row| row.get::<_, Option<i64>>("c_id").is_some());
         let conversations = present.map(conversation_row).collect::<Result<_>>()?;
@@ -239,7 +249,7 @@ impl Store {
         conversation: ConversationId,
     ) -> Result<Option<ConversationRow>> {
         let shown = PARTICIPANTS_SHOWN_MAX;
-        let rows = self.query("conversation", ONE, &[&user.0, &shown, &conversation.0]).await?;
+        let rows = self.query(&ONE, &[&user.0, &shown, &conversation.0]).await?;
         rows.first().map(conversation_row).transpose()
     }
 
@@ -252,11 +262,7 @@ impl Store {
         let users: Vec<i64> = new.participants.iter().map(|one| one.user.0).collect();
         let types: Vec<&str> = new.participants.iter().map(|one| one.participant_type.as_str()).collect();
         let rows = self
-            .query(
-                "create_conversation",
-                CREATE,
-                &[&new.title, &new.creator.0, &new.channel_id, &new.avatar_url, &users, &types],
-            )
+            .query(&CREATE, &[&new.title, &new.creator.0, &new.channel_id, &new.avatar_url, &users, &types])
             .await?;
         Ok(rows.first().map(|row| ConversationId(row.get(0))))
     }

@@ -1,6 +1,10 @@
 //! Reading chat messages: a history, what was missed, one by its id.
 //!
 //! Pages are ranges of seqs: a deep one costs as much as the first. Deleted messages are left out.
+//! With a replica that is as far as the primary, the messages come from it; who may read them is
+//! always the primary's to say.
+
+use std::collections::HashMap;
 
 use common::ids::{ConversationId, Guid, MessageId, UserId};
 use common::protocol::{MessageView, Person};
@@ -8,7 +12,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use super::messages::{kind, signed, unsigned};
-use super::{Result, Store, StoreError, maybe_moment, moment};
+use super::pool::{Params, Statement, statement};
+use super::{Result, Standing, Store, StoreError, maybe_moment, moment};
 
 /// Which part of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,23 +66,34 @@ macro_rules! heads_counted {
         )
     };
 }
+pub(super) use heads_counted;
 
 impl Store {
     /// What follows these seqs, oldest first, at most `limit` for each conversation. Who may read
-    /// them was decided before.
+    /// them was decided before: a [`Standing`] is only told to members.
     ///
     /// # Errors
     /// The store has no answer.
     pub async fn messages_after(
         &self,
-        wanted: &[(ConversationId, u64)],
+        wanted: &[(ConversationId, u64, Standing)],
         limit: usize,
     ) -> Result<Vec<MessageView>> {
-        let conversations: Vec<i64> = wanted.iter().map(|(id, _)| id.0).collect();
-        let seqs: Vec<i64> = wanted.iter().map(|(_, seq)| signed(*seq)).collect();
+        let conversations: Vec<i64> = wanted.iter().map(|(id, ..)| id.0).collect();
+        let seqs: Vec<i64> = wanted.iter().map(|(_, seq, _)| signed(*seq)).collect();
+        let verified: Vec<i64> = wanted.iter().map(|(.., standing)| standing.verified).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.query("messages_after", AFTER, &[&conversations, &seqs, &limit]).await?;
-        rows.iter().map(message_view).collect()
+        let params: Params<'_> = &[&conversations, &seqs, &verified, &limit];
+
+        let mut rows = None;
+        if let Some(replica) = self.replica() {
+            rows = replica.read(&REPLICA_AFTER, params, |rows| has_heads(rows, wanted)).await;
+        }
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.query(&AFTER, params).await?,
+        };
+        rows.iter().filter_map(|row| maybe_message_view(row).transpose()).collect()
     }
 
     /// A part of a conversation's history, as one of its members may see it. None: the user is not
@@ -100,13 +116,17 @@ impl Store {
                 (if from_newest { "newest" } else { "oldest" }, passed, i64::from(size))
             }
         };
-        let rows = self.query("history", HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let head = unsigned(first.get("head_seq"));
-        let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
-        let mut messages = present.collect::<Result<Vec<_>>>()?;
-        messages.sort_unstable_by_key(|message| message.seq);
-        Ok(Some(History { head, messages }))
+        if let Some(replica) = self.replica() {
+            let standings = self.standings(user, &[conversation]).await?;
+            let Some(standing) = standings.get(&conversation) else { return Ok(None) };
+            let params: Params<'_> = &[&conversation.0, &standing.verified, &mode, &at, &limit];
+            let wanted = [(conversation, 0, *standing)];
+            let rows = replica.read(&REPLICA_HISTORY, params, |rows| has_heads(rows, &wanted)).await;
+            if let Some(rows) = rows {
+                return read_history(&rows);
+            }
+        }
+        read_history(&self.query(&HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?)
     }
 
     /// A message, as a member of its conversation may see it. None: there is no such message, it
@@ -115,60 +135,133 @@ impl Store {
     /// # Errors
     /// The store has no answer.
     pub async fn message(&self, user: UserId, message: MessageId) -> Result<Option<MessageView>> {
-        let rows = self.query("message", MESSAGE, &[&message.0, &user.0]).await?;
+        let rows = self.query(&MESSAGE, &[&message.0, &user.0]).await?;
+        rows.first().map(message_view).transpose()
+    }
+
+    /// The same for who knows its conversation: there is one partition to look in.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn message_of(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Result<Option<MessageView>> {
+        let rows = self.query(&MESSAGE_OF, &[&message.0, &user.0, &conversation.0]).await?;
         rows.first().map(message_view).transpose()
     }
 }
 
-const AFTER: &str = concat!(
-    "select ",
-    message_columns!(),
-    ", w.verified
-  from (select conversation_id, seq, place, ",
-    heads_counted!("w.conversation_id"),
-    " as verified
-          from unnest($1::bigint[], $2::bigint[]) with ordinality as w (conversation_id, seq, place)
-       ) w
- cross join lateral (
-      select * from messages m
-       where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
-       order by m.seq limit $3
- ) m
-  join users u on u.id = m.sender_id
- order by w.place, m.seq"
-);
+pub(super) const STATEMENTS: &[Statement] =
+    &[AFTER, REPLICA_AFTER, HISTORY, REPLICA_HISTORY, MESSAGE, MESSAGE_OF];
 
-const HISTORY: &str = concat!(
-    "select c.head_seq, ",
-    heads_counted!("c.id"),
-    " as verified, m.*
-  from participants p
-  join conversations c on c.id = p.conversation_id
+/// A row for each message, and one for a conversation without any, so that its head is told. On
+/// the replica the first two columns say what its rows are worth.
+macro_rules! after {
+    () => {
+        concat!(
+            "select pg_is_in_recovery() as follows, c.head_seq, w.conversation_id as of, w.verified, m.*
+  from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
+       as w (conversation_id, seq, verified, place)
+  join conversations c on c.id = w.conversation_id
   left join lateral (
       select ",
-    message_columns!(),
-    "
+            message_columns!(),
+            "
+        from messages m join users u on u.id = m.sender_id
+       where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
+       order by m.seq limit $4
+  ) m on true
+ order by w.place, m.seq"
+        )
+    };
+}
+const AFTER: Statement = statement("messages_after", after!());
+const REPLICA_AFTER: Statement = statement("replica_messages_after", after!());
+
+/// The messages of a page of the conversation $1, whose head is `c.head_seq`.
+macro_rules! page {
+    () => {
+        concat!(
+            "left join lateral (
+      select ",
+            message_columns!(),
+            "
         from messages m join users u on u.id = m.sender_id
        where m.conversation_id = $1 and m.deleted_at is null
          and m.seq > case $3 when 'oldest' then $4 when 'newest' then c.head_seq - $4 - $5 else 0 end
          and m.seq < case $3 when 'oldest' then $4 + $5 + 1 when 'newest' then c.head_seq - $4 + 1 else $4 end
        order by m.seq desc limit $5
-  ) m on true
- where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
+  ) m on true "
+        )
+    };
+}
+
+const HISTORY: Statement = statement(
+    "history",
+    concat!(
+        "select c.head_seq, ",
+        heads_counted!("c.id"),
+        " as verified, m.*
+  from participants p
+  join conversations c on c.id = p.conversation_id
+  ",
+        page!(),
+        "where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
+    ),
 );
 
-const MESSAGE: &str = concat!(
-    "select ",
-    message_columns!(),
-    ", ",
-    heads_counted!("m.conversation_id"),
-    " as verified
+/// For a member, as the primary has said. The page is counted from the replica's own head, which
+/// may be newer: what is read is of one moment.
+const REPLICA_HISTORY: Statement = statement(
+    "replica_history",
+    concat!(
+        "select pg_is_in_recovery() as follows, c.head_seq, c.id as of, $2::bigint as verified, m.*
+  from conversations c
+  ",
+        page!(),
+        "where c.id = $1"
+    ),
+);
+
+macro_rules! message {
+    ($where:literal) => {
+        concat!(
+            "select ",
+            message_columns!(),
+            ", ",
+            heads_counted!("m.conversation_id"),
+            " as verified
   from messages m
   join conversations c on c.id = m.conversation_id
   join participants p on p.conversation_id = m.conversation_id and p.user_id = $2
   join users u on u.id = m.sender_id
- where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'"
-);
+ where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'",
+            $where
+        )
+    };
+}
+const MESSAGE: Statement = statement("message", message!(""));
+const MESSAGE_OF: Statement = statement("message_of", message!(" and m.conversation_id = $3"));
+
+/// Whether these rows are of a server that has, in each conversation, what the primary has.
+fn has_heads(rows: &[Row], wanted: &[(ConversationId, u64, Standing)]) -> bool {
+    let heads: HashMap<i64, u64> =
+        rows.iter().map(|row| (row.get("of"), unsigned(row.get("head_seq")))).collect();
+    wanted.iter().all(|(id, _, standing)| heads.get(&id.0).is_some_and(|head| *head >= standing.head))
+}
+
+/// None: there is no row for somebody who may not read it.
+fn read_history(rows: &[Row]) -> Result<Option<History>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = unsigned(first.get("head_seq"));
+    let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
+    let mut messages = present.collect::<Result<Vec<_>>>()?;
+    messages.sort_unstable_by_key(|message| message.seq);
+    Ok(Some(History { head, messages }))
+}
 
 /// A message from a row that may hold none.
 pub(super) fn maybe_message_view(row: &Row) -> Result<Option<MessageView>> {

@@ -13,8 +13,10 @@ use common::protocol::{ConversationKind, MessageRead, Person, Reject, SendMessag
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
-use super::history::person;
-use super::{Result, Store, conflict, metrics, moment};
+use super::failure::conflict;
+use super::history::{heads_counted, person};
+use super::pool::{Statement, statement};
+use super::{Result, Store, metrics, moment};
 
 /// A chat message to keep. Who may send it was decided before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,15 @@ impl Audience {
     }
 }
 
+/// Where a conversation stands, as only the primary knows, and tells only to its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest seq.
+    pub head: u64,
+    /// How many are verified.
+    pub verified: i64,
+}
+
 /// How far somebody has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -83,10 +94,14 @@ pub struct Read {
     pub advanced: bool,
 }
 
+pub(super) const STATEMENTS: &[Statement] = &[SAVE, LOCK, AUDIENCES, HEADS, STANDINGS, MARK_READ];
+
 /// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
 /// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
 /// worker inserted meanwhile violates `messages_guid`, and the whole is undone.
-const SAVE: &str = "
+const SAVE: Statement = statement(
+    "save_messages",
+    "
 with wanted as materialized (
     select *
       from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
@@ -109,7 +124,7 @@ with wanted as materialized (
 ), counts as materialized (
     select conversation_id, count(*) as n from fresh group by conversation_id
 ), locked as materialized (
-    select c.id, counts.n
+    select c.id as conversation_id, counts.n
       from counts join conversations c on c.id = counts.conversation_id
      where c.deleted_at is null
      order by c.id
@@ -118,23 +133,27 @@ with wanted as materialized (
     update conversations c
        set head_seq = c.head_seq + locked.n, updated_at = greatest(c.updated_at, clock_timestamp())
       from locked
-     where c.id = locked.id
- returning c.id, c.head_seq - locked.n as base, c.updated_at as at
+     where c.id = locked.conversation_id
+ returning c.id as conversation_id, c.head_seq - locked.n as base, c.updated_at as at
 ), inserted as (
     insert into messages (id, conversation_id, seq, sender_id, guid, message_type, content, created_at,
                           call_type, call_status, attachments)
     select f.id, f.conversation_id, h.base + f.nth, f.sender_id, f.guid, f.message_type, f.content, h.at,
            f.call_type, f.call_status, f.attachments
-      from fresh f join heads h on h.id = f.conversation_id
+      from fresh f join heads h on h.conversation_id = f.conversation_id
 )
 select f.place, f.id, h.base + f.nth as seq, h.at as created_at, true as new
-  from fresh f join heads h on h.id = f.conversation_id
+  from fresh f join heads h on h.conversation_id = f.conversation_id
 union all
-select place, id, seq, created_at, false from known";
+select place, id, seq, created_at, false from known",
+);
 
 /// Whoever inserts into a conversation holds its row. So once these are held, what other workers
 /// inserted is committed, and a statement that begins now sees it: it cannot collide.
-const LOCK: &str = "select from conversations where id = any($1::bigint[]) order by id for no key update";
+const LOCK: Statement = statement(
+    "save_messages",
+    "select from conversations where id = any($1::bigint[]) order by id for no key update",
+);
 
 impl Store {
     /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
@@ -172,10 +191,10 @@ impl Store {
 
         let params: &[&(dyn ToSql + Sync)] =
             &[&conversations, &senders, &guids, &types, &contents, &call_types, &call_statuses, &attachments];
-        let rows = match self.query("save_messages", SAVE, params).await {
+        let rows = match self.query(&SAVE, params).await {
             Err(err) if conflict(&err).is_some_and(is_message_key) => {
                 metrics::collided();
-                self.query_locked("save_messages", (LOCK, &[&conversations]), SAVE, params).await?
+                self.query_locked((&LOCK, &[&conversations]), &SAVE, params).await?
             }
             outcome => outcome?,
         };
@@ -191,7 +210,7 @@ impl Store {
         conversations: &[ConversationId],
     ) -> Result<HashMap<ConversationId, Audience>> {
         let ids = ids(conversations);
-        let rows = self.query("audiences", AUDIENCES, &[&ids]).await?;
+        let rows = self.query(&AUDIENCES, &[&ids]).await?;
         let mut audiences: HashMap<ConversationId, Audience> = HashMap::with_capacity(ids.len());
         for row in &rows {
             let conversation = ConversationId(row.get("conversation_id"));
@@ -217,29 +236,23 @@ impl Store {
     /// # Errors
     /// The store has no answer.
     pub async fn heads(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, u64>> {
-        const SQL: &str =
-            "select id, head_seq from conversations where id = any($1::bigint[]) and deleted_at is null";
-        let rows = self.query("heads", SQL, &[&ids(conversations)]).await?;
+        let rows = self.query(&HEADS, &[&ids(conversations)]).await?;
         Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
     }
 
-    /// The newest seq of each of these conversations of which the user is a verified participant;
-    /// the others are not in the answer.
+    /// Where each of these conversations stands of which the user is a verified participant; the
+    /// others are not in the answer. From the primary: what follows may be read from a replica.
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn heads_of(
+    pub async fn standings(
         &self,
         user: UserId,
         conversations: &[ConversationId],
-    ) -> Result<HashMap<ConversationId, u64>> {
-        const SQL: &str = "
-            select c.id, c.head_seq
-              from participants p join conversations c on c.id = p.conversation_id
-             where p.user_id = $1 and p.conversation_id = any($2::bigint[])
-               and p.status = 'VERIFIED' and c.deleted_at is null";
-        let rows = self.query("heads_of", SQL, &[&user.0, &ids(conversations)]).await?;
-        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
+    ) -> Result<HashMap<ConversationId, Standing>> {
+        let rows = self.query(&STANDINGS, &[&user.0, &ids(conversations)]).await?;
+        let standing = |row: &Row| Standing { head: unsigned(row.get(1)), verified: row.get(2) };
+        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), standing(row))).collect())
     }
 
     /// Records how far people have read, in the order asked. What was read once stays read.
@@ -254,7 +267,7 @@ impl Store {
         let users: Vec<i64> = batch.iter().map(|(user, _)| user.0).collect();
         let conversations: Vec<i64> = batch.iter().map(|(_, event)| event.conversation.0).collect();
         let messages: Vec<i64> = batch.iter().map(|(_, event)| event.message.0).collect();
-        let rows = self.query("mark_read", MARK_READ, &[&users, &conversations, &messages]).await?;
+        let rows = self.query(&MARK_READ, &[&users, &conversations, &messages]).await?;
         let mut outcome = vec![Err(Reject::NotAMember); batch.len()];
         for row in &rows {
             if let Some(slot) = outcome.get_mut(place(row)) {
@@ -269,7 +282,9 @@ impl Store {
     }
 }
 
-const AUDIENCES: &str = "
+const AUDIENCES: Statement = statement(
+    "audiences",
+    "
 select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
        u.is_active and not u.is_blocked as good,
        count(*) over (partition by p.conversation_id) as verified,
@@ -281,9 +296,29 @@ select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
   join conversations c on c.id = p.conversation_id
   join users u on u.id = p.user_id
  where p.conversation_id = any($1::bigint[]) and p.status = 'VERIFIED' and c.deleted_at is null
- order by p.conversation_id, p.user_id";
+ order by p.conversation_id, p.user_id",
+);
 
-const MARK_READ: &str = "
+const HEADS: Statement = statement(
+    "heads",
+    "select id, head_seq from conversations where id = any($1::bigint[]) and deleted_at is null",
+);
+
+const STANDINGS: Statement = statement(
+    "standings",
+    concat!(
+        "select c.id, c.head_seq, ",
+        heads_counted!("c.id"),
+        "
+  from participants p join conversations c on c.id = p.conversation_id
+ where p.user_id = $1 and p.conversation_id = any($2::bigint[])
+   and p.status = 'VERIFIED' and c.deleted_at is null"
+    ),
+);
+
+const MARK_READ: Statement = statement(
+    "mark_read",
+    "
 with wanted as materialized (
     select w.*, m.seq
       from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
@@ -303,14 +338,15 @@ with wanted as materialized (
 ), moved as (
     update participants p set read_seq = locked.seq, read_at = clock_timestamp()
       from locked
-     where p.id = locked.id and p.read_seq < locked.seq
+     where p.conversation_id = locked.conversation_id and p.user_id = locked.user_id and p.read_seq < locked.seq
  returning p.id, p.read_at
 )
 select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()) as at,
        w.seq > locked.read_seq as advanced
   from wanted w
   join locked using (conversation_id, user_id)
-  left join moved on moved.id = locked.id";
+  left join moved on moved.id = locked.id",
+);
 
 /// The distinct messages of a batch, and for each of the batch which of those it is.
 fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {

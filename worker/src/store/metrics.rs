@@ -14,10 +14,31 @@ pub const FAILURES: &str = "worker_store_failures_total";
 /// Batches run again because another worker saved one of their messages meanwhile.
 pub const COLLISIONS: &str = "worker_store_collisions_total";
 
+/// Reads that a replica could have served. Label `outcome`.
+pub const REPLICA_READS: &str = "worker_store_replica_reads_total";
+
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The replica's rows were used.
+    Served,
+    /// It lacks something that the primary has.
+    Behind,
+    /// It did not answer in time.
+    Slow,
+    /// It cannot be reached, or answered with an error.
+    Failed,
+    /// The server is no replica, or no longer one.
+    Promoted,
+    /// It was not asked, because it did not answer a moment ago.
+    Paused,
+}
+
 /// Tells the exporter what these are.
 pub fn describe() {
     describe_histogram!(STATEMENT_SECONDS, "Seconds of a statement, waiting for a connection included");
     describe_counter!(FAILURES, "Statements without an answer, by reason");
+    describe_counter!(REPLICA_READS, "Reads that a replica could have served, by what became of them");
     describe_counter!(COLLISIONS, "Batches run again after another worker was faster");
 }
 
@@ -49,4 +70,17 @@ impl Timer {
 /// Counts a batch that another worker was faster with.
 pub fn collided() {
     counter!(COLLISIONS).increment(1);
+}
+
+/// Counts a read that a replica served, or that the primary had to.
+pub fn replica_read(outcome: Read) {
+    let outcome = match outcome {
+        Read::Served => "served",
+        Read::Behind => "behind",
+        Read::Slow => "slow",
+        Read::Failed => "failed",
+        Read::Promoted => "promoted",
+        Read::Paused => "paused",
+    };
+    counter!(REPLICA_READS, "outcome" => outcome).increment(1);
 }

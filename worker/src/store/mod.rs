@@ -3,7 +3,9 @@
 //! Promises: every call is one transaction, but for one case one statement; it ends within
 //! [`STATEMENT_MS_MAX`] (the server's own limit) or a second later (ours, for a server that is
 //! gone without saying so), waiting for a connection included separately. A failure is sorted
-//! once, here: the client's mistake, the database's absence, or a statement that can never work.
+//! once, in `failure.rs`.
+//!
+//! [`STATEMENT_MS_MAX`]: common::limits::STATEMENT_MS_MAX
 //!
 //! Not here: retries over time (the caller holds its batch and asks again), who may do what.
 
@@ -25,21 +27,24 @@ mod messages;
 /// Reading chat messages.
 mod history;
 
+/// Connections to a server, and their limits.
+mod pool;
+
+/// A read replica: when its rows count.
+mod replica;
+
+/// Why there is no answer.
+mod failure;
+
+/// Bringing the schema up to date.
+mod migrate;
+
 /// Seconds by statement, failures by reason.
 mod metrics;
 
-use std::time::Duration;
-
 use anyhow::Context as _;
-use common::limits::{STATEMENT_MS_MAX, STORE_WAIT_MS_MAX};
-use common::protocol::{Reject, Timestamp};
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
-use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row};
+use common::protocol::Timestamp;
+use tokio_postgres::Row;
 
 pub use self::accounts::{AccountRow, NewAccount, Taken};
 pub use self::circles::Circle;
@@ -47,56 +52,38 @@ pub use self::conversations::{
     ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
     ParticipantUser,
 };
+pub use self::failure::{Result, StoreError};
 pub use self::history::{History, HistoryPage};
 pub use self::logins::{Digest, Refreshed};
-pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage};
+pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
 pub use self::metrics::describe;
+pub use self::pool::Statement;
 
-mod embedded {
-    #![allow(missing_docs, reason = "written by refinery's macro")]
-    refinery::embed_migrations!("src/store/migrations");
-}
-
-/// The advisory lock under which one program at a time migrates: "chatchit" in ASCII.
-const MIGRATION_LOCK: i64 = 0x6368_6174_6368_6974;
-
-/// Every connection of the pool begins with this.
-///
-/// Plans are made once per statement and connection, from whatever the tables held then. On young
-/// tables the planner prefers scanning them whole, and keeps to it while they grow; every query
-/// here has its index, so scanning and the merging that feeds on it are ruled out. (Hashing stays:
-/// without it the steps of saving 256 messages are joined in loops, at five times the cost.)
-const SESSION: &str = "set plan_cache_mode = force_generic_plan; set random_page_cost = 1.1; set enable_seqscan = off; \
-                       set enable_mergejoin = off; set jit = off; \
-                       set timezone = 'UTC'; set lock_timeout = 0; set statement_timeout = ";
+use self::pool::{Connections, PRIMARY, Params, statement};
+use self::replica::Replica;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
-    config: Config,
+    primary: Connections,
+    replica: Option<Replica>,
+    url: String,
 }
 
-/// Why the store has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The client's mistake.
-    #[error("{0}")]
-    Reject(#[from] Reject),
-    /// The database is away, restarts, is overloaded, or is not migrated yet: hold what you have
-    /// and ask again.
-    #[error("the store is unavailable: {0:#}")]
-    Unavailable(anyhow::Error),
-    /// This can never work, however often it is asked.
-    #[error("the store: {0:#}")]
-    Fault(anyhow::Error),
+const PING: Statement = statement("ping", "select 1");
+
+/// Everything the store ever asks, for whoever checks rules that hold for all of it.
+pub fn statements() -> Vec<Statement> {
+    let parts = [
+        &[PING][..],
+        accounts::STATEMENTS,
+        conversations::STATEMENTS,
+        history::STATEMENTS,
+        logins::STATEMENTS,
+        messages::STATEMENTS,
+    ];
+    parts.concat()
 }
-
-/// The values of a statement.
-type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// What every function of the store answers.
-pub type Result<T> = std::result::Result<T, StoreError>;
 
 impl Store {
     /// A pool of at most so many connections. The first connection must succeed.
@@ -104,38 +91,20 @@ impl Store {
     /// # Errors
     /// The URL is not understood, or PostgreSQL cannot be reached with it.
     pub async fn connect(url: &str, connections: usize) -> anyhow::Result<Self> {
-        let mut config: Config = url.parse().context("the database URL is not understood")?;
-        config
-            .application_name("chatchit-worker")
-            .connect_timeout(Duration::from_millis(STORE_WAIT_MS_MAX))
-            .tcp_user_timeout(Duration::from_millis(2 * STATEMENT_MS_MAX))
-            .keepalives(true)
-            .keepalives_idle(Duration::from_secs(15))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-        let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let wait = Some(Duration::from_millis(STORE_WAIT_MS_MAX));
-        let pool = Pool::builder(manager)
-            .max_size(connections.max(1))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(wait)
-            .create_timeout(wait)
-            .recycle_timeout(wait)
-            .post_create(Hook::async_fn(|client, _| {
-                Box::pin(async move {
-                    let session = format!("{SESSION}{STATEMENT_MS_MAX}");
-                    client.batch_execute(&session).await.map_err(HookError::Backend)
-                })
-            }))
-            .build()
-            .context("the pool of connections")?;
-        let store = Self { pool, config };
+        let primary = Connections::to(url, connections, PRIMARY)?;
+        let store = Self { primary, replica: None, url: url.to_owned() };
         store.ping().await.context("PostgreSQL does not answer")?;
         Ok(store)
+    }
+
+    /// From now on histories and what `sync` missed are read from this streaming replica, whenever
+    /// it has what the primary has (see `replica.rs`). It may be away.
+    ///
+    /// # Errors
+    /// The URL is not understood.
+    pub fn with_replica(self, url: &str, connections: usize) -> anyhow::Result<Self> {
+        let replica = Replica::at(url, connections).context("the replica")?;
+        Ok(Self { replica: Some(replica), ..self })
     }
 
     /// Brings the schema up to date. Any number of programs may do so at once: one works, the
@@ -144,19 +113,7 @@ impl Store {
     /// # Errors
     /// A migration failed, or one that was applied is not the one this program knows.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        // Its own connection: migrations may take longer than statements, and the lock ends with it.
-        let (mut client, connection) = self.config.connect(NoTls).await.context("connecting to migrate")?;
-        let driver = tokio::spawn(connection);
-        let outcome = async {
-            client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-            embedded::migrations::runner().run_async(&mut client).await?;
-            client.execute("select pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
-            anyhow::Ok(())
-        };
-        let outcome = outcome.await.context("migrating the database");
-        drop(client);
-        driver.abort();
-        outcome
+        migrate::run(&self.url).await.context("migrating the database")
     }
 
     /// Whether PostgreSQL answers.
@@ -164,13 +121,13 @@ impl Store {
     /// # Errors
     /// It does not.
     pub async fn ping(&self) -> Result<()> {
-        self.query("ping", "select 1", &[]).await.map(drop)
+        self.query(&PING, &[]).await.map(drop)
     }
 
-    /// Runs one statement. `name` is the metric's label.
-    async fn query(&self, name: &'static str, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
-        let timer = metrics::Timer::start(name);
-        let outcome = self.attempt(None, sql, params).await;
+    /// Runs one statement on the primary.
+    async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
+        let timer = metrics::Timer::start(statement.name);
+        let outcome = self.primary.query(statement, params).await;
         timer.stop(&outcome);
         outcome
     }
@@ -179,112 +136,20 @@ impl Store {
     /// their former holders did.
     async fn query_locked(
         &self,
-        name: &'static str,
-        lock: (&str, Params<'_>),
-        sql: &str,
+        lock: (&Statement, Params<'_>),
+        statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        let timer = metrics::Timer::start(name);
-        let outcome = self.attempt(Some(lock), sql, params).await;
+        let timer = metrics::Timer::start(statement.name);
+        let outcome = self.primary.query_locked(lock, statement, params).await;
         timer.stop(&outcome);
         outcome
     }
 
-    async fn attempt(
-        &self,
-        lock: Option<(&str, Params<'_>)>,
-        sql: &str,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>> {
-        let mut client = self.pool.get().await.map_err(sort_pool)?;
-        let answer = async {
-            let statement = client.prepare_cached(sql).await?;
-            let Some((lock, locked)) = lock else { return client.query(&statement, params).await };
-            // Dropped before its end, it is rolled back before the connection does anything else.
-            let transaction = client.transaction().await?;
-            transaction.query(lock, locked).await?;
-            let rows = transaction.query(&statement, params).await?;
-            transaction.commit().await?;
-            Ok(rows)
-        };
-        match timeout(Duration::from_millis(STATEMENT_MS_MAX + 1_000), answer).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(err)) => {
-                if outdated(&err) {
-                    drop(Object::take(client));
-                }
-                Err(sort(err))
-            }
-            Err(_) => {
-                // An answer may still come on this connection, so nobody else may have it.
-                drop(Object::take(client));
-                Err(StoreError::Unavailable(anyhow::anyhow!("no answer in time")))
-            }
-        }
+    /// The replica, if there is one that may be asked now.
+    fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref().filter(|replica| replica.may_be_asked())
     }
-}
-
-/// A unique constraint, by its name, stands against it.
-#[derive(Debug, thiserror::Error)]
-#[error("the unique constraint {0} stands against it")]
-struct Conflict(String);
-
-/// The name of the unique constraint that stands against a statement.
-fn conflict(err: &StoreError) -> Option<&str> {
-    match err {
-        StoreError::Fault(err) => err.downcast_ref().map(|Conflict(name)| name.as_str()),
-        _ => None,
-    }
-}
-
-fn sort_pool(err: PoolError) -> StoreError {
-    StoreError::Unavailable(anyhow::Error::new(err).context("no connection"))
-}
-
-/// The server has forgotten the prepared statement or its table has changed: a new connection
-/// prepares it anew.
-fn outdated(err: &tokio_postgres::Error) -> bool {
-    matches!(err.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
-}
-
-fn sort(err: tokio_postgres::Error) -> StoreError {
-    let away = match err.code() {
-        Some(code) => is_away(code),
-        // Without a code it never reached the server, or the connection broke; what remains is a
-        // value that does not fit its column.
-        None => {
-            err.is_closed()
-                || std::error::Error::source(&err).is_some_and(|source| source.is::<std::io::Error>())
-        }
-    };
-    // The public text of PostgreSQL's errors has no values; its detail does, so it is not kept.
-    let fault = match err.as_db_error() {
-        Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => {
-            anyhow::Error::new(Conflict(db.constraint().unwrap_or_default().to_owned()))
-        }
-        Some(db) => anyhow::anyhow!("{} ({})", db.message(), db.code().code()),
-        None => anyhow::Error::new(err),
-    };
-    if away { StoreError::Unavailable(fault) } else { StoreError::Fault(fault) }
-}
-
-/// By class: connections (08), resources (53), the operator or a limit (57), the system (58),
-/// conflicts that a repeat resolves (40, 55P03), a replica that is not the primary yet (25006);
-/// and a schema that is behind or closed to us, which its operator will mend.
-fn is_away(code: &SqlState) -> bool {
-    let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "08" | "53" | "57" | "58" | "40" | "28" | "3D")
-        || matches!(
-            *code,
-            SqlState::LOCK_NOT_AVAILABLE
-                | SqlState::READ_ONLY_SQL_TRANSACTION
-                | SqlState::UNDEFINED_TABLE
-                | SqlState::UNDEFINED_COLUMN
-                | SqlState::UNDEFINED_FUNCTION
-                | SqlState::INSUFFICIENT_PRIVILEGE
-                | SqlState::FEATURE_NOT_SUPPORTED
-                | SqlState::INVALID_SQL_STATEMENT_NAME
-        )
 }
 
 /// Reads a moment.
@@ -295,22 +160,4 @@ fn moment(row: &Row, column: &str) -> Timestamp {
 /// Reads a moment that may not have come.
 fn maybe_moment(row: &Row, column: &str) -> Option<Timestamp> {
     row.get::<_, Option<jiff::Timestamp>>(column).map(|at| Timestamp(at.as_millisecond()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn absence_is_told_from_what_can_never_work() {
-        let away = [
-            "08006", "53300", "57P01", "57P02", "57P03", "57014", "40001", "40P01", "55P03", "25006", "42P01",
-        ];
-        for code in away {
-            assert!(is_away(&SqlState::from_code(code)), "{code}");
-        }
-        for code in ["22021", "23505", "23514", "42601", "54000", "XX000"] {
-            assert!(!is_away(&SqlState::from_code(code)), "{code}");
-        }
-    }
 }

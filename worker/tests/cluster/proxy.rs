@@ -1,9 +1,11 @@
-//! A line to PostgreSQL that can be cut and mended.
+//! A line to PostgreSQL that can be cut and mended, or fall silent.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A proxy; connections through it end when it is cut, and new ones are refused until it is mended.
@@ -13,6 +15,7 @@ pub struct Proxy {
     here: std::net::SocketAddr,
     there: String,
     open: Arc<Mutex<Option<JoinSet<()>>>>,
+    silent: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -27,6 +30,7 @@ impl Proxy {
             here,
             there: there.to_owned(),
             open: Arc::default(),
+            silent: watch::Sender::new(false),
         };
         proxy.serve(listener);
         proxy
@@ -42,18 +46,33 @@ impl Proxy {
         self.serve(TcpListener::bind(self.here).await.unwrap());
     }
 
+    /// Carries nothing more and ends nothing, as a machine that has lost its network: connections
+    /// stay, and new ones are taken and never answered.
+    pub fn silence(&self) {
+        self.silent.send_replace(true);
+    }
+
     fn serve(&self, listener: TcpListener) {
-        let there = self.there.clone();
+        let (there, silent) = (self.there.clone(), self.silent.subscribe());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut lines = JoinSet::new();
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
-                let there = there.clone();
+                let (there, mut silent) = (there.clone(), silent.clone());
                 lines.spawn(async move {
                     let mut far = TcpStream::connect(there).await.unwrap();
-                    // However the line ends, it is the ends' to notice.
-                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                    let silence = async {
+                        drop(silent.wait_for(|silent| *silent).await);
+                    };
+                    tokio::select! {
+                        biased;
+                        () = silence => {}
+                        // However the line ends, it is the ends' to notice.
+                        _ = copy_bidirectional(&mut near, &mut far) => return,
+                    }
+                    // It keeps both its ends for as long as there is a proxy.
+                    std::future::pending::<()>().await;
                 });
             }
         });

@@ -36,6 +36,11 @@ impl Database {
         Some(Self { store, client: open(&url).await, url, name, server })
     }
 
+    /// The same database on another server.
+    pub fn on(&self, server: &str) -> String {
+        with_database(server, &self.name)
+    }
+
     /// Drops it.
     pub async fn finish(self) {
         drop(self.client);
@@ -109,7 +114,8 @@ pub fn text(sender: UserId, conversation: ConversationId, guid: &str) -> NewMess
     NewMessage { sender, event, guid: Guid::new(guid).expect("a guid") }
 }
 
-async fn open(url: &str) -> Client {
+/// A connection that asks what the store has no function for.
+pub async fn open(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     client

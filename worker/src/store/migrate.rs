@@ -1,0 +1,44 @@
+//! Brings the schema up to date.
+//!
+//! On a connection of its own: migrations may take longer than statements, and the advisory lock,
+//! under which one program at a time migrates, ends with it.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::limits::{LOCK_MS_MAX, MIGRATION_MS_MAX, STATEMENT_GRACE_MS, STORE_WAIT_MS_MAX};
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::pool;
+
+mod embedded {
+    #![allow(missing_docs, reason = "written by refinery's macro")]
+    refinery::embed_migrations!("src/store/migrations");
+}
+
+/// "chatchit" in ASCII.
+const LOCK: i64 = 0x6368_6174_6368_6974;
+
+/// Any number of programs may do so at once: one works, the others wait and find it done.
+pub(super) async fn run(url: &str) -> anyhow::Result<()> {
+    let most = Duration::from_millis(MIGRATION_MS_MAX + STATEMENT_GRACE_MS);
+    timeout(most, migrated(url)).await.context("it takes too long")?
+}
+
+async fn migrated(url: &str) -> anyhow::Result<()> {
+    // No limit for locks yet: another program's whole migration is waited for.
+    let settings = pool::settings(url, MIGRATION_MS_MAX, 0, "")?;
+    let wait = Duration::from_millis(STORE_WAIT_MS_MAX);
+    let connecting = timeout(wait, settings.connect(NoTls)).await.context("no connection in time")?;
+    let (mut client, connection) = connecting.context("connecting to migrate")?;
+    let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+    client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
+    // A change of a table that stands behind somebody's lock has everybody else stand behind it:
+    // it gives up as statements do, and the program is started again.
+    client.batch_execute(&format!("set lock_timeout = {LOCK_MS_MAX}")).await?;
+    embedded::migrations::runner().run_async(&mut client).await?;
+    client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! A read replica: where the messages of a page are read, while it is as far as the primary.
+//!
+//! Who may read, how far the conversation is and how many are in it comes from the primary first
+//! ([`Standing`](super::Standing)), in one short statement; so a replica decides nothing. Its rows
+//! count only if its own head is not below the primary's: a head is committed with its message, so
+//! a replica with that head has every message up to it, and whatever a client has heard of was
+//! committed before the primary was asked. That rests on messages only ever being inserted. A
+//! statement that changes or deletes one must first move something in the conversation's row that
+//! is compared here as well (a test holds that there is none).
+//!
+//! Everything else is the primary's: a replica that is behind, slow or away costs at most its
+//! limit of time, and then nothing for a while.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::limits::REPLICA_PAUSE_MS;
+use tokio::time::Instant;
+use tokio_postgres::Row;
+use tracing::warn;
+
+use super::failure::is_late;
+use super::metrics::{self, Read};
+use super::pool::{Connections, Params, REPLICA, Statement};
+
+/// The handle. Cheap to clone; the clones share the pause.
+#[derive(Clone)]
+pub(super) struct Replica {
+    connections: Connections,
+    /// It did not answer, and is not asked before this.
+    paused: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Replica {
+    /// Nothing is connected yet: a replica that is away keeps no program from starting.
+    pub(super) fn at(url: &str, connections: usize) -> anyhow::Result<Self> {
+        Ok(Self { connections: Connections::to(url, connections, REPLICA)?, paused: Arc::default() })
+    }
+
+    /// Whether it may be asked now. After a pause one caller tries, and the others wait for what
+    /// becomes of that.
+    pub(super) fn may_be_asked(&self) -> bool {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match *paused {
+            Some(until) if now < until => {
+                metrics::replica_read(Read::Paused);
+                false
+            }
+            Some(_) => {
+                *paused = Some(now + Duration::from_millis(REPLICA_PAUSE_MS));
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// The rows of a statement whose first column says whether the server is a replica, if it
+    /// answers and `is_far_enough`. None: ask the primary.
+    pub(super) async fn read(
+        &self,
+        statement: &Statement,
+        params: Params<'_>,
+        is_far_enough: impl FnOnce(&[Row]) -> bool,
+    ) -> Option<Vec<Row>> {
+        let timer = metrics::Timer::start(statement.name);
+        let answer = self.connections.query(statement, params).await;
+        timer.stop(&answer);
+        let (outcome, why) = match &answer {
+            // A replica that was promoted goes its own way from then on.
+            Ok(rows) if rows.iter().any(|row| !row.get::<_, bool>(0)) => {
+                (Read::Promoted, "it is no replica".to_owned())
+            }
+            Ok(rows) if is_far_enough(rows) => (Read::Served, String::new()),
+            Ok(_) => (Read::Behind, String::new()),
+            Err(err) if is_late(err) => (Read::Slow, err.to_string()),
+            Err(err) => (Read::Failed, err.to_string()),
+        };
+        metrics::replica_read(outcome);
+        let answers = matches!(outcome, Read::Served | Read::Behind);
+        if !answers {
+            warn!("The read replica is not asked for {REPLICA_PAUSE_MS} ms: {why}");
+        }
+        let until = (!answers).then(|| Instant::now() + Duration::from_millis(REPLICA_PAUSE_MS));
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        answer.ok().filter(|_| outcome == Read::Served)
+    }
+}
