@@ -23,6 +23,7 @@ const RULES: &str = include_str!("citus/rules.sql");
 /// These ask every node, and why that is well.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("conversations_of", "a user's conversations are on all nodes; one short index scan on each"),
+    ("circles", "whose presence is told: a user's conversations are on all nodes, as above"),
     ("message", "its id is all that the route has; one look into an index on each"),
 ];
 

@@ -3,6 +3,7 @@
 use common::ids::{ConversationId, UserId};
 use common::limits::{PRESENCE_CONVERSATIONS_MAX, PRESENCE_PARTICIPANTS_MAX};
 
+use super::pool::{Statement, statement};
 use super::{Result, Store};
 
 /// One conversation as one of its members sees it.
@@ -16,9 +17,13 @@ pub struct Circle {
     pub others: Vec<UserId>,
 }
 
+pub(super) const STATEMENTS: &[Statement] = &[CIRCLES];
+
 /// $2 conversations of each user, the newest, and $3 others of each. Neither sees the other when
 /// one has blocked the other.
-const CIRCLES: &str = "
+const CIRCLES: Statement = statement(
+    "circles",
+    "
 select mine.user_id, mine.conversation_id,
        array(select o.user_id from participants o
               where o.conversation_id = mine.conversation_id
@@ -33,7 +38,8 @@ select mine.user_id, mine.conversation_id,
          from participants p join conversations c on c.id = p.conversation_id
         where p.user_id = wanted.id and p.status = 'VERIFIED' and c.deleted_at is null
         order by p.conversation_id desc
-        limit $2) mine";
+        limit $2) mine",
+);
 
 impl Store {
     /// The conversations through which these users see others come and go, and are seen. Those with
@@ -45,7 +51,7 @@ impl Store {
         let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
         let conversations = i64::try_from(PRESENCE_CONVERSATIONS_MAX).unwrap_or(i64::MAX);
         let others = i64::try_from(PRESENCE_PARTICIPANTS_MAX).unwrap_or(i64::MAX);
-        let rows = self.query("circles", CIRCLES, &[&ids, &conversations, &others]).await?;
+        let rows = self.query(&CIRCLES, &[&ids, &conversations, &others]).await?;
         let circles = rows.iter().filter_map(|row| {
             let others: Vec<i64> = row.get("others");
             // As many others as that make one more member.

@@ -77,6 +77,7 @@ pub fn statements() -> Vec<Statement> {
     let parts = [
         &[PING][..],
         accounts::STATEMENTS,
+        circles::STATEMENTS,
         conversations::STATEMENTS,
         history::STATEMENTS,
         logins::STATEMENTS,
