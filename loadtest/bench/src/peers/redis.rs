@@ -64,7 +64,10 @@ impl Masters {
             .output()?;
         ensure!(made.status.success(), "redis-cli: {}", String::from_utf8_lossy(&made.stdout));
         for server in &masters.servers {
-            let is_complete = || tell(server, &["cluster", "info"]).contains("cluster_slots_ok:16384");
+            let is_complete = || {
+                let info = tell(server, &["cluster", "info"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+            };
             masters.until(is_complete).await.context("a Redis Cluster of three")?;
         }
         Ok(masters)
