@@ -22,7 +22,7 @@ impl Site {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chatchit"));
         // Without the peers of the run: what `make run` gives a newcomer.
-        for name in ["AMQP_URL", "REDIS_NODES", "DATABASE_URL", "JWT_ACCESS_TOKEN"] {
+        for name in ["AMQP_URL", "REDIS_NODES", "DATABASE_URL", "DATABASE_REPLICA_URL", "JWT_ACCESS_TOKEN"] {
             command.env_remove(name);
         }
         command.args(words).env("PORT", self.port.to_string()).env("CHATCHIT_DATA", &self.data);

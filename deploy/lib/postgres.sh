@@ -1,7 +1,7 @@
 # PostgreSQL, durable as in production: what is committed is on the disk.
 # A standby is a streaming replica of it, made from a copy of its files.
 patience[postgres]=30
-patience[standby]=30
+patience[standby]=90 # after a kill it replays what came since its last checkpoint
 user[standby]=postgres
 goodbye[postgres]=INT # its "fast" shutdown: ends sessions instead of waiting for them
 goodbye[standby]=INT

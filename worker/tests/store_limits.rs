@@ -1,5 +1,7 @@
 //! Nothing waits for PostgreSQL without an end: locks, statements, connections, silence.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support {
     pub mod database;
 }
