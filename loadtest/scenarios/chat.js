@@ -59,5 +59,5 @@ export default async function (made) {
 export const handleSummary = summary("chat", {
   question: "How long until a message is queued, processed, shown? Is any lost?",
   did: `${SIZE.rooms} rooms of two, ${SIZE.rooms * SIZE.perSecond} messages per second for ${SIZE.seconds} s`,
-  show: ["queued_ms", "processed_ms", "shown_ms", "refused", "socket_retries"],
+  show: ["queued_ms", "processed_ms", "shown_ms", "refused", "sockets_cut", "socket_retries"],
 });

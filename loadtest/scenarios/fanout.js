@@ -51,5 +51,5 @@ export default async function (made) {
 export const handleSummary = summary("fanout", {
   question: "One sends, a room listens: how long until all have it?",
   did: `${PEOPLE} people with ${SIZE.sockets} sockets, ${SIZE.perSecond} messages per second for ${SIZE.seconds} s`,
-  show: ["first_ms", "each_ms", "all_ms", "refused", "socket_retries"],
+  show: ["first_ms", "each_ms", "all_ms", "refused", "sockets_cut", "socket_retries"],
 });

@@ -92,5 +92,5 @@ async function resume(room, viewer, missed) {
 export const handleSummary = summary("reconnect", {
   question: "All sockets drop at once and come again: when do they hold exactly what they missed?",
   did: `${TOTAL} sockets in ${SIZE.rooms} rooms drop in one moment and come again within ${SIZE.jitterMs / 1_000} s`,
-  show: ["resumed_ms", "synced_ms", "socket_retries", "refused"],
+  show: ["resumed_ms", "synced_ms", "sockets_cut", "socket_retries", "refused"],
 });

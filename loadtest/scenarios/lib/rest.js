@@ -27,10 +27,10 @@ export function data(method, path, rest) {
   }
 }
 
-// The whole history of a conversation, newest first.
-export function history(token, conversation) {
+// The history of a conversation, newest first, down to what is held already.
+export function history(token, conversation, held = 0) {
   const rows = [];
-  for (let before = Number.MAX_SAFE_INTEGER; before > 1; ) {
+  for (let before = Number.MAX_SAFE_INTEGER; before > held + 1; ) {
     const path = `/conversations/${conversation}/message?before=${before}&limit=100`;
     const page = data("GET", path, { token, name: "history" });
     rows.push(...page.result.slice().reverse());

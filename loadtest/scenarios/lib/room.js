@@ -1,22 +1,24 @@
 // People in one conversation, each with sockets, whose ledger is kept: what chat, fanout, reconnect and
 // slow-reader have in common.
 import { Counter } from "k6/metrics";
-import { HEARS, SAYS } from "./protocol.js";
+import { HEARS, SAYS, backOffMs } from "./protocol.js";
 import { conversation } from "./people.js";
 import { Ledger } from "./ledger.js";
 import { Socket, pause } from "./socket.js";
 import { history } from "./rest.js";
 
 const refused = new Counter("refused");
+// Sockets that were closed although nobody had asked for it. Their people come back, as PROTOCOL.md says.
+const cut = new Counter("sockets_cut");
 
 // How long answers and deliveries may take after the last message before they count as lost.
 const SETTLE_MS = 10_000;
 
 export class Room {
-  // `seats`: `[person, form]` for each socket.
-  constructor(members, seats) {
+  // `seats`: `[person, form]` for each socket. The conversation is a new one, unless it is given.
+  constructor(members, seats, id = conversation(members)) {
     this.members = members;
-    this.id = conversation(members);
+    this.id = id;
     this.ledger = new Ledger(seats.length);
     this.sockets = seats.map(([person, form], viewer) => this.attend(new Socket(person, form), viewer));
     this.count = 0;
@@ -28,7 +30,9 @@ export class Room {
 
   attend(socket, viewer) {
     const { ledger } = this;
+    socket.onlost = (code) => this.comeBack(viewer, code);
     return socket
+      .on(HEARS.lapsed, () => this.catchUp(viewer))
       .on(HEARS.queued, ({ guid }, at) => {
         const message = ledger.acknowledge(guid);
         if (message) this.onQueued(message, at);
@@ -56,7 +60,20 @@ export class Room {
     const guid = `k6-${this.id}-${this.count}`;
     const event = { conversationId: this.id, guid, messageType: "TEXT", content };
     this.ledger.sent(guid, viewer, dueAt).event = event;
-    this.sockets[viewer].says(SAYS.sendMessage, event);
+    // Without a socket it is said when there is one again.
+    if (this.sockets[viewer].closed === null) this.sockets[viewer].says(SAYS.sendMessage, event);
+  }
+
+  // Again a socket, what was missed, and what nobody has acknowledged, in its order, under the same guids.
+  async comeBack(viewer, code) {
+    cut.add(1, { code: String(code) });
+    const socket = this.sockets[viewer];
+    await pause(backOffMs(0));
+    await socket.open();
+    await this.catchUp(viewer);
+    for (const message of this.ledger.messages.values()) {
+      if (message.sender === viewer && !message.acknowledged) socket.says(SAYS.sendMessage, message.event);
+    }
   }
 
   // `busy` is repeated under the same guid when it says; everything else is final.
@@ -85,10 +102,13 @@ export class Room {
 
   // What a viewer missed, put into the ledger; the answer to its `sync`, null when there was none.
   async catchUp(viewer) {
-    const synced = await this.sockets[viewer].sync({ [this.id]: this.ledger.holds(viewer) });
-    for (const { messages } of (synced || { missed: [] }).missed) {
-      messages.forEach((message) => this.ledger.show(viewer, message, false));
-    }
+    const { ledger, sockets, id } = this;
+    const synced = await sockets[viewer].sync({ [id]: ledger.holds(viewer) });
+    if (!synced) return null;
+    const missed = synced.missed.flatMap(({ messages }) => messages);
+    // More than an answer holds.
+    if (synced.gaps.length > 0) missed.push(...history(sockets[viewer].person.token, id, ledger.holds(viewer)));
+    missed.forEach((message) => ledger.show(viewer, message, false));
     return synced;
   }
 

@@ -20,7 +20,9 @@ export class Socket {
     this.form = form;
     this.handlers = {}; // event -> function(data, arrival in ms)
     this.closed = null; // the close code, when it is; 1006 without one
-    this.onclose = () => {};
+    this.isLeaving = false; // we close it
+    this.onlost = () => {}; // it was ready, and nobody wanted it closed
+    this.onleft = () => {};
   }
 
   on(event, handler) {
@@ -28,8 +30,9 @@ export class Socket {
     return this;
   }
 
-  // Resolves when it is ready. `attempt` goes on counting where it had been refused before.
+  // Resolves when it is ready; again after it was closed.
   async open() {
+    this.isLeaving = false;
     const deadline = Date.now() + OPEN_MS;
     for (let attempt = 0; ; attempt += 1) {
       if (await this.tries()) return this;
@@ -47,11 +50,15 @@ export class Socket {
     });
     this.ws = ws;
     this.closed = null;
+    let isReady = false;
     return new Promise((resolve) => {
       ws.addEventListener("message", ({ data, timestamp }) => {
         const heard = this.form.read(data, this.person.token);
         if (heard.reply) ws.send(heard.reply);
-        if (heard.event === HEARS.ready) resolve(true);
+        if (heard.event === HEARS.ready) {
+          isReady = true;
+          resolve(true);
+        }
         // The frame's arrival, not the moment in which this VU got round to it.
         const handler = heard.event && this.handlers[heard.event];
         if (handler) handler(heard.data, timestamp);
@@ -60,8 +67,9 @@ export class Socket {
       ws.addEventListener("error", () => {});
       ws.addEventListener("close", ({ code }) => {
         this.closed = code || 1006;
-        this.onclose(this.closed);
         resolve(false);
+        if (this.isLeaving) this.onleft();
+        else if (isReady) this.onlost(this.closed);
       });
     });
   }
@@ -85,7 +93,8 @@ export class Socket {
   close() {
     return new Promise((resolve) => {
       if (this.closed !== null) return resolve();
-      this.onclose = resolve;
+      this.isLeaving = true;
+      this.onleft = resolve;
       this.ws.close(1000);
     });
   }

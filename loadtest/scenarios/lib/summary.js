@@ -29,7 +29,7 @@ function thresholds(metrics) {
       found.push({ metric, rule, value: value ?? null, ok });
     }
   }
-  return found;
+  return found.sort((a, b) => (a.metric < b.metric ? -1 : 1));
 }
 
 export function number(value) {
