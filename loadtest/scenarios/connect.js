@@ -15,11 +15,11 @@ import { summary } from "./lib/summary.js";
 const BUDGET = Number(__ENV.BUDGET || 0);
 const SIZE = sizes({
   smoke: { perSecond: 10, seconds: 4, storm: 60, handshakeMs: 1_000 },
-  full: { perSecond: 150, seconds: 30, storm: 600, handshakeMs: 100 },
+  full: { perSecond: 250, seconds: 30, storm: 600, handshakeMs: 250 },
 });
 const STEADY = SIZE.perSecond * SIZE.seconds;
 // Sockets stay open for so long, and a storm's are all back within so long, `Retry-After` is 5 s at most.
-const HOLD_MS = 1_000;
+const HOLD_MS = 500;
 const STORM_S = 25;
 
 const opened = new Counter("sockets_opened");
