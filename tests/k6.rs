@@ -88,6 +88,13 @@ fn every_scenario_passes_in_its_smallest_size() {
     std::fs::remove_dir_all(out).unwrap();
 }
 
+#[test]
+fn the_judge_finds_what_is_wrong() {
+    let Some(k6) = k6() else { return };
+    let output = play(&k6, "judging", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// The texts in double quotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('"').skip(1).step_by(2).collect()

@@ -1,7 +1,7 @@
 // Two people per VU, one native and one Socket.IO, talk at a fixed rate.
 import { Counter, Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
-import { NOTHING_LOST } from "./lib/ledger.js";
+import { nothingLost } from "./lib/ledger.js";
 import { people } from "./lib/people.js";
 import { native } from "./lib/native.js";
 import { socketio } from "./lib/socketio.js";
@@ -26,7 +26,7 @@ export const options = common({
     rooms: { executor: "per-vu-iterations", vus: SIZE.rooms, iterations: 1, maxDuration: `${SIZE.seconds + 60}s` },
   },
   thresholds: {
-    ...NOTHING_LOST,
+    ...nothingLost(SIZE.rooms),
     sent: [`count==${SIZE.rooms * COUNT}`],
     acknowledged: [`count==${SIZE.rooms * COUNT}`],
     processed: [`count==${SIZE.rooms * COUNT}`],

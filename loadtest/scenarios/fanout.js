@@ -1,7 +1,7 @@
 // One sender, one room, many sockets: native and Socket.IO by turns. One VU, so that it sees all of them.
 import { Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
-import { NOTHING_LOST } from "./lib/ledger.js";
+import { nothingLost } from "./lib/ledger.js";
 import { PEOPLE, people } from "./lib/people.js";
 import { native } from "./lib/native.js";
 import { socketio } from "./lib/socketio.js";
@@ -22,7 +22,7 @@ const all = new Trend("all_ms", true);
 export const options = common({
   scenarios: { room: { executor: "per-vu-iterations", vus: 1, iterations: 1, maxDuration: `${SIZE.seconds + 90}s` } },
   thresholds: {
-    ...NOTHING_LOST,
+    ...nothingLost(1),
     processed: [`count==${COUNT}`],
     deliveries: [`count==${COUNT * SIZE.sockets}`],
     all_ms: [`p(95)<${SIZE.allMs}`],

@@ -2,7 +2,7 @@
 // again, each after a time of its own, and `sync` has to say exactly what was missed.
 import { Counter, Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
-import { NOTHING_LOST } from "./lib/ledger.js";
+import { nothingLost } from "./lib/ledger.js";
 import { people } from "./lib/people.js";
 import { native } from "./lib/native.js";
 import { socketio } from "./lib/socketio.js";
@@ -32,7 +32,7 @@ const synced = new Trend("synced_ms", true);
 export const options = common({
   scenarios: { rooms: { executor: "per-vu-iterations", vus: SIZE.rooms, iterations: 1, maxDuration: "90s" } },
   thresholds: {
-    ...NOTHING_LOST,
+    ...nothingLost(SIZE.rooms),
     sockets_back: [`count==${TOTAL}`],
     sync_wrong: ["count==0"],
     resumed_ms: [`p(95)<${SIZE.backMs}`],

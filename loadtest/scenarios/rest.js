@@ -3,7 +3,7 @@
 import exec from "k6/execution";
 import { Counter, Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
-import { NOTHING_LOST } from "./lib/ledger.js";
+import { nothingLost } from "./lib/ledger.js";
 import { PASSWORD, conversation, people } from "./lib/people.js";
 import { ask, history } from "./lib/rest.js";
 import { summary } from "./lib/summary.js";
@@ -24,6 +24,7 @@ const failed = new Counter("failed");
 const lost = new Counter("lost");
 const doubled = new Counter("doubled");
 const reordered = new Counter("reordered");
+const judged = new Counter("judged");
 
 export const options = common({
   scenarios: {
@@ -37,7 +38,7 @@ export const options = common({
     },
   },
   thresholds: {
-    ...NOTHING_LOST,
+    ...nothingLost(SIZE.people),
     rounds: [`count>=${ROUNDS}`],
     failed: ["count==0"],
     dropped_iterations: ["count==0"],
@@ -82,7 +83,7 @@ export function round(made) {
   const sent = timed("send", 201, "POST", "/chat/messages", { token, body });
   const read = timed("history", 200, "GET", `/conversations/${where}/message?page=1&size=100&order=desc`, { token });
   if (!sent || !read) return;
-  // What was answered is in the history, once, under the seq that was told.
+  // What was answered is in the history (the newest 100 are more than one conversation gets), once, under the seq that was told.
   const rows = read.json("data.result").filter(({ guid }) => guid === body.guid);
   if (rows.length === 0) lost.add(1);
   if (rows.length > 1 || (rows[0] && rows[0].seq !== sent.json("data.seq"))) doubled.add(1);
@@ -99,6 +100,7 @@ export function teardown(made) {
       return seq;
     });
     seqs.reverse().forEach((seq, at) => seq !== at + 1 && reordered.add(1));
+    judged.add(1);
   }
   lost.add(Math.max(0, ROUNDS - kept.size));
 }

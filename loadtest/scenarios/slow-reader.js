@@ -5,7 +5,7 @@ import ws from "k6/ws";
 import { sleep } from "k6";
 import { Counter, Rate, Trend } from "k6/metrics";
 import { options as common, sizes, URL } from "./lib/settings.js";
-import { NOTHING_LOST } from "./lib/ledger.js";
+import { nothingLost } from "./lib/ledger.js";
 import { conversation, people } from "./lib/people.js";
 import { native } from "./lib/native.js";
 import { socketio } from "./lib/socketio.js";
@@ -46,7 +46,7 @@ export const options = common({
     slow: { executor: "per-vu-iterations", vus: 1, iterations: 1, maxDuration: "90s", exec: "slow" },
   },
   thresholds: {
-    ...NOTHING_LOST,
+    ...nothingLost(1),
     processed: [`count==${COUNT}`],
     deliveries: [`count==${COUNT * (MEMBERS - 1)}`],
     neighbour_shown_ms: [`p(95)<${SIZE.shownMs}`],

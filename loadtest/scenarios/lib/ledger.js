@@ -9,8 +9,13 @@ const acknowledged = new Counter("acknowledged");
 const processed = new Counter("processed");
 const deliveries = new Counter("deliveries");
 
-// For every scenario that sends messages.
-export const NOTHING_LOST = { lost: ["count==0"], doubled: ["count==0"], reordered: ["count==0"] };
+// How many conversations were judged: who was interrupted has found nothing, and acquits nobody.
+const judged = new Counter("judged");
+
+// For every scenario that sends messages, into so many conversations.
+export const nothingLost = (conversations) => ({
+  lost: ["count==0"], doubled: ["count==0"], reordered: ["count==0"], judged: [`count==${conversations}`],
+});
 
 export class Ledger {
   constructor(viewers) {
@@ -18,7 +23,6 @@ export class Ledger {
     this.guids = new Map(); // seq -> guid
     this.heads = Array(viewers).fill(0); // the highest seq shown to each
     this.seen = Array.from({ length: viewers }, () => new Set()); // seqs
-    this.isDoubled = false;
   }
 
   // Put on the wire for the first time; due at a time of its own, whatever the cluster did meanwhile.
@@ -99,6 +103,7 @@ export class Ledger {
       if (kept.has(guid)) lost.add(this.seen.length - message.shownTo);
     }
     // Seqs are 1, 2, 3, ...: what is missing was somebody's message.
-    lost.add(Math.max(0, ...history.map((row) => row.seq)) - kept.size);
+    lost.add(Math.max(0, ...history.map((row) => row.seq)) - history.length);
+    judged.add(1);
   }
 }
