@@ -1,11 +1,11 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench hold swarm proof chaos fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
+.PHONY: help run test check bench hold swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process; PORT=8080, data in ./data
 	@deploy/need cargo cc postgres
@@ -47,6 +47,12 @@ chaos: ## a whole cluster, and every fault under load; one table, written into d
 	@deploy/need cargo cc cluster
 	cargo build --release --workspace --bins
 	cargo run --quiet --release -p chaos
+
+k6: ## scenarios against URL, or a cluster of its own; PROFILE=full (or smoke), SCENARIO=chat,rest; into loadtest/README.md
+	@deploy/need k6
+	@[ -n "$$URL" ] || deploy/need cluster
+	@[ -n "$$URL$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit-gateway -p chatchit-worker --bins; }
+	@loadtest/scenarios/run
 
 fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
 	@deploy/need cargo cc

@@ -8,6 +8,15 @@ pg_bin() { # the newest on the machine
     dirname "$(first "$newest/initdb" "$(command -v initdb)")"
 }
 nginx_bin() { first /usr/sbin/nginx "$(command -v nginx)"; }
+go_bin() { first "$(command -v go)" /usr/local/go/bin/go; }
+k6_bin() { # k6/websockets is there since 1.6
+    local path version
+    for path in "$(type -P k6)" "$HOME/go/bin/k6"; do
+        version=$("$path" version 2>/dev/null | sed -n 's/^k6[^ ]* v\([0-9.]*\).*/\1/p') && [ -n "$version" ] || continue
+        [ "$(printf '%s\n' 1.6 "$version" | sort -V | head -1)" = 1.6 ] && echo "$path" && return
+    done
+    return 1
+}
 
 missing() { # missing KIND...: Debian's names of what is not here
     local kind; for kind in "$@"; do
