@@ -125,6 +125,11 @@ impl Store {
         self.query(&PING, &[]).await.map(drop)
     }
 
+    /// Tells how the pool of the primary is now.
+    pub fn measure(&self) {
+        self.primary.measure();
+    }
+
     /// Runs one statement on the primary.
     async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);

@@ -12,11 +12,12 @@ use common::limits::{
     TRANSACTION_IDLE_MS_MAX,
 };
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls, Row};
 
 use super::failure::{Result, StoreError, late, outdated, sort};
+use super::metrics;
 
 /// What the store asks, under the name that its metrics have. There are no others: the tests look
 /// at each of them (see [`super::statements`]).
@@ -104,6 +105,11 @@ impl Connections {
         Ok(Self { pool, limits })
     }
 
+    /// Tells how the pool is now.
+    pub(super) fn measure(&self) {
+        metrics::pool(&self.pool.status());
+    }
+
     /// One statement, its own transaction.
     pub(super) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         self.attempt(None, statement, params).await
@@ -126,8 +132,10 @@ impl Connections {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        let wait = Duration::from_millis(self.limits.wait);
-        let mut client = match timeout(wait, self.pool.get()).await {
+        let (asked, wait) = (Instant::now(), Duration::from_millis(self.limits.wait));
+        let client = timeout(wait, self.pool.get()).await;
+        metrics::waited(asked);
+        let mut client = match client {
             Ok(Ok(client)) => client,
             Ok(Err(err)) => {
                 return Err(StoreError::Unavailable(anyhow::Error::new(err).context("no connection")));
