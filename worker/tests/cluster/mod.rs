@@ -241,8 +241,15 @@ impl Gateway {
             }
             let arrival = timeout(PATIENCE, self.inbox.next()).await.expect("something is heard in time");
             let Some(Arrival::Envelopes(envelopes)) = arrival else { panic!("the inbox lapsed or closed") };
-            self.heard.extend(envelopes.iter().map(read));
+            self.hear(&envelopes);
         }
+    }
+
+    /// Who comes and goes is told whenever a worker has looked; gateways' stories are about that.
+    fn hear(&mut self, envelopes: &[Envelope]) {
+        let is_presence =
+            |heard: &Heard| ["userOnline", "userOffline", "listOnline"].contains(&heard.event.as_str());
+        self.heard.extend(envelopes.iter().map(read).filter(|heard| !is_presence(heard)));
     }
 
     /// The next deliveries until one is this event, that one last.
@@ -270,7 +277,7 @@ impl Gateway {
         while let Ok(Some(Arrival::Envelopes(envelopes))) =
             timeout(Duration::from_millis(300), self.inbox.next()).await
         {
-            self.heard.extend(envelopes.iter().map(read));
+            self.hear(&envelopes);
         }
         self.heard.drain(..).collect()
     }
