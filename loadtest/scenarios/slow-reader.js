@@ -82,11 +82,12 @@ export function slow(made) {
     return seq;
   };
   const end = made.at + BEGINS_MS + SIZE.seconds * 1_000 + 40_000;
+  let isAwake = false; // from the first cut on
   for (let attempt = 0; holds() < COUNT && Date.now() < end; attempt += 1) {
     if (attempt > 0) sleep(backOffMs(Math.min(attempt, 3)) / 1_000);
-    const isAwake = attempt > 0;
     const code = sit(made, { isAwake, seqs, holds, end });
-    if (code === 1000) continue;
+    if (code === 1000 || code === null) continue;
+    isAwake = true;
     cuts.add(1);
     if (code === CLOSES.slow) cuts4000.add(1);
     if (!CUT.includes(code)) odd.add(1);
@@ -94,9 +95,9 @@ export function slow(made) {
   caughtUp.add(holds() === COUNT);
 }
 
-// One life of its socket: the code it was closed with.
+// One life of its socket: the code it was closed with; null when there was none.
 function sit({ people: [person], conversation: where }, { isAwake, seqs, holds, end }) {
-  let code = 1006;
+  let code = null;
   ws.connect(URL.replace(/^http/, "ws") + native.path, { headers: native.headers(person.token) }, (socket) => {
     let awakeUntil = 0;
     const take = (messages, counter) => {

@@ -27,7 +27,7 @@ export class Ledger {
 
   // Put on the wire for the first time; due at a time of its own, whatever the cluster did meanwhile.
   sent(guid, sender, dueAt) {
-    this.messages.set(guid, { sender, dueAt, acknowledged: false, processed: false, seq: 0, shownTo: 0 });
+    this.messages.set(guid, { sender, dueAt, acknowledged: false, processed: false, isRepeated: false, seq: 0, shownTo: 0 });
     return this.messages.get(guid);
   }
 
@@ -97,8 +97,8 @@ export class Ledger {
     const latest = {}; // sender -> seq
     for (const [guid, message] of this.messages) {
       // One socket sent them in this order, so they are kept in it.
-      if (message.seq && message.seq < (latest[message.sender] || 0)) reordered.add(1);
-      latest[message.sender] = Math.max(message.seq, latest[message.sender] || 0);
+      if (!message.isRepeated && message.seq && message.seq < (latest[message.sender] || 0)) reordered.add(1);
+      if (!message.isRepeated) latest[message.sender] = Math.max(message.seq, latest[message.sender] || 0);
       if (message.acknowledged && !kept.has(guid)) lost.add(1);
       if (kept.has(guid)) lost.add(this.seen.length - message.shownTo);
     }

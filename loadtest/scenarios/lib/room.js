@@ -22,6 +22,7 @@ export class Room {
     this.ledger = new Ledger(seats.length);
     this.sockets = seats.map(([person, form], viewer) => this.attend(new Socket(person, form), viewer));
     this.count = 0;
+    this.away = new Set(); // viewers who lost their socket and have not said yet what was not acknowledged
     // What a scenario measures: (message, arrival).
     this.onQueued = () => {};
     this.onProcessed = () => {};
@@ -60,20 +61,22 @@ export class Room {
     const guid = `k6-${this.id}-${this.count}`;
     const event = { conversationId: this.id, guid, messageType: "TEXT", content };
     this.ledger.sent(guid, viewer, dueAt).event = event;
-    // Without a socket it is said when there is one again.
-    if (this.sockets[viewer].closed === null) this.sockets[viewer].says(SAYS.sendMessage, event);
+    if (!this.away.has(viewer)) this.sockets[viewer].says(SAYS.sendMessage, event);
   }
 
   // Again a socket, what was missed, and what nobody has acknowledged, in its order, under the same guids.
   async comeBack(viewer, code) {
     cut.add(1, { code: String(code) });
+    this.away.add(viewer);
     const socket = this.sockets[viewer];
     await pause(backOffMs(0));
     await socket.open();
     await this.catchUp(viewer);
+    if (!socket.isOpen) return; // lost again
     for (const message of this.ledger.messages.values()) {
-      if (message.sender === viewer && !message.acknowledged) socket.says(SAYS.sendMessage, message.event);
+      if (message.sender === viewer && !message.acknowledged) this.repeat(socket, message);
     }
+    this.away.delete(viewer);
   }
 
   // `busy` is repeated under the same guid when it says; everything else is final.
@@ -82,7 +85,13 @@ export class Room {
     refused.add(1);
     if (!message || !retryInMs) return;
     await pause(retryInMs);
-    if (socket.closed === null) socket.says(SAYS.sendMessage, message.event);
+    if (socket.isOpen) this.repeat(socket, message);
+  }
+
+  // Others may have overtaken it meanwhile: its place is no longer promised.
+  repeat(socket, message) {
+    message.isRepeated = true;
+    socket.says(SAYS.sendMessage, message.event);
   }
 
   // Messages at fixed times from `start` on, `perSecond` of them, in turn by the viewers `senders`.
@@ -117,7 +126,7 @@ export class Room {
     await this.settle();
     const head = this.count;
     for (let viewer = 0; viewer < this.sockets.length; viewer += 1) {
-      if (this.ledger.holds(viewer) < head && this.sockets[viewer].closed === null) await this.catchUp(viewer);
+      if (this.ledger.holds(viewer) < head && this.sockets[viewer].isOpen) await this.catchUp(viewer);
     }
     this.ledger.judge(history(this.members[0].token, this.id));
     await Promise.all(this.sockets.map((socket) => socket.close()));

@@ -19,7 +19,7 @@ export class Socket {
     this.person = person;
     this.form = form;
     this.handlers = {}; // event -> function(data, arrival in ms)
-    this.closed = null; // the close code, when it is; 1006 without one
+    this.isOpen = false; // ready, and not closed
     this.isLeaving = false; // we close it
     this.onlost = () => {}; // it was ready, and nobody wanted it closed
     this.onleft = () => {};
@@ -49,14 +49,12 @@ export class Socket {
       tags: { name: this.form.path },
     });
     this.ws = ws;
-    this.closed = null;
-    let isReady = false;
     return new Promise((resolve) => {
       ws.addEventListener("message", ({ data, timestamp }) => {
         const heard = this.form.read(data, this.person.token);
         if (heard.reply) ws.send(heard.reply);
         if (heard.event === HEARS.ready) {
-          isReady = true;
+          this.isOpen = true;
           resolve(true);
         }
         // The frame's arrival, not the moment in which this VU got round to it.
@@ -66,10 +64,11 @@ export class Socket {
       // A refusal and a broken line are followed by a close without a code.
       ws.addEventListener("error", () => {});
       ws.addEventListener("close", ({ code }) => {
-        this.closed = code || 1006;
+        const wasOpen = this.isOpen;
+        this.isOpen = false;
         resolve(false);
         if (this.isLeaving) this.onleft();
-        else if (isReady) this.onlost(this.closed);
+        else if (wasOpen) this.onlost(code || 1006);
       });
     });
   }
@@ -80,6 +79,7 @@ export class Socket {
 
   // What was missed since these seqs: `{"<conversation>": seq}`; null when there is no answer in time.
   sync(conversations, withinMs = 10_000) {
+    if (!this.isOpen) return Promise.resolve(null);
     return new Promise((resolve) => {
       // Cleared when there is an answer: a VU ends when its last timer has.
       const timer = setTimeout(() => resolve(null), withinMs);
@@ -92,7 +92,7 @@ export class Socket {
   // Resolves when the other side has closed too.
   close() {
     return new Promise((resolve) => {
-      if (this.closed !== null) return resolve();
+      if (!this.isOpen) return resolve();
       this.isLeaving = true;
       this.onleft = resolve;
       this.ws.close(1000);
