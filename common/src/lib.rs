@@ -27,7 +27,10 @@ pub mod config;
 /// Logging and the Prometheus exporter.
 pub mod telemetry;
 
-/// The admin port: health, readiness, metrics.
+/// How well a program does: its parts, its score, the numbers behind it.
+pub mod health;
+
+/// The admin port: probes, health, metrics.
 pub mod ops;
 
 /// Signals, draining, tracked tasks.

@@ -359,6 +359,16 @@ pub const OPS_CONNECTIONS_MAX: usize = 64;
 /// How long one connection to the admin port may live; Prometheus opens a new one.
 pub const OPS_CONNECTION_MS_MAX: u64 = 60_000;
 
+/// Between two looks at what waits in the lanes, by every gateway: 17 questions to the broker.
+pub const LANES_LOOK_MS: u64 = 5_000;
+
+/// Between two looks of a program at its own gauges: memory, outboxes, what is unconfirmed.
+pub const MEASURE_MS: u64 = 1_000;
+
+/// What an idle socket takes of a gateway's own memory, as `make hold` measures it. It tells memory by
+/// cause; nothing depends on it.
+pub const SOCKET_MEMORY_BYTES: usize = 1_000;
+
 /// Between two foldings of raw samples into their buckets.
 pub const OPS_UPKEEP_MS: u64 = 5_000;
 

@@ -1,12 +1,12 @@
 //! The admin port: is the process alive, is it ready, what did it measure.
 //!
-//! `GET /livez` 200 while the process runs · `GET /readyz` and `/health` 200 when every part is
-//! ready and nothing drains, else 503, with the reasons as JSON · `GET /metrics` for Prometheus.
+//! `GET /livez` 200 while the process runs · `GET /readyz` 200 when no part is down and nothing
+//! drains, else 503, with each part's reason as JSON · `/health` the same with the performance score ·
+//! `/health/detailed` the same with the numbers behind it · `GET /metrics` for Prometheus.
 //! It answers until the process aborts or ends, draining included: that is when operators look.
 //!
 //! Unauthenticated: bind it to an address that only operators and Prometheus reach.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -25,37 +25,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
+use crate::health::{Readiness, Sample, Stretch};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{OPS_CONNECTION_MS_MAX, OPS_CONNECTIONS_MAX, OPS_UPKEEP_MS};
 use crate::telemetry::MetricsHandle;
-
-/// Which parts of the process can work now. Cheap to clone; all clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
-
-impl Readiness {
-    /// Nothing has reported yet, so nothing is ready.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A part says how it is: ready, or the reason why not.
-    pub fn set(&self, part: &'static str, state: Result<(), String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, state);
-    }
-
-    /// Whether something has reported and everything that has is ready.
-    pub fn is_ready(&self) -> bool {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !parts.is_empty() && parts.values().all(Result::is_ok)
-    }
-
-    /// All parts, by name.
-    pub fn report(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().map(|(part, state)| (*part, state.clone())).collect()
-    }
-}
 
 /// The admin port, bound.
 pub struct Ops {
@@ -68,6 +41,8 @@ struct Context {
     metrics: MetricsHandle,
     readiness: Readiness,
     lifecycle: Lifecycle,
+    /// How it was at the last two upkeeps, the older first.
+    samples: Arc<Mutex<[Sample; 2]>>,
 }
 
 impl Ops {
@@ -95,16 +70,18 @@ impl Ops {
     /// Serves until the process aborts.
     pub async fn run(self, metrics: MetricsHandle, readiness: Readiness, lifecycle: Lifecycle) {
         if let Ok(addr) = self.addr() {
-            info!("Admin port on http://{addr} (/livez /readyz /metrics)");
+            info!("Admin port on http://{addr} (/livez /readyz /health /health/detailed /metrics)");
         }
-        let context = Context { metrics, readiness, lifecycle };
+        let now = metrics.sample();
+        let samples = Arc::new(Mutex::new([now.clone(), now]));
+        let context = Context { metrics, readiness, lifecycle, samples };
         let places = Arc::new(Semaphore::new(OPS_CONNECTIONS_MAX));
         let mut upkeep = interval(Duration::from_millis(OPS_UPKEEP_MS));
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = context.lifecycle.aborting() => return,
-                _ = upkeep.tick() => context.metrics.run_upkeep(),
+                _ = upkeep.tick() => context.keep_up(),
                 accepted = self.listener.accept() => match accepted {
                     // Full: the connection is closed at once; probes come again.
                     Ok((stream, _)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
@@ -121,6 +98,26 @@ impl Ops {
                 },
             }
         }
+    }
+}
+
+impl Context {
+    /// Folds raw samples, and looks how the program does.
+    fn keep_up(&self) {
+        self.metrics.run_upkeep();
+        let now = self.metrics.sample();
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.swap(0, 1);
+        samples[1] = now;
+        let stretch = Stretch::new(samples[0].clone(), samples[1].clone());
+        drop(samples);
+        self.readiness.measure(&stretch);
+    }
+
+    /// From the upkeep before the last one until now: long enough for a rate.
+    fn stretch(&self) -> Stretch {
+        let before = self.samples.lock().unwrap_or_else(PoisonError::into_inner)[0].clone();
+        Stretch::new(before, self.metrics.sample())
     }
 }
 
@@ -148,24 +145,23 @@ fn respond(request: &Request<Incoming>, context: &Context) -> Response<Full<Byte
     }
     match request.uri().path() {
         "/livez" => answer(StatusCode::OK, TEXT, "alive\n".into()),
-        "/readyz" | "/health" => readiness(context),
+        "/readyz" => health(context, Readiness::brief),
+        "/health" => health(context, |parts, leaves| parts.summary(leaves, &context.stretch())),
+        "/health/detailed" => health(context, |parts, leaves| parts.detailed(leaves, &context.stretch())),
         "/metrics" => answer(StatusCode::OK, "text/plain; version=0.0.4", context.metrics.render()),
-        _ => answer(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /metrics\n".into()),
+        _ => answer(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /health/detailed /metrics\n".into()),
     }
 }
 
-fn readiness(context: &Context) -> Response<Full<Bytes>> {
+/// 503 when another program should be asked; why, and how well it does, is the body's.
+fn health(
+    context: &Context,
+    body: impl FnOnce(&Readiness, bool) -> serde_json::Value,
+) -> Response<Full<Bytes>> {
     let is_draining = context.lifecycle.is_draining();
     let is_ready = context.readiness.is_ready() && !is_draining;
-    let parts: serde_json::Map<_, _> = context
-        .readiness
-        .report()
-        .into_iter()
-        .map(|(part, state)| (part.to_owned(), state.err().unwrap_or_else(|| "ok".into()).into()))
-        .collect();
-    let body = serde_json::json!({ "ready": is_ready, "draining": is_draining, "parts": parts });
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answer(status, "application/json", format!("{body}\n"))
+    answer(status, "application/json", format!("{}\n", body(&context.readiness, is_draining)))
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -180,6 +176,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::health::State;
+    use crate::ids::NodeId;
     use crate::telemetry::init_metrics;
 
     async fn ask(addr: SocketAddr, request: &str) -> String {
@@ -193,7 +191,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_probes_say_how_things_are() {
-        let (readiness, lifecycle) = (Readiness::new(), Lifecycle::manual());
+        let readiness = Readiness::new("test", NodeId(7));
+        let lifecycle = Lifecycle::manual();
         let ops = Ops::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let addr = ops.addr().unwrap();
         let serving = tokio::spawn(ops.run(init_metrics(), readiness.clone(), lifecycle.clone()));
@@ -211,8 +210,14 @@ mod tests {
         check("GET /readyz", &["503", "\"bus\":\"ok\"", "\"store\":\"no connection\""]).await;
         readiness.set("store", Ok(()));
         check("GET /readyz", &["200 OK", "\"ready\":true"]).await;
+        readiness.report_as("workers", State::Degraded("none".into()));
+        check("GET /readyz", &["200 OK", "\"workers\":\"degraded: none\""]).await;
+        check("GET /health", &["200 OK", "\"score\":100", "\"status\":\"healthy\"", "\"program\":\"test\""])
+            .await;
+        check("GET /health/detailed", &["200 OK", "\"state\":\"degraded\"", "\"queues\":", "\"rates\":"])
+            .await;
         metrics::counter!("ops_test_total").increment(1);
-        check("GET /metrics", &["200 OK", "ops_test_total 1"]).await;
+        check("GET /metrics", &["200 OK", "ops_test_total 1", "process_threads "]).await;
         check("GET /nothing", &["404"]).await;
         check("POST /livez", &["405", "GET, HEAD"]).await;
 

@@ -52,6 +52,8 @@ pub(super) struct Parcel {
     pub serial: u64,
     pub bytes: Bytes,
     pub envelopes: usize,
+    /// Since when the oldest of its envelopes is here.
+    pub since: Instant,
 }
 
 impl Window {
@@ -75,7 +77,13 @@ impl Window {
         }
         let batch = self.batches.iter_mut().find(|batch| batch.sent.is_none())?;
         batch.sent = Some(now);
-        Some(Parcel { serial: batch.serial, bytes: batch.bytes.clone(), envelopes: batch.pending.len() })
+        let since = batch.pending.first().map_or(now, |first| first.since);
+        Some(Parcel {
+            serial: batch.serial,
+            bytes: batch.bytes.clone(),
+            envelopes: batch.pending.len(),
+            since,
+        })
     }
 
     /// Whether [`Self::next`] would give one.
@@ -137,6 +145,11 @@ impl Window {
 
     pub(super) fn is_empty(&self) -> bool {
         self.envelopes == 0
+    }
+
+    /// Envelopes waiting and unconfirmed.
+    pub(super) fn envelopes(&self) -> usize {
+        self.envelopes
     }
 
     fn gather(&mut self) {

@@ -36,6 +36,9 @@ mod batch;
 /// Which deliveries are finished.
 mod ledger;
 
+/// What waits in the lanes, looked at from outside.
+mod depth;
+
 /// The same promises in one process.
 mod memory;
 
@@ -49,7 +52,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
+pub use self::depth::{LaneSeen, LaneWatch};
 pub use self::envelope::{BadEnvelope, Envelope};
 pub use self::subject::{BadSubject, Pattern, Subject};
 use crate::ids::NodeId;
@@ -318,10 +323,13 @@ impl Bus {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, RequestError> {
-        match &self.0 {
+        let asked = Instant::now();
+        let answer = match &self.0 {
             Backend::Memory(bus) => bus.request(subject, body, deadline).await,
             Backend::Rabbit(bus) => bus.request(subject, body, deadline).await,
-        }
+        };
+        metrics::request_seconds(&answer).record(asked.elapsed());
+        answer
     }
 
     /// Takes envelopes off a lane.

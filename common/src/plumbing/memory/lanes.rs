@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ::metrics::Histogram;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::super::depth::QueueSeen;
 use super::super::metrics;
 use super::super::topology::LaneRow;
 use super::super::{Envelope, LaneEnvelope, PublishError};
@@ -19,6 +21,7 @@ pub(super) struct LaneQueues {
     state: Mutex<State>,
     /// Something was handed back: a drain waits for it.
     returned: Notify,
+    wait_seconds: Histogram,
 }
 
 struct State {
@@ -48,7 +51,8 @@ struct Waiting {
 }
 
 enum Handed {
-    Out(Vec<LaneEnvelope>),
+    /// The oldest is from then.
+    Out(Vec<LaneEnvelope>, Instant),
     Back(Vec<LaneEnvelope>),
 }
 
@@ -106,7 +110,8 @@ impl LaneQueues {
     pub(super) fn new(row: LaneRow) -> Self {
         let shards = (0..row.shards).map(|_| Shard::default()).collect();
         let state = State { shards, members: Vec::new(), next_member: 0, closed: false };
-        Self { row, state: Mutex::new(state), returned: Notify::new() }
+        let wait_seconds = metrics::lane_wait_seconds(row.lane);
+        Self { row, state: Mutex::new(state), returned: Notify::new(), wait_seconds }
     }
 
     pub(super) fn push(&self, envelope: Envelope) -> Result<(), PublishError> {
@@ -153,6 +158,25 @@ impl LaneQueues {
         }
     }
 
+    /// Its queues now. An envelope waits alone here: it is a batch of one.
+    pub(super) fn seen(&self) -> Vec<QueueSeen> {
+        let seen = |shard: &Shard| QueueSeen {
+            batches: shard.waiting.len() as u64,
+            consumers: u32::try_from(shard.line.len()).unwrap_or(u32::MAX),
+        };
+        self.lock().shards.iter().map(seen).collect()
+    }
+
+    /// Batches that are handed out, and since when the oldest envelope among them is here.
+    pub(super) fn held(&self) -> (usize, Option<Instant>) {
+        let state = self.lock();
+        let out = state.shards.iter().flat_map(|shard| shard.handed.values());
+        let since: Vec<_> = out
+            .filter_map(|handed| if let Handed::Out(_, since) = handed { Some(*since) } else { None })
+            .collect();
+        (since.len(), since.iter().min().copied())
+    }
+
     fn competing(&self) -> bool {
         self.row.shards == 1
     }
@@ -176,7 +200,7 @@ impl LaneQueues {
         if shard.yielding {
             shard.revoked.store(true, Ordering::Release);
         }
-        if !shard.yielding || shard.handed.values().any(|handed| matches!(handed, Handed::Out(_))) {
+        if !shard.yielding || shard.handed.values().any(|handed| matches!(handed, Handed::Out(..))) {
             return;
         }
         for (_, handed) in std::mem::take(&mut shard.handed).into_iter().rev() {
@@ -203,10 +227,10 @@ impl LaneQueues {
         let shard = &mut state.shards[index];
         match shard.handed.remove(&tag) {
             // Nobody promised an order here.
-            Some(Handed::Out(envelopes)) if !acked && self.competing() => {
+            Some(Handed::Out(envelopes, _)) if !acked && self.competing() => {
                 shard.put_back(envelopes);
             }
-            Some(Handed::Out(envelopes)) if !acked => {
+            Some(Handed::Out(envelopes, _)) if !acked => {
                 metrics::handovers("release").increment(1);
                 shard.handed.insert(tag, Handed::Back(envelopes));
                 shard.yielding = true;
@@ -291,7 +315,10 @@ impl Consumer {
                 metrics::shed("stale").increment(1);
             }
         }
-        let redelivered = shard.waiting.front()?.redelivered;
+        let Waiting { redelivered, since, .. } = *shard.waiting.front()?;
+        if !redelivered {
+            self.queues.wait_seconds.record(since.elapsed());
+        }
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
             bytes += waiting.envelope.envelope.encoded_len();
@@ -301,7 +328,7 @@ impl Consumer {
         let envelopes: Vec<_> = shard.waiting.drain(..count).map(|waiting| waiting.envelope).collect();
         let tag = shard.next_tag;
         shard.next_tag += 1;
-        shard.handed.insert(tag, Handed::Out(envelopes.clone()));
+        shard.handed.insert(tag, Handed::Out(envelopes.clone(), since));
         let revoked = shard.revoked.clone();
         let ticket = Ticket { queues: self.queues.clone(), shard: index, tag, revoked };
         Some(Taken { shard: index as u16, envelopes, redelivered, ticket })

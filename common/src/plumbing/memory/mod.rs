@@ -20,6 +20,7 @@ use self::groups::{Group, Job};
 pub(super) use self::groups::{Member, Ticket as GroupTicket};
 use self::lanes::Lanes;
 pub(super) use self::lanes::{Consumer, Ticket as LaneTicket};
+use super::depth::QueueSeen;
 use super::mailbox::{Mailbox, Reader};
 use super::{
     Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError, Quarantined,
@@ -43,6 +44,7 @@ struct Shared {
 
 impl MemoryBus {
     pub(super) fn new() -> Self {
+        metrics::up().set(1);
         Self(Arc::new(Shared {
             lanes: Lanes::new(),
             groups: Mutex::default(),
@@ -181,6 +183,18 @@ impl MemoryBus {
 
     pub(super) fn quarantined(&self, limit: usize) -> Vec<Quarantined> {
         lock(&self.0.quarantine).iter().take(limit).cloned().collect()
+    }
+
+    /// Tells what consumers hold, too: they are all in this process. Nothing is ever unconfirmed.
+    pub(super) fn lane_queues(&self) -> Vec<(Lane, Vec<QueueSeen>)> {
+        let lanes = Lane::ALL.into_iter().map(|lane| {
+            let queues = self.0.lanes.of(lane);
+            let (batches, oldest) = queues.held();
+            metrics::lane_held(lane, batches, oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
+            metrics::in_flight(Some(lane)).set(0);
+            (lane, queues.seen())
+        });
+        lanes.collect()
     }
 
     pub(super) fn health(&self) -> watch::Receiver<Health> {

@@ -221,12 +221,12 @@ impl Membership {
                 self.aside.damaged(Lane::High, bytes).await?;
             }
             let mut ledger = desk.lock();
-            ledger.arrived(tag);
+            ledger.arrived(tag, None);
             ledger.done(tag);
             return Ok(());
         }
         let mut ledger = desk.lock();
-        ledger.arrived(tag);
+        ledger.arrived(tag, None);
         ledger.handed_out(tag);
         drop(ledger);
         let left = AtomicUsize::new(envelopes.len());

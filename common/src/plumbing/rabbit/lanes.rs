@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ::metrics::Histogram;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -24,8 +25,9 @@ use super::super::topology::{LaneRow, Names};
 use super::super::{Envelope, LaneBatch, LaneEnvelope, LaneTicket as Seam, metrics};
 use super::aside::{self, Aside};
 use super::connection::{Link, Live};
-use super::say;
-use crate::protocol::Lane;
+use super::{say, stamp};
+use crate::limits::MEASURE_MS;
+use crate::protocol::{Lane, Timestamp};
 
 /// Before a channel that failed, on a connection that did not, is opened again; and before a
 /// released batch is asked for again.
@@ -43,6 +45,7 @@ struct Stand {
     seats: Vec<Seat>,
     ready: Notify,
     ended: AtomicBool,
+    wait_seconds: Histogram,
 }
 
 /// One shard's place in line.
@@ -70,6 +73,8 @@ struct State {
 struct Ready {
     tag: u64,
     redelivered: bool,
+    /// When it was published.
+    at: Option<Timestamp>,
     envelopes: Vec<LaneEnvelope>,
 }
 
@@ -103,7 +108,9 @@ impl Consumer {
     pub(super) async fn start(lane: Lane, line: Line, tasks: &TaskTracker) -> anyhow::Result<Self> {
         let row = LaneRow::of(lane);
         let seats = (0..row.shards).map(|_| Seat::new()).collect();
-        let stand = Arc::new(Stand { row, seats, ready: Notify::new(), ended: AtomicBool::new(false) });
+        let (ready, ended) = (Notify::new(), AtomicBool::new(false));
+        let wait_seconds = metrics::lane_wait_seconds(lane);
+        let stand = Arc::new(Stand { row, seats, ready, ended, wait_seconds });
         let gone = CancellationToken::new();
         let (standing, mut stood) = watch::channel(0);
         let running = Arc::new(AtomicUsize::new(stand.seats.len()));
@@ -119,6 +126,7 @@ impl Consumer {
             });
         }
         drop(standing);
+        tokio::spawn(measure(stand.clone(), gone.clone(), line.ending.clone()));
         let all = stand.seats.len();
         stood.wait_for(|standing| *standing >= all).await.map_err(|_| anyhow::anyhow!("the bus closes"))?;
         Ok(Self { stand, next_seat: 0, _gone: gone.drop_guard() })
@@ -163,9 +171,12 @@ impl Consumer {
             if state.yielding.is_some() {
                 continue;
             }
-            let Some(Ready { tag, redelivered, envelopes }) = state.ready.pop_front() else { continue };
+            let Some(Ready { tag, redelivered, at, envelopes }) = state.ready.pop_front() else { continue };
             state.ledger.handed_out(tag);
             state.out += 1;
+            if let Some(at) = at.filter(|_| !redelivered) {
+                self.stand.wait_seconds.record(seconds_since(at));
+            }
             let (life, revoked) = (state.life, state.revoked.clone());
             let ticket = Ticket { stand: self.stand.clone(), seat, life, tag, revoked };
             self.next_seat = seat + 1;
@@ -180,6 +191,28 @@ impl Consumer {
         }
         None
     }
+}
+
+/// Tells what is held here once a second, and at the end that nothing is.
+async fn measure(stand: Arc<Stand>, gone: CancellationToken, ending: CancellationToken) {
+    let mut ticks = interval(Duration::from_millis(MEASURE_MS));
+    loop {
+        tokio::select! {
+            () = gone.cancelled() => break,
+            () = ending.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let held: Vec<_> = stand.seats.iter().map(|seat| seat.lock().ledger.unfinished()).collect();
+        let oldest = held.iter().filter_map(|(_, oldest)| *oldest).min();
+        let batches = held.iter().map(|(batches, _)| batches).sum();
+        metrics::lane_held(stand.row.lane, batches, oldest.map_or(0.0, seconds_since));
+    }
+    metrics::lane_held(stand.row.lane, 0, 0.0);
+}
+
+/// By the publisher's wall clock and ours: a future is none.
+fn seconds_since(at: Timestamp) -> f64 {
+    (Timestamp::now().0 - at.0).max(0) as f64 / 1_000.0
 }
 
 impl Ticket {
@@ -346,25 +379,25 @@ impl Line {
     async fn take(&self, stand: &Stand, index: usize, delivery: Delivery) -> anyhow::Result<()> {
         let seat = &stand.seats[index];
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
-        let attempt = aside::attempt(&delivery.properties);
+        let (attempt, at) = (aside::attempt(&delivery.properties), stamp::read(&delivery.properties));
         let bytes = Bytes::from(delivery.data);
         let envelopes = Envelope::decode_batch(bytes.clone());
         let Ok(envelopes) = envelopes else {
             self.aside.damaged(stand.row.lane, bytes).await?;
             let mut state = seat.lock();
-            state.ledger.arrived(tag);
+            state.ledger.arrived(tag, at);
             state.ledger.done(tag);
             return Ok(());
         };
         let envelopes = envelopes.into_iter().map(|envelope| LaneEnvelope { envelope, attempt }).collect();
         let mut state = seat.lock();
-        state.ledger.arrived(tag);
+        state.ledger.arrived(tag, at);
         // The shard came to one who does not want it: somebody else in line may.
         if state.may_give_up {
             state.give_up("hold");
         }
         if state.yielding.is_none() {
-            state.ready.push_back(Ready { tag, redelivered, envelopes });
+            state.ready.push_back(Ready { tag, redelivered, at, envelopes });
             drop(state);
             stand.ready.notify_one();
         }

@@ -29,6 +29,12 @@ mod lanes;
 /// The retry ladder and the quarantine.
 mod aside;
 
+/// When a lane's batch was published.
+mod stamp;
+
+/// What is looked at once a second.
+mod measure;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,9 +56,10 @@ pub(super) use self::lanes::{Consumer, Ticket as LaneTicket};
 use self::publisher::Publisher;
 use self::requests::Requests;
 use self::subscriptions::Feed;
+use super::depth::QueueSeen;
 use super::ledger::Word;
 use super::mailbox::{Mailbox, Reader};
-use super::topology::Names;
+use super::topology::{LANES, Names};
 use super::{
     BusConfig, BusError, Envelope, Fate, Health, LaneEnvelope, Pattern, PublishError, Quarantined, Receipt,
     RequestError, Subject,
@@ -107,6 +114,7 @@ impl RabbitBus {
         }
         let publisher =
             Publisher::new(publishing.clone(), names.clone(), node, health.clone(), closed.clone());
+        links.spawn(measure::measure(publisher.clone(), health.clone(), closing.clone()));
         let aside = Arc::new(Aside::new(publishing.clone(), names.clone(), health.clone()));
         let requests = Requests::start(names.clone(), node, publishing.clone(), node_link.clone());
         let started = async {
@@ -221,6 +229,28 @@ impl RabbitBus {
 
     pub(super) async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, BusError> {
         self.shared.aside.quarantined(limit).await.map_err(BusError)
+    }
+
+    /// Asked over the node's connection: the publishing one may be blocked.
+    pub(super) async fn lane_queues(&self) -> Result<Vec<(Lane, Vec<QueueSeen>)>, BusError> {
+        let shared = &self.shared;
+        let look = async {
+            let live = shared.node_link.live().await.context("the bus closes")?;
+            let channel = live.channel().await?;
+            let mut lanes = Vec::with_capacity(LANES.len());
+            for row in LANES {
+                let mut queues = Vec::with_capacity(usize::from(row.shards));
+                for shard in 0..row.shards {
+                    let name = shared.names.lane(row.lane, shard);
+                    queues.push(live.answer(declare::seen(&channel, &name)).await?);
+                }
+                lanes.push((row.lane, queues));
+            }
+            live.answer(channel.close(200, "looked".into())).await?;
+            anyhow::Ok(lanes)
+        };
+        let looked = timeout(Duration::from_millis(ANSWER_MS_MAX), look).await;
+        looked.context("no answer in time").and_then(|looked| looked).map_err(BusError)
     }
 
     pub(super) fn health(&self) -> watch::Receiver<Health> {

@@ -21,10 +21,12 @@ use super::super::batch::{Parcel, Window};
 use super::super::topology::{LANES, LaneRow, Names, Route};
 use super::super::{Envelope, Health, PublishError, Receipt, Subject, metrics};
 use super::connection::{Link, Live};
+use super::stamp;
 use crate::ids::NodeId;
 use crate::limits::{
     ENVELOPE_BYTES_MAX, LANE_BATCHES_UNCONFIRMED_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX,
 };
+use crate::protocol::{Lane, Timestamp};
 
 /// How often overdue receipts are looked for. With [`PUBLISH_BUSY_MS`] it stays under 250 ms.
 const SWEEP_MS: u64 = 25;
@@ -120,6 +122,17 @@ impl Publisher {
         while self.outlets().iter().any(|outlet| !outlet.lock().window.is_empty()) {
             sleep(Duration::from_millis(SWEEP_MS / 5)).await;
         }
+    }
+
+    /// Envelopes that are here and not confirmed, by lane.
+    pub(super) fn in_flight(&self) -> [(Option<Lane>, usize); Lane::ALL.len() + 1] {
+        let mut all = [(None, 0); Lane::ALL.len() + 1];
+        Lane::ALL.into_iter().for_each(|lane| all[lane as usize].0 = Some(lane));
+        for outlet in self.outlets() {
+            let at = outlet.route.lane().map_or(Lane::ALL.len(), |lane| lane as usize);
+            all[at].1 += outlet.lock().window.envelopes();
+        }
+        all
     }
 
     fn push(self: &Arc<Self>, route: &Route, envelope: Envelope, receipt: Receipt) -> Result<(), Receipt> {
@@ -301,7 +314,11 @@ impl Publisher {
     ) -> Result<PublisherConfirm, lapin::Error> {
         outlet.batch_envelopes.record(parcel.envelopes as f64);
         let id = format!("{}.{}", self.node, parcel.serial);
-        let properties = address.properties.clone().with_message_id(id.into());
+        let mut properties = address.properties.clone().with_message_id(id.into());
+        if outlet.route.lane().is_some() {
+            let age = i64::try_from(parcel.since.elapsed().as_millis()).unwrap_or_default();
+            properties = stamp::stamped(properties, Timestamp(Timestamp::now().0 - age));
+        }
         let options = BasicPublishOptions { mandatory: address.mandatory, ..Default::default() };
         let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
         channel.basic_publish(exchange, key, options, &parcel.bytes, properties).await
@@ -436,7 +453,7 @@ impl Outlet {
 }
 
 fn answer(
-    lane: Option<crate::protocol::Lane>,
+    lane: Option<Lane>,
     receipts: impl IntoIterator<Item = Receipt>,
     outcome: Result<(), PublishError>,
 ) {
