@@ -73,7 +73,8 @@ async fn together(
     if let Some(wanted) = free_port.or(admin) {
         let ops = Ops::bind(wanted).await.with_context(|| format!("the admin port cannot be {wanted}"))?;
         admin_addr = Some(ops.addr()?);
-        tokio::spawn(ops.run(metrics, gateway.readiness(), lifecycle.clone()));
+        let readiness = gateway.readiness().with("chatchit", worker.readiness());
+        tokio::spawn(ops.run(metrics, readiness, lifecycle.clone()));
     }
     welcome(addr.port(), admin_addr, data, [bus_kind, directory_kind, database])?;
 

@@ -45,7 +45,7 @@ impl Admission {
     pub fn judge(&self, up: Duration, seats: usize) -> Result<(), Refused> {
         // Not random, but nobody's to choose: it spreads those who were refused together.
         let retry_s = 1 + u64::from(up.subsec_nanos()) % ADMISSION_RETRY_S_MAX;
-        if self.lag_ms.load(Ordering::Relaxed) > ADMISSION_LAG_MS_MAX {
+        if self.is_late() {
             return Err(Refused { reason: "lag", retry_s });
         }
         if seats > SEATS_WAITING_MAX {
@@ -53,6 +53,11 @@ impl Admission {
         }
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.take(self.rate, 1, up).map_err(|_| Refused { reason: "budget", retry_s })
+    }
+
+    /// Whether the runtime is too late to take anybody.
+    pub fn is_late(&self) -> bool {
+        self.lag_ms.load(Ordering::Relaxed) > ADMISSION_LAG_MS_MAX
     }
 
     /// A task that was due came so late.

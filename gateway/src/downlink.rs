@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::plumbing::{Arrival, Envelope, Subscription};
-use common::protocol::{self, Audience, CloseCode, Control, Downlink, Recipients, ServerEvent, Urgency};
+use common::protocol::{
+    self, Audience, CloseCode, Control, Downlink, Recipients, ServerEvent, Timestamp, Urgency,
+};
 use tracing::{info, warn};
 
 use crate::hub::SHARDS;
+use crate::metrics::Class;
 use crate::node::Node;
 use crate::slot::Slot;
 use crate::wire::{self, Form};
@@ -85,7 +88,9 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
     let data = event.data();
     let mut frames = Frames::new(event.name(), &data);
     for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
-        if slot.who().is_some() && slot.push(frames.of(slot.form), Urgency::Keep, &node.metrics) {
+        if slot.who().is_some()
+            && slot.push(frames.of(slot.form), Urgency::Keep, Class::Control, &node.metrics)
+        {
             slot.wake();
         }
     }
@@ -141,18 +146,21 @@ impl Batch {
         }
         let except = downlink.except.filter(|socket| socket.node == node.id).map(|socket| socket.serial);
         let mut frames = Frames::new(downlink.event, downlink.data);
-        let mut delivered = 0;
+        let (mut delivered, class) = (0, Class::of_event(downlink.event));
         for slot in self.found.drain(..) {
             let unwanted = downlink.audience == Audience::SocketIo && slot.form != Form::SocketIo;
             if unwanted || Some(slot.serial) == except {
                 continue;
             }
             delivered += 1;
-            if slot.push(frames.of(slot.form), downlink.urgency, metrics) {
+            if slot.push(frames.of(slot.form), downlink.urgency, class, metrics) {
                 self.to_wake.push(slot);
             }
         }
         metrics.deliveries.increment(delivered);
+        if let Some(since) = downlink.since.filter(|_| delivered > 0) {
+            metrics.delivered(class, since, Timestamp::now());
+        }
     }
 
     fn wake(&mut self) {

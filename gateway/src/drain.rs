@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::hub::SHARDS;
+use crate::metrics::Class;
 use crate::node::Node;
 use crate::slot::Slot;
 use crate::wire::{self, Form};
@@ -173,7 +174,7 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     }
     let event = ServerEvent::GoingAway { in_ms: u64::try_from(slot.as_millis()).unwrap_or(u64::MAX) };
     let frame = wire::event_frame(socket.form, event.name(), &event.data());
-    if socket.push(frame, Urgency::Keep, &node.metrics) {
+    if socket.push(frame, Urgency::Keep, Class::Control, &node.metrics) {
         socket.wake();
     }
     true

@@ -30,7 +30,6 @@ pub async fn turn(node: Arc<Node>) {
                 slot.ask_visit();
             }
         }
-        node.metrics.sockets.set(node.hub.count() as f64);
     }
 }
 

@@ -18,6 +18,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::rate::{Gcra, Rate};
 use crate::slot::Slot;
+use crate::wire::Form;
 
 /// Shards of each map. The heartbeat wheel visits one per tick.
 pub const SHARDS: usize = 64;
@@ -26,7 +27,7 @@ pub const SHARDS: usize = 64;
 pub struct Hub {
     sockets: Vec<Mutex<HashMap<u64, Arc<Slot>>>>,
     users: Vec<Mutex<HashMap<UserId, Entry>>>,
-    count: AtomicUsize,
+    counts: [AtomicUsize; Form::ALL.len()],
 }
 
 /// A user with at least one socket here.
@@ -57,13 +58,13 @@ impl Hub {
         Self {
             sockets: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
             users: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
-            count: AtomicUsize::new(0),
+            counts: Default::default(),
         }
     }
 
     /// A socket opened; it has no account yet.
     pub fn open(&self, slot: Arc<Slot>) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.counts[slot.form as usize].fetch_add(1, Ordering::Relaxed);
         self.by_serial(slot.serial).insert(slot.serial, slot);
     }
 
@@ -86,7 +87,7 @@ impl Hub {
     /// The socket is gone. True: it was the last one of its user.
     pub fn leave(&self, slot: &Slot) -> bool {
         if self.by_serial(slot.serial).remove(&slot.serial).is_some() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.counts[slot.form as usize].fetch_sub(1, Ordering::Relaxed);
         }
         let Some((user, _)) = slot.who() else { return false };
         let mut shard = self.by_user(user);
@@ -152,7 +153,12 @@ impl Hub {
 
     /// Sockets open.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.counts().iter().sum()
+    }
+
+    /// The same by form, in the order of [`Form::ALL`].
+    pub fn counts(&self) -> [usize; Form::ALL.len()] {
+        Form::ALL.map(|form| self.counts[form as usize].load(Ordering::Relaxed))
     }
 
     fn by_serial(&self, serial: u64) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
@@ -206,7 +212,6 @@ mod tests {
     use common::ids::LoginId;
 
     use super::*;
-    use crate::wire::Form;
 
     fn socket(hub: &Hub, serial: u64, user: i64) -> (Arc<Slot>, Joined) {
         let slot = Arc::new(Slot::new(serial, Form::Native));

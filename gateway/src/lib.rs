@@ -59,6 +59,9 @@ mod heartbeat;
 /// Leaving socket by socket, within a budget and a deadline.
 mod drain;
 
+/// What is looked at from time to time: memory, outboxes, the lanes, the bus.
+mod measure;
+
 /// The names of everything measured here.
 mod metrics;
 
@@ -69,11 +72,11 @@ use std::time::Duration;
 use anyhow::Context;
 use common::auth::Verifier;
 use common::directory::Directory;
+use common::health::Readiness;
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::DIRECTORY_MS_MAX;
-use common::ops::Readiness;
-use common::plumbing::{Bus, Health, Pattern, Subject, Subscription};
+use common::plumbing::{Bus, Pattern, Subject, Subscription};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -141,7 +144,9 @@ impl Gateway {
         parts.spawn(heartbeat::refresh_logins(Arc::clone(&node)));
         parts.spawn(downlink::deliver(Arc::clone(&node), deliveries));
         parts.spawn(downlink::obey(Arc::clone(&node), control));
-        parts.spawn(watch_bus(Arc::clone(&node)));
+        parts.spawn(measure::watch_bus(Arc::clone(&node)));
+        parts.spawn(measure::watch_lanes(Arc::clone(&node)));
+        parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(Arc::clone(&node), listener));
         node.readiness.set("directory", Ok(()));
@@ -159,22 +164,5 @@ impl Gateway {
         drain::forget(&node).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");
         Ok(())
-    }
-}
-
-/// Tells the admin port whether publishing can work.
-async fn watch_bus(node: Arc<Node>) {
-    let mut health = node.bus.health();
-    loop {
-        let state = match *health.borrow_and_update() {
-            Health::Up => Ok(()),
-            Health::Blocked => Err("the broker blocks publishers".to_owned()),
-            Health::Down => Err("the broker is away".to_owned()),
-        };
-        node.readiness.set("bus", state);
-        if health.changed().await.is_err() {
-            // The bus is gone, and with it this process.
-            return std::future::pending().await;
-        }
     }
 }

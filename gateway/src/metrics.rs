@@ -2,27 +2,126 @@
 //!
 //! Handles are taken once: looking a metric up by name costs more than counting.
 
-use common::protocol::CloseCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::limits::SOCKET_MEMORY_BYTES;
+use common::protocol::{CloseCode, Lane, ServerEvent, Timestamp};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::wire::Form;
+
+/// What a frame is about: the values of the label `class`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// An event of the high lane, or what it is answered and told.
+    High,
+    /// The same of the medium lane.
+    Medium,
+    /// The same of the low lane.
+    Low,
+    /// What the gateway and a client say to each other: hand-shake, heartbeat, refusals, the end.
+    Control,
+    /// The rest: `sync`, and what is no event.
+    Other,
+}
+
+impl Class {
+    const ALL: [Self; 5] = [Self::High, Self::Medium, Self::Low, Self::Control, Self::Other];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::High => Lane::High.name(),
+            Self::Medium => Lane::Medium.name(),
+            Self::Low => Lane::Low.name(),
+            Self::Control => "control",
+            Self::Other => "other",
+        }
+    }
+
+    /// Of a client's event.
+    pub const fn of_lane(lane: Option<Lane>) -> Self {
+        match lane {
+            Some(Lane::High) => Self::High,
+            Some(Lane::Medium) => Self::Medium,
+            Some(Lane::Low) => Self::Low,
+            None => Self::Other,
+        }
+    }
+
+    /// Of an event for clients.
+    pub fn of_event(name: &str) -> Self {
+        Self::of_lane(ServerEvent::lane_of(name))
+    }
+}
+
+/// Frames and bytes by class, gathered before they are counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally([(u64, u64); Class::ALL.len()]);
+
+impl Tally {
+    /// So many more.
+    pub fn add(&mut self, class: Class, frames: u64, bytes: usize) {
+        let (all_frames, all_bytes) = &mut self.0[class as usize];
+        *all_frames += frames;
+        *all_bytes += bytes as u64;
+    }
+
+    /// Frames and bytes of a class.
+    #[cfg(test)]
+    pub fn of(&self, class: Class) -> (u64, u64) {
+        self.0[class as usize]
+    }
+}
+
+/// Frames and bytes in one direction.
+pub struct Traffic(Vec<(Counter, Counter)>);
+
+impl Traffic {
+    fn new(frames: &'static str, bytes: &'static str) -> Self {
+        let of = |class: &Class| {
+            (counter!(frames, "class" => class.label()), counter!(bytes, "class" => class.label()))
+        };
+        Self(Class::ALL.iter().map(of).collect())
+    }
+
+    /// Counts what was gathered.
+    pub fn count(&self, tally: &Tally) {
+        for ((frames, bytes), (more_frames, more_bytes)) in self.0.iter().zip(tally.0) {
+            if more_frames > 0 {
+                frames.increment(more_frames);
+            }
+            if more_bytes > 0 {
+                bytes.increment(more_bytes);
+            }
+        }
+    }
+}
 
 /// Everything this gateway counts.
 pub struct Metrics {
-    /// Sockets open now.
-    pub sockets: Gauge,
+    sockets: [Gauge; Form::ALL.len()],
+    handshake: [Histogram; Form::ALL.len()],
+    delivery: Vec<Histogram>,
+    /// Bytes in all outboxes.
+    waiting: AtomicUsize,
+    outbox_waiting: Gauge,
+    drain_left: Gauge,
+    memory_sockets: Gauge,
+    memory_outboxes: Gauge,
+    memory_rest: Gauge,
+    /// From a ping to its pong, seconds.
+    pub heartbeat: Histogram,
+    connects_ready: Counter,
     /// How late the runtime is, seconds.
     pub lag: Gauge,
-    /// Sockets with an account, seated in the directory.
-    pub sockets_ready: Counter,
+    sockets_ready: Counter,
     /// Upgrades done.
     pub upgrades: Counter,
-    /// Frames that came.
-    pub frames_in: Counter,
-    /// Bytes that came.
-    pub bytes_in: Counter,
-    /// Frames written.
-    pub frames_out: Counter,
-    /// Bytes written.
-    pub bytes_out: Counter,
+    /// What came.
+    pub came: Traffic,
+    /// What was written.
+    pub written: Traffic,
     /// Writes: frames divided by this is how well they coalesce.
     pub writes: Counter,
     /// Envelopes published on a lane.
@@ -64,15 +163,24 @@ impl Metrics {
     pub fn new() -> Self {
         let closed =
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));
+        let delivery = |class: &Class| histogram!("gateway_delivery_seconds", "class" => class.label());
         Self {
-            sockets: gauge!("gateway_sockets_open"),
+            sockets: Form::ALL.map(|form| gauge!("gateway_sockets_open", "form" => form.label())),
+            handshake: Form::ALL.map(|form| histogram!("gateway_handshake_seconds", "form" => form.label())),
+            delivery: Class::ALL.iter().map(delivery).collect(),
+            waiting: AtomicUsize::new(0),
+            outbox_waiting: gauge!("gateway_outbox_waiting_bytes"),
+            drain_left: gauge!("gateway_drain_left_sockets"),
+            memory_sockets: gauge!("gateway_memory_bytes", "cause" => "sockets"),
+            memory_outboxes: gauge!("gateway_memory_bytes", "cause" => "outboxes"),
+            memory_rest: gauge!("gateway_memory_bytes", "cause" => "rest"),
+            heartbeat: histogram!("gateway_heartbeat_seconds"),
+            connects_ready: counter!("gateway_connects_total", "result" => "ready"),
             lag: gauge!("gateway_lag_seconds"),
             sockets_ready: counter!("gateway_sockets_ready_total"),
             upgrades: counter!("gateway_upgrades_total"),
-            frames_in: counter!("gateway_frames_in_total"),
-            bytes_in: counter!("gateway_bytes_in_total"),
-            frames_out: counter!("gateway_frames_out_total"),
-            bytes_out: counter!("gateway_bytes_out_total"),
+            came: Traffic::new("gateway_frames_in_total", "gateway_bytes_in_total"),
+            written: Traffic::new("gateway_frames_out_total", "gateway_bytes_out_total"),
             writes: counter!("gateway_writes_total"),
             uplinks: counter!("gateway_uplinks_total"),
             uplink_confirm: histogram!("gateway_uplink_confirm_seconds"),
@@ -94,8 +202,46 @@ impl Metrics {
         }
     }
 
+    /// A socket is ready, so long after its upgrade.
+    pub fn ready(&self, form: Form, took: Duration) {
+        self.sockets_ready.increment(1);
+        self.connects_ready.increment(1);
+        self.handshake[form as usize].record(took);
+    }
+
+    /// An event came into an outbox here; `since`: when a gateway accepted what it comes of, by the
+    /// clock of that gateway.
+    pub fn delivered(&self, class: Class, since: Timestamp, now: Timestamp) {
+        self.delivery[class as usize].record((now.0 - since.0).max(0) as f64 / 1_000.0);
+    }
+
+    /// An outbox held `before` and holds `after`.
+    pub fn waits(&self, before: usize, after: usize) {
+        // Wraps, and so does the sum: it is right again when all have told.
+        match after.wrapping_sub(before) {
+            0 => {}
+            more => drop(self.waiting.fetch_add(more, Ordering::Relaxed)),
+        }
+    }
+
+    /// Tells what is here now: sockets by form, what leaves, memory by cause.
+    pub fn measured(&self, sockets: [usize; Form::ALL.len()], left: usize, resident_bytes: u64) {
+        self.sockets.iter().zip(sockets).for_each(|(gauge, count)| gauge.set(count as f64));
+        self.drain_left.set(left as f64);
+        let outboxes = self.waiting.load(Ordering::Relaxed);
+        self.outbox_waiting.set(outboxes as f64);
+        let of_sockets = sockets.iter().sum::<usize>() * SOCKET_MEMORY_BYTES;
+        self.memory_sockets.set(of_sockets as f64);
+        self.memory_outboxes.set(outboxes as f64);
+        self.memory_rest.set(resident_bytes.saturating_sub((of_sockets + outboxes) as u64) as f64);
+    }
+
     /// A socket ended. None: the peer vanished without a close.
-    pub fn closed(&self, code: Option<CloseCode>) {
+    pub fn closed(&self, code: Option<CloseCode>, was_ready: bool) {
+        if !was_ready {
+            let result = code.map_or("lost", CloseCode::label);
+            counter!("gateway_connects_total", "result" => result).increment(1);
+        }
         let known = self.closed.iter().find(|(known, _)| Some(*known) == code);
         known.map_or(&self.lost, |(_, counter)| counter).increment(1);
     }
@@ -114,6 +260,7 @@ pub fn accept_refused(reason: &'static str) {
 
 /// An upgrade was refused, and why.
 pub fn upgrade_refused(reason: &'static str) {
+    counter!("gateway_connects_total", "result" => "refused").increment(1);
     counter!("gateway_upgrades_refused_total", "reason" => reason).increment(1);
 }
 
@@ -138,4 +285,28 @@ pub fn api_answered(status: u16, seconds: f64) {
 /// A REST request had no answer from the cluster, and why.
 pub fn api_failed(reason: &'static str) {
     counter!("gateway_api_failed_total", "reason" => reason).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_the_sum_of_all_outboxes_in_whatever_order_they_tell() {
+        let metrics = Metrics::new();
+        metrics.waits(5, 0);
+        metrics.waits(0, 5);
+        metrics.waits(0, 7);
+        metrics.waits(7, 7);
+        assert_eq!(metrics.waiting.load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn every_class_has_its_place() {
+        for (place, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, place);
+        }
+        assert_eq!(Class::of_event("messageComing"), Class::High);
+        assert_eq!(Class::of_event("synced"), Class::Other);
+    }
 }

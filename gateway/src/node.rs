@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::auth::Verifier;
 use common::directory::Directory;
+use common::health::Readiness;
 use common::ids::{NodeId, SocketId};
-use common::ops::Readiness;
 use common::plumbing::Bus;
 use common::protocol::{Account, Reject, Timestamp};
 use tokio::time::Instant;
@@ -79,7 +79,7 @@ impl Node {
             logins: EndedLogins::new(),
             subjects: Subjects::default(),
             metrics: Metrics::new(),
-            readiness: Readiness::new(),
+            readiness: Readiness::new("gateway", id),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
             started: Instant::now(),

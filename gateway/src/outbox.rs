@@ -11,6 +11,8 @@ use bytes::{Buf, Bytes};
 use common::limits::{OUTBOX_BYTES_MAX, OUTBOX_SHED_BYTES};
 use common::protocol::Urgency;
 
+use crate::metrics::{Class, Tally};
+
 /// The queue of one socket.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -44,6 +46,7 @@ pub struct Queue {
 struct Waiting {
     bytes: Bytes,
     latest: Option<u64>,
+    class: Class,
 }
 
 /// What a push did.
@@ -61,7 +64,7 @@ pub struct Pushed {
 
 impl Outbox {
     /// Queues a whole frame.
-    pub fn push(&mut self, bytes: Bytes, urgency: Urgency) -> Pushed {
+    pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class) -> Pushed {
         let mut pushed = Pushed::default();
         let queue = match &mut self.state {
             State::Closed | State::Finishing(_) => return pushed,
@@ -73,7 +76,7 @@ impl Outbox {
                 queue
             }
         };
-        queue.push(bytes, urgency, &mut pushed);
+        queue.push(bytes, urgency, class, &mut pushed);
         pushed
     }
 
@@ -122,7 +125,7 @@ impl Outbox {
             queue.stale = 0;
         }
         queue.bytes += last.len();
-        queue.frames.push_back(Waiting { bytes: last, latest: None });
+        queue.frames.push_back(Waiting { bytes: last, latest: None, class: Class::Control });
         self.state = State::Finishing(queue);
     }
 
@@ -132,8 +135,7 @@ impl Outbox {
     }
 
     /// Bytes waiting.
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match &self.state {
             State::Waiting(queue) | State::Finishing(queue) => queue.bytes,
             State::Empty | State::Closed => 0,
@@ -142,7 +144,7 @@ impl Outbox {
 }
 
 impl Queue {
-    fn push(&mut self, bytes: Bytes, urgency: Urgency, pushed: &mut Pushed) {
+    fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, pushed: &mut Pushed) {
         let latest = match urgency {
             Urgency::Keep => None,
             Urgency::Latest(key) => Some(key),
@@ -171,7 +173,7 @@ impl Queue {
         }
         self.bytes += bytes.len();
         self.stale += usize::from(latest.is_some());
-        self.frames.push_back(Waiting { bytes, latest });
+        self.frames.push_back(Waiting { bytes, latest, class });
     }
 
     fn shed(&mut self) -> u32 {
@@ -188,11 +190,12 @@ impl Queue {
         pairs.map(|(slice, frame)| *slice = IoSlice::new(&frame.bytes)).count()
     }
 
-    /// So many bytes were written.
-    pub fn advance(&mut self, mut written: usize) {
+    /// So many bytes were written; they are counted in `tally`, a frame with its last byte.
+    pub fn advance(&mut self, mut written: usize, tally: &mut Tally) {
         self.bytes -= written.min(self.bytes);
         while let Some(head) = self.frames.front_mut() {
             if written < head.bytes.len() {
+                tally.add(head.class, 0, written);
                 head.bytes.advance(written);
                 if written > 0 {
                     // From here on it is neither replaced nor shed.
@@ -201,6 +204,7 @@ impl Queue {
                 }
                 return;
             }
+            tally.add(head.class, 1, head.bytes.len());
             written -= head.bytes.len();
             self.stale -= usize::from(head.latest.is_some());
             self.half_written = false;
@@ -211,11 +215,6 @@ impl Queue {
     /// Whether all was written.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
-    }
-
-    /// Frames still to be written.
-    pub fn len(&self) -> usize {
-        self.frames.len()
     }
 }
 
@@ -230,6 +229,10 @@ mod tests {
         slices[..filled].iter().map(|slice| String::from_utf8_lossy(slice).into_owned()).collect()
     }
 
+    fn push(outbox: &mut Outbox, bytes: impl Into<Bytes>, urgency: Urgency) -> Pushed {
+        outbox.push(bytes.into(), urgency, Class::High)
+    }
+
     fn bytes(len: usize) -> Bytes {
         vec![b'x'; len].into()
     }
@@ -237,18 +240,18 @@ mod tests {
     #[test]
     fn order_is_kept_and_the_first_push_wakes() {
         let mut outbox = Outbox::default();
-        assert!(outbox.push("a".into(), Urgency::Keep).first);
-        assert!(!outbox.push("b".into(), Urgency::Keep).first);
+        assert!(push(&mut outbox, "a", Urgency::Keep).first);
+        assert!(!push(&mut outbox, "b", Urgency::Keep).first);
         assert_eq!(text(&mut outbox), "ab");
-        assert!(outbox.push("c".into(), Urgency::Keep).first);
+        assert!(push(&mut outbox, "c", Urgency::Keep).first);
     }
 
     #[test]
     fn the_latest_value_takes_the_place_of_the_older() {
         let mut outbox = Outbox::default();
-        outbox.push("1".into(), Urgency::Latest(7));
-        outbox.push("-".into(), Urgency::Keep);
-        let pushed = outbox.push("2".into(), Urgency::Latest(7));
+        push(&mut outbox, "1", Urgency::Latest(7));
+        push(&mut outbox, "-", Urgency::Keep);
+        let pushed = push(&mut outbox, "2", Urgency::Latest(7));
         assert_eq!(pushed, Pushed { replaced: 1, ..Pushed::default() });
         assert_eq!(text(&mut outbox), "2-");
     }
@@ -256,29 +259,29 @@ mod tests {
     #[test]
     fn a_half_written_frame_is_neither_replaced_nor_thrown_away() {
         let mut outbox = Outbox::default();
-        outbox.push("abc".into(), Urgency::Latest(7));
+        push(&mut outbox, "abc", Urgency::Latest(7));
         let mut queue = outbox.take().unwrap();
-        queue.advance(1);
-        outbox.push("def".into(), Urgency::Latest(8));
+        queue.advance(1, &mut Tally::default());
+        push(&mut outbox, "def", Urgency::Latest(8));
         assert!(outbox.give_back(queue));
-        assert_eq!(outbox.push("xyz".into(), Urgency::Latest(7)).replaced, 0);
+        assert_eq!(push(&mut outbox, "xyz", Urgency::Latest(7)).replaced, 0);
         assert_eq!(outbox.bytes(), 8);
         outbox.finish("!".into(), false);
-        assert!(!outbox.push("?".into(), Urgency::Keep).first);
+        assert!(!push(&mut outbox, "?", Urgency::Keep).first);
         assert_eq!(text(&mut outbox), "bc!");
-        assert_eq!(outbox.push("?".into(), Urgency::Keep), Pushed::default());
+        assert_eq!(push(&mut outbox, "?", Urgency::Keep), Pushed::default());
     }
 
     #[test]
     fn stale_frames_go_first_and_then_the_outbox_is_full() {
         let mut outbox = Outbox::default();
-        outbox.push(bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(1));
-        outbox.push(bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(2));
-        assert_eq!(outbox.push(bytes(100), Urgency::Keep).shed, 2);
+        push(&mut outbox, bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(1));
+        push(&mut outbox, bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(2));
+        assert_eq!(push(&mut outbox, bytes(100), Urgency::Keep).shed, 2);
         assert_eq!(outbox.bytes(), 100);
-        assert_eq!(outbox.push(bytes(OUTBOX_BYTES_MAX - 100), Urgency::Keep), Pushed::default());
-        assert_eq!(outbox.push(bytes(1), Urgency::Latest(1)).shed, 1);
-        assert!(outbox.push(bytes(1), Urgency::Keep).full);
+        assert_eq!(push(&mut outbox, bytes(OUTBOX_BYTES_MAX - 100), Urgency::Keep), Pushed::default());
+        assert_eq!(push(&mut outbox, bytes(1), Urgency::Latest(1)).shed, 1);
+        assert!(push(&mut outbox, bytes(1), Urgency::Keep).full);
         assert_eq!(outbox.bytes(), OUTBOX_BYTES_MAX);
     }
 
@@ -286,7 +289,7 @@ mod tests {
     fn a_closed_outbox_holds_nothing() {
         let mut outbox = Outbox::default();
         outbox.close();
-        assert_eq!(outbox.push(bytes(10), Urgency::Keep), Pushed::default());
+        assert_eq!(push(&mut outbox, bytes(10), Urgency::Keep), Pushed::default());
         assert_eq!((outbox.bytes(), outbox.take().is_none()), (0, true));
         assert!(std::mem::size_of::<Outbox>() <= 16);
     }
@@ -296,21 +299,22 @@ mod tests {
         for step in 1..9 {
             let mut outbox = Outbox::default();
             for part in ["one", "", "two", "three"] {
-                outbox.push(part.into(), Urgency::Keep);
+                push(&mut outbox, part, Urgency::Keep);
             }
-            let mut written = Vec::new();
+            let (mut written, mut tally) = (Vec::new(), Tally::default());
             while let Some(mut queue) = outbox.take() {
                 let mut slices = [IoSlice::new(&[]); 2];
                 let filled = queue.slices(&mut slices);
                 let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
                 let count = all.len().min(step);
                 written.extend_from_slice(&all[..count]);
-                queue.advance(count);
+                queue.advance(count, &mut tally);
                 if !queue.is_empty() {
                     outbox.give_back(queue);
                 }
             }
             assert_eq!(written, b"onetwothree", "{step}");
+            assert_eq!(tally.of(Class::High), (4, 11), "each frame once, {step}");
         }
     }
 }

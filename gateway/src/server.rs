@@ -167,17 +167,10 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
+/// As on the admin port. Whether it drains is one of its parts here.
 fn readiness(node: &Node) -> Response<Full<Bytes>> {
-    let parts: serde_json::Map<String, serde_json::Value> = node
-        .readiness
-        .report()
-        .into_iter()
-        .map(|(part, state)| (part.to_owned(), state.err().unwrap_or_else(|| "ready".into()).into()))
-        .collect();
-    let is_ready = node.readiness.is_ready();
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if is_ready { "ready" } else { "not_ready" };
-    api::json(status, serde_json::json!({ "status": word, "parts": parts }).to_string().into())
+    let status = if node.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    api::json(status, node.readiness.brief(node.draining.is_cancelled()).to_string().into())
 }
 
 /// The origin to reflect, if the request names one that may call.

@@ -7,6 +7,7 @@
 //! Not here: bytes and frames of the two wire forms (`wire`), waiting for the broker's confirm
 //! (`uplink.rs`), limits per user (the directory).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,6 +95,8 @@ pub enum Action {
     Send(Bytes),
     /// Nothing is to be done, but counted.
     Count(Dropped),
+    /// The client has answered our ping after so long.
+    Beat(Duration),
     /// Write a close frame, then end the stream.
     Close(CloseCode),
     /// The client said goodbye: write this, if anything, then end the stream.
@@ -133,6 +136,8 @@ pub struct Session {
     account: Option<Account>,
     /// Last sign of life; until the socket has joined: when it was opened.
     seen: Duration32,
+    /// When it was pinged; none: the answer has come. (In four bytes: uptime 0 counts as 1.)
+    pinged: Option<NonZeroU32>,
     frames: Gcra,
     bytes: Gcra,
     violations: Gcra,
@@ -174,6 +179,7 @@ impl Session {
             socket,
             account,
             seen: Duration32::at(now),
+            pinged: None,
             frames: Gcra::default(),
             bytes: Gcra::default(),
             violations: Gcra::default(),
@@ -219,6 +225,7 @@ impl Session {
             }
             Frame::Ping(_) => {}
             Frame::Pong => {
+                self.on_pong(turn, out);
                 self.is_allowed(0, turn, out);
             }
             Frame::Close(code) => out.push(Action::End(Some(frame::close_echo(code)))),
@@ -237,8 +244,15 @@ impl Session {
         } else if self.is_expired(turn) {
             out.push(Action::Close(CloseCode::Unauthorized));
         } else {
+            // The first answer is to the first ping that has none.
+            self.pinged = self.pinged.or(NonZeroU32::new(Duration32::at(turn.now).0.max(1)));
             out.push(Action::Send(self.form.ping()));
         }
+    }
+
+    fn on_pong(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        let pinged = self.pinged.take().map(|pinged| Duration32(pinged.get()));
+        out.extend(pinged.map(|pinged| Action::Beat(pinged.until(turn.now))));
     }
 
     fn on_text(&mut self, text: &str, turn: &Turn<'_>, out: &mut Vec<Action>) {
@@ -264,6 +278,7 @@ impl Session {
             }
             Ok(Said::Event { .. }) => out.push(Action::Close(CloseCode::Unauthorized)),
             Ok(Said::Asked(answer)) => out.push(Action::Send(answer)),
+            Ok(Said::Pong) => self.on_pong(turn, out),
             Ok(Said::Nothing) => {}
             Ok(Said::Goodbye) => out.push(Action::End(Some(frame::close_frame(CloseCode::Normal)))),
             Err(Misread::Close(code)) => out.push(Action::Close(code)),

@@ -2,14 +2,14 @@
 //! its task runs. The task itself is in `socket.rs`; nobody else writes to the stream.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use common::ids::{LoginId, UserId};
 use common::protocol::{CloseCode, Urgency};
 use futures_util::task::AtomicWaker;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Class, Metrics};
 use crate::outbox::Outbox;
 use crate::wire::Form;
 
@@ -72,8 +72,8 @@ impl Slot {
     }
 
     /// Queues a frame. True: the task must be woken.
-    pub fn push(&self, bytes: Bytes, urgency: Urgency, metrics: &Metrics) -> bool {
-        let pushed = self.outbox().push(bytes, urgency);
+    pub fn push(&self, bytes: Bytes, urgency: Urgency, class: Class, metrics: &Metrics) -> bool {
+        let pushed = self.outbox(metrics, |outbox| outbox.push(bytes, urgency, class));
         if pushed.replaced > 0 {
             metrics.outbox_replaced.increment(1);
         }
@@ -86,9 +86,16 @@ impl Slot {
         pushed.first || pushed.full
     }
 
-    /// The outbox, locked: short, never across an await.
-    pub fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something with the outbox, locked: short, never across an await. What waits more or less
+    /// afterwards is counted. (What the task has taken out to write is in nobody's outbox meanwhile.)
+    pub fn outbox<T>(&self, metrics: &Metrics, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = outbox.bytes();
+        let outcome = change(&mut outbox);
+        let after = outbox.bytes();
+        drop(outbox);
+        metrics.waits(before, after);
+        outcome
     }
 
     /// Asks the task to look at its heartbeat.

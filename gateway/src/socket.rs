@@ -23,18 +23,22 @@ use common::limits::{CLOSE_MS_MAX, HANDSHAKE_MS_MAX};
 use common::protocol::{Account, CloseCode, Reject, Timestamp, Urgency};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::metrics;
+use crate::metrics::{self, Class, Tally};
 use crate::node::{Node, Place};
+use crate::outbox::Outbox;
 use crate::session::{Action, Now, Session, Turn};
 use crate::slot::Slot;
 use crate::uplink;
 use crate::wire::Form;
-use crate::wire::frame::{Assembler, close_frame};
+use crate::wire::frame::{Assembler, Frame, close_frame};
 
 /// What one read takes at most.
 const READ_BYTES_MAX: usize = 32 * 1024;
+
+/// From the upgrade to an account.
+const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
 
 /// Reads in one turn: a flood must not starve the neighbours.
 const READS_MAX: usize = 4;
@@ -52,6 +56,7 @@ pub struct Socket {
     /// Bytes that came and are no whole frame yet; empty nearly always, and then without memory.
     rest: Vec<u8>,
     phase: Phase,
+    was_ready: bool,
 }
 
 enum Phase {
@@ -95,7 +100,8 @@ impl Socket {
             slot,
             assembler: Assembler::default(),
             rest: early.to_vec(),
-            phase: Phase::Opening(Box::pin(sleep(Duration::from_millis(HANDSHAKE_MS_MAX)))),
+            phase: Phase::Opening(Box::pin(sleep(HANDSHAKE))),
+            was_ready: false,
         };
         socket.decide(|session, turn, out| session.on_open(turn, out));
         socket
@@ -121,6 +127,7 @@ impl Socket {
                 }
                 Action::Ask { uplink, reply } => uplink::ask(&self.place, &self.slot, &uplink, reply),
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
+                Action::Beat(took) => self.place.metrics.heartbeat.record(took),
                 Action::Close(code) => self.finish(close_frame(code), Some(code), true),
                 Action::End(last) => self.finish(last.unwrap_or_default(), Some(CloseCode::Normal), true),
             }
@@ -141,21 +148,23 @@ impl Socket {
             self.slot.ask_close(CloseCode::LoggedOut);
         }
         if joined.seated {
-            self.ready();
+            self.ready(&timer);
         } else {
             self.phase = Phase::Seating(timer);
             self.place.seats.mark(account.user);
         }
     }
 
-    fn ready(&mut self) {
-        self.phase = Phase::Open;
-        self.place.metrics.sockets_ready.increment(1);
+    /// The timer of the handshake says when it began.
+    fn ready(&mut self, timer: &Timer) {
+        self.was_ready = true;
+        let left = timer.deadline().saturating_duration_since(Instant::now());
+        self.place.metrics.ready(self.slot.form, HANDSHAKE.saturating_sub(left));
     }
 
     fn send(&mut self, frame: Bytes) {
         // This task runs: it needs no wake.
-        self.slot.push(frame, Urgency::Keep, &self.place.metrics);
+        self.slot.push(frame, Urgency::Keep, Class::Control, &self.place.metrics);
     }
 
     /// Queues the last frame. What waited before it is written first, unless the peer is too slow
@@ -165,7 +174,7 @@ impl Socket {
             return;
         }
         let keep = keep && !matches!(self.phase, Phase::Seating(_));
-        self.slot.outbox().finish(last, keep);
+        self.slot.outbox(&self.place.metrics, |outbox| outbox.finish(last, keep));
         let timer = Box::pin(sleep(Duration::from_millis(CLOSE_MS_MAX)));
         self.phase = Phase::Closing { timer, code, shut: false };
         // Nothing more is read as frames; what comes is thrown away until the peer ends.
@@ -175,7 +184,10 @@ impl Socket {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         let asked = self.slot.take_asked();
         if asked.seated && matches!(self.phase, Phase::Seating(_)) {
-            self.ready();
+            let phase = std::mem::replace(&mut self.phase, Phase::Open);
+            if let Phase::Seating(timer) = phase {
+                self.ready(&timer);
+            }
         }
         if let Some(code) = asked.close {
             self.finish(close_frame(code), Some(code), code != CloseCode::Slow);
@@ -251,7 +263,6 @@ impl Socket {
             if matches!(self.phase, Phase::Closing { .. }) {
                 continue;
             }
-            self.place.metrics.bytes_in.increment(came as u64);
             held = self.parse(held + came, scratch);
         }
         // There may be more; the neighbours come first. A seat wakes by itself.
@@ -263,17 +274,24 @@ impl Socket {
 
     /// Handles the whole frames among the first `len` bytes and moves the rest to the front.
     fn parse(&mut self, len: usize, scratch: &mut Scratch) -> usize {
-        let (mut start, mut frames, now) = (0, 0, self.place.now());
+        let (mut start, mut tally, now) = (0, Tally::default(), self.place.now());
         let Scratch { buffer, actions } = scratch;
         while matches!(self.phase, Phase::Opening(_) | Phase::Open) {
             let mut handled = false;
             match self.assembler.next(&mut buffer[start..len]) {
                 Ok(parsed) => {
                     start += parsed.consumed;
-                    if let Some(frame) = parsed.frame {
-                        handled = true;
-                        with_turn(&self.place, now, |turn| self.session.on_frame(frame, turn, actions));
-                    }
+                    let class = match parsed.frame {
+                        Some(frame) => {
+                            handled = true;
+                            let is_text = matches!(frame, Frame::Text(_));
+                            with_turn(&self.place, now, |turn| self.session.on_frame(frame, turn, actions));
+                            if is_text { class(actions) } else { Class::Control }
+                        }
+                        // The beginning of a long one.
+                        None => Class::Other,
+                    };
+                    tally.add(class, u64::from(handled), parsed.consumed);
                 }
                 Err(code) => actions.push(Action::Close(code)),
             }
@@ -281,9 +299,8 @@ impl Socket {
             if !handled {
                 break;
             }
-            frames += 1;
         }
-        self.place.metrics.frames_in.increment(frames);
+        self.place.metrics.came.count(&tally);
         if matches!(self.phase, Phase::Closing { .. }) {
             return 0;
         }
@@ -313,7 +330,8 @@ impl Socket {
     /// Writes what waits, as much as the kernel takes.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            let Some(mut queue) = self.slot.outbox().take() else { return self.shut(cx) };
+            let taken = self.slot.outbox(&self.place.metrics, Outbox::take);
+            let Some(mut queue) = taken else { return self.shut(cx) };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = queue.slices(&mut slices);
             let outcome = match &slices[..filled] {
@@ -323,18 +341,18 @@ impl Socket {
             };
             let blocked = match outcome {
                 Poll::Ready(Ok(written)) => {
-                    let before = queue.len();
-                    queue.advance(written);
-                    let metrics = &self.place.metrics;
-                    metrics.writes.increment(1);
-                    metrics.bytes_out.increment(written as u64);
-                    metrics.frames_out.increment((before - queue.len()) as u64);
+                    let mut tally = Tally::default();
+                    queue.advance(written, &mut tally);
+                    self.place.metrics.writes.increment(1);
+                    self.place.metrics.written.count(&tally);
                     false
                 }
                 Poll::Ready(Err(_)) => return Err(self.lost()),
                 Poll::Pending => true,
             };
-            if !queue.is_empty() && !self.slot.outbox().give_back(queue) {
+            let is_written = queue.is_empty();
+            let give_back = |outbox: &mut Outbox| outbox.give_back(queue);
+            if !is_written && !self.slot.outbox(&self.place.metrics, give_back) {
                 self.slot.ask_close(CloseCode::Slow);
                 return Ok(());
             }
@@ -360,6 +378,16 @@ impl Socket {
     }
 }
 
+/// What a client's text was, from what it leads to.
+fn class(actions: &[Action]) -> Class {
+    let class = actions.iter().find_map(|action| match action {
+        Action::Accept(_) | Action::Beat(_) => Some(Class::Control),
+        Action::Publish { uplink, .. } => Some(Class::of_lane(uplink.event.lane())),
+        _ => None,
+    });
+    class.unwrap_or(Class::Other)
+}
+
 fn with_turn<T>(node: &Node, now: Now, decide: impl FnOnce(&Turn<'_>) -> T) -> T {
     let verify = |token: &str, now: Timestamp| -> Result<Account, Reject> { node.account(token, now) };
     decide(&Turn { now, limits: &node.limits, verify: &verify })
@@ -375,7 +403,7 @@ impl Future for Socket {
         match this.turn(cx) {
             Ok(()) => Poll::Pending,
             Err(Ended(code)) => {
-                this.place.metrics.closed(code);
+                this.place.metrics.closed(code, this.was_ready);
                 Poll::Ready(())
             }
         }
@@ -385,7 +413,7 @@ impl Future for Socket {
 impl Drop for Socket {
     /// Also when a panic ends the task: the hub and the directory never keep a dead socket.
     fn drop(&mut self) {
-        self.slot.outbox().close();
+        self.slot.outbox(&self.place.metrics, Outbox::close);
         if self.place.hub.leave(&self.slot)
             && let Some((user, _)) = self.slot.who()
         {

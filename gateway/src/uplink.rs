@@ -15,6 +15,7 @@ use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, Uplink, Urgen
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::metrics::Class;
 use crate::node::Node;
 use crate::slot::Slot;
 use crate::wire::ReplyTo;
@@ -44,12 +45,13 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
     if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, node.uptime()) {
         node.metrics.uplinks_limited.increment(1);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        answer(node, slot, reply.refused(Reject::RateLimited, Some(wait_ms)));
+        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
         return;
     }
     let key = uplink.event.conversation().map_or(0, |conversation| conversation.0.unsigned_abs());
     let envelope = Envelope { subject, key, body: protocol::encode(uplink) };
-    let may_drop = uplink.event.lane() == Some(Lane::Low);
+    let lane = uplink.event.lane();
+    let (may_drop, class) = (lane == Some(Lane::Low), Class::of_lane(lane));
     let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
     node.metrics.uplinks.increment(1);
     let bus = node.bus.clone();
@@ -59,18 +61,18 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
             Ok(()) => {
                 node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
                 if let Some(queued) = reply.queued(Timestamp::now()) {
-                    answer(&node, &slot, queued);
+                    answer(&node, &slot, class, queued);
                 }
             }
             // It is worth nothing by the time it could be repeated.
             Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
             Err(PublishError::TooLarge) => {
                 node.metrics.uplinks_busy.increment(1);
-                answer(&node, &slot, reply.refused(Reject::TooLarge, None));
+                answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
             }
             Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
                 node.metrics.uplinks_busy.increment(1);
-                answer(&node, &slot, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+                answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
             }
         }),
     );
@@ -81,7 +83,7 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
     let Some(subject) = node.subjects.sync() else { return };
     if !slot.start_sync() {
         node.metrics.uplinks_limited.increment(1);
-        answer(node, slot, reply.refused(Reject::RateLimited, Some(BUSY_RETRY_MS)));
+        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(BUSY_RETRY_MS)));
         return;
     }
     let body = protocol::encode(uplink);
@@ -106,12 +108,12 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
             Err(Reject::Busy) => reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)),
             Err(reject) => reply.refused(reject, None),
         };
-        answer(&node, &slot, frame);
+        answer(&node, &slot, Class::Other, frame);
     });
 }
 
-fn answer(node: &Node, slot: &Slot, frame: Bytes) {
-    if slot.push(frame, Urgency::Keep, &node.metrics) {
+fn answer(node: &Node, slot: &Slot, class: Class, frame: Bytes) {
+    if slot.push(frame, Urgency::Keep, class, &node.metrics) {
         slot.wake();
     }
 }

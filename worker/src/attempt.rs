@@ -9,8 +9,8 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use common::health::Readiness;
 use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
-use common::ops::Readiness;
 use common::plumbing::{Fate, LaneBatch, LaneEnvelope};
 use common::protocol::{self, Lane, Reject, Uplink};
 use futures_util::FutureExt as _;
@@ -107,6 +107,7 @@ impl<'a> Shift<'a> {
             }
         }
         self.tell(&effects).await?;
+        metrics::told(self.lane, effects.iter().filter_map(|effects| effects.since));
         metrics::handled(self.lane, "done", taken.len() - aside);
         metrics::handled(self.lane, "set_aside", aside);
         Ok(())
@@ -195,7 +196,10 @@ impl<'a> Shift<'a> {
         metrics::held(self.lane, peer.name());
         if self.held != Some(peer) {
             warn!(lane = %self.lane, peer = peer.name(), "Holding work until the peer is back: {err:#}");
-            self.bench.readiness.set(peer.name(), Err(format!("{err:#}")));
+            // How the bus is, is watched: it says itself when it is away, and when it only blocks.
+            if peer != Peer::Bus {
+                self.bench.readiness.set(peer.name(), Err(format!("{err:#}")));
+            }
             self.held = Some(peer);
         }
         self.may_stay()?;
@@ -215,7 +219,9 @@ impl<'a> Shift<'a> {
     /// The peer that was away has answered.
     fn resumed(&mut self) {
         if let Some(peer) = self.held.take() {
-            self.bench.readiness.set(peer.name(), Ok(()));
+            if peer != Peer::Bus {
+                self.bench.readiness.set(peer.name(), Ok(()));
+            }
             self.pause = HOLD_MS_MIN;
         }
     }

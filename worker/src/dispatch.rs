@@ -74,7 +74,8 @@ pub(crate) async fn dispatch(ctx: &Ctx, batch: &[Taken]) -> Result<Vec<Effects>,
         // Invariant: a handler answers for each event it was given.
         debug_assert_eq!(outcomes.len(), run.len());
         let settle = |(taken, outcome): (&Taken, Result<Effects, Reject>)| {
-            outcome.unwrap_or_else(|reject| refuse(&taken.uplink, reject))
+            let effects = outcome.unwrap_or_else(|reject| refuse(&taken.uplink, reject));
+            Effects { since: Some(taken.uplink.at), ..effects }
         };
         effects.extend(run.iter().zip(outcomes).map(settle));
     }

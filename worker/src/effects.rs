@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::ids::{ConversationId, SocketId, UserId};
-use common::protocol::{Audience, Sender, ServerEvent, Urgency};
+use common::protocol::{Audience, Sender, ServerEvent, Timestamp, Urgency};
 
 /// The consequences of one event, in the order in which they shall be seen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,6 +12,8 @@ pub struct Effects {
     pub told: Vec<Told>,
     /// A conversation's head to raise before anybody hears of it.
     pub head: Option<(ConversationId, u64)>,
+    /// When a gateway accepted the event they come of. None: they come of none.
+    pub since: Option<Timestamp>,
 }
 
 /// One event for some sockets.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::ids::{NodeId, UserId};
 use common::limits::ENVELOPE_BYTES_MAX;
 use common::plumbing::{Bus, Envelope, PublishError, Subject};
-use common::protocol::{self, Downlink, Recipients, ServerEvent, Urgency};
+use common::protocol::{self, Downlink, Recipients, ServerEvent, Timestamp, Urgency};
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use tokio::sync::Notify;
 
@@ -116,51 +116,61 @@ impl Tally {
     }
 }
 
+/// What is told, and since when it could be.
+#[derive(Clone, Copy)]
+struct News<'a> {
+    told: &'a Told,
+    since: Option<Timestamp>,
+}
+
 /// What is told, without what something later in the batch replaces.
-fn newest(effects: &[Effects]) -> Vec<&Told> {
+fn newest(effects: &[Effects]) -> Vec<News<'_>> {
     let mut seen = HashSet::new();
-    let mut told: Vec<&Told> = effects
+    let all = effects
         .iter()
-        .flat_map(|effects| &effects.told)
-        .rev()
-        .filter(|told| match told.urgency {
-            Urgency::Keep => true,
-            Urgency::Latest(key) => seen.insert((told.event.name(), key)),
-        })
-        .collect();
-    told.reverse();
-    told
+        .flat_map(|effects| effects.told.iter().map(|told| News { told, since: effects.since }));
+    let mut news: Vec<News<'_>> = all.collect();
+    // From the end: the last one of a key stays.
+    news.reverse();
+    news.retain(|news| match news.told.urgency {
+        Urgency::Keep => true,
+        Urgency::Latest(key) => seen.insert((news.told.event.name(), key)),
+    });
+    news.reverse();
+    news
 }
 
 /// The distinct lists of recipients.
-fn rooms<'a>(told: &[&'a Told]) -> Vec<&'a Arc<[UserId]>> {
+fn rooms<'a>(news: &[News<'a>]) -> Vec<&'a Arc<[UserId]>> {
     let mut seen = HashSet::new();
-    let rooms = told.iter().filter_map(|told| match &told.to {
+    let rooms = news.iter().filter_map(|news| match &news.told.to {
         To::Users(users) => seen.insert(users.as_ptr()).then_some(users),
         To::Socket(_) => None,
     });
     rooms.collect()
 }
 
-fn write(told: &[&Told], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<Envelope> {
+fn write(news: &[News<'_>], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<Envelope> {
     let mut places = HashMap::with_capacity(rooms.len());
     for room in rooms {
         places.insert(room.as_ptr(), by_node(room, nodes));
     }
-    let mut writer = Writer { subjects: HashMap::new(), envelopes: Vec::with_capacity(2 * told.len()) };
-    for told in told {
-        match &told.to {
+    let mut writer = Writer { subjects: HashMap::new(), envelopes: Vec::with_capacity(2 * news.len()) };
+    for news in news {
+        match &news.told.to {
             To::Socket(socket) => {
-                let data = told.event.data();
-                writer.write(told, &data, socket.node, &mut Recipients::Socket(socket.serial));
+                let data = news.told.event.data();
+                writer.write(*news, &data, socket.node, &mut Recipients::Socket(socket.serial));
             }
             To::Users(users) => {
                 let Some(place) = places.get_mut(&users.as_ptr()).filter(|place| !place.is_empty()) else {
                     continue;
                 };
-                let data = told.event.data();
+                let recipients = place.iter().map(|(_, users)| count(users)).sum();
+                metrics::fanned_out(place.len(), recipients);
+                let data = news.told.event.data();
                 for (node, users) in place {
-                    writer.write_to_users(told, &data, *node, users);
+                    writer.write_to_users(*news, &data, *node, users);
                 }
             }
         }
@@ -189,20 +199,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn write_to_users(&mut self, told: &Told, data: &str, node: NodeId, to: &mut Recipients) {
+    fn write_to_users(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
         let room = (ENVELOPE_BYTES_MAX - DOWNLINK_BYTES).saturating_sub(data.len()) / RECIPIENT_BYTES;
         match to {
             Recipients::Users(users) if users.len() > room.max(1) => {
                 for part in users.chunks(room.max(1)) {
-                    self.write(told, data, node, &mut Recipients::Users(part.to_vec()));
+                    self.write(news, data, node, &mut Recipients::Users(part.to_vec()));
                 }
             }
-            to => self.write(told, data, node, to),
+            to => self.write(news, data, node, to),
         }
     }
 
     /// `to` is lent: it is the same afterwards.
-    fn write(&mut self, told: &Told, data: &str, node: NodeId, to: &mut Recipients) {
+    fn write(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
+        let News { told, since } = news;
         let lent = std::mem::replace(to, Recipients::Socket(0));
         let downlink = Downlink {
             to: lent,
@@ -211,11 +222,19 @@ impl Writer {
             urgency: told.urgency,
             event: told.event.name(),
             data,
+            since,
         };
         let body = protocol::encode(&downlink);
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
         self.envelopes.push(Envelope { subject, key: key(&told.event), body });
+    }
+}
+
+fn count(recipients: &Recipients) -> usize {
+    match recipients {
+        Recipients::Users(users) => users.len(),
+        Recipients::Socket(_) => 1,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::protocol::Lane;
+use common::protocol::{Lane, Synced, Timestamp};
 use metrics::{counter, gauge, histogram};
 
 /// Events worked off, by outcome: done, refused (the client's mistake), set aside.
@@ -16,6 +16,25 @@ pub(crate) fn handled(lane: Lane, outcome: &'static str, events: usize) {
 pub(crate) fn worked(lane: Lane, events: usize, took: Duration) {
     histogram!("worker_work_seconds", "lane" => lane.name()).record(took.as_secs_f64());
     histogram!("worker_work_events", "lane" => lane.name()).record(events as f64);
+}
+
+/// Events whose deliveries were taken, each with when a gateway accepted it: by that gateway's clock,
+/// so two clocks are compared.
+pub(crate) fn told(lane: Lane, accepted: impl Iterator<Item = Timestamp>) {
+    let (seconds, now) = (histogram!("worker_event_seconds", "lane" => lane.name()), Timestamp::now());
+    accepted.for_each(|at| seconds.record((now.0 - at.0).max(0) as f64 / 1_000.0));
+}
+
+/// Messages that were there already; cause: `client` (it sent the guid again) or `redelivered` (a
+/// batch that a worker did not live to acknowledge).
+pub(crate) fn repeated(cause: &'static str) {
+    counter!("worker_repeats_total", "cause" => cause).increment(1);
+}
+
+/// An event for users: on how many gateways they are, and how many of them.
+pub(crate) fn fanned_out(nodes: usize, recipients: usize) {
+    histogram!("worker_fanout_nodes").record(nodes as f64);
+    histogram!("worker_fanout_recipients").record(recipients as f64);
 }
 
 /// Batches that wait in this worker.
@@ -68,11 +87,24 @@ pub(crate) fn answered(area: &'static str, outcome: &'static str, took: Duration
     histogram!("worker_request_seconds", "area" => area).record(took.as_secs_f64());
 }
 
-/// What `sync` said of a conversation.
-pub(crate) fn synced(outcome: &'static str, conversations: usize) {
-    if conversations > 0 {
-        counter!("worker_sync_conversations_total", "outcome" => outcome).increment(conversations as u64);
-    }
+/// What a `sync` was answered: the worst of its conversations names the whole.
+pub(crate) fn synced(synced: &Synced) {
+    let of = |outcome: &'static str, conversations: usize| {
+        if conversations > 0 {
+            counter!("worker_sync_conversations_total", "outcome" => outcome).increment(conversations as u64);
+        }
+        (conversations > 0).then_some(outcome)
+    };
+    let gap = of("gap", synced.gaps.len());
+    let missed = of("missed", synced.missed.len());
+    let unknown = of("unknown", synced.unknown.len());
+    of("current", synced.current.len());
+    sync_ended(gap.or(missed).or(unknown).unwrap_or("current"));
+}
+
+/// A `sync` ended so: as above, or `busy`, or `failed`.
+pub(crate) fn sync_ended(result: &'static str) {
+    counter!("worker_syncs_total", "result" => result).increment(1);
 }
 
 /// Users whose coming or going was told.

@@ -34,6 +34,9 @@ pub(crate) async fn serve(ctx: Ctx, mut requests: GroupSubscription, leaving: Ca
         let is_sync = delivery.envelope.subject.as_str() == SYNC_SUBJECT;
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             metrics::answered(area(is_sync), "busy", Duration::ZERO);
+            if is_sync {
+                metrics::sync_ended("busy");
+            }
             settle(delivery, refuse(is_sync, Reject::Busy));
             continue;
         };

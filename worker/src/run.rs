@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use common::directory::Directory;
+use common::health::{Readiness, State};
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
-use common::ops::Readiness;
 use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
 use common::protocol::{self, Downlink};
 use tokio::sync::watch;
@@ -60,7 +60,7 @@ impl Worker {
         bus: Bus,
         directory: Directory,
     ) -> anyhow::Result<Self> {
-        let readiness = Readiness::new();
+        let readiness = Readiness::new("worker", node);
         let leaving = CancellationToken::new();
         let ctx = Ctx::new(node, store, directory, bus.clone(), &config.auth);
         ctx.store.ping().await?;
@@ -193,11 +193,12 @@ async fn watch_bus(bus: Bus, readiness: Readiness) {
     let mut health = bus.health();
     loop {
         let state = match *health.borrow_and_update() {
-            Health::Up => Ok(()),
-            Health::Blocked => Err("the broker refuses publishes".to_owned()),
-            Health::Down => Err("there is no connection to the broker".to_owned()),
+            Health::Up => State::Ok,
+            // An alarm of the whole broker: other workers can do no more than this one.
+            Health::Blocked => State::Degraded("the broker refuses publishes".to_owned()),
+            Health::Down => State::Down("there is no connection to the broker".to_owned()),
         };
-        readiness.set("bus", state);
+        readiness.report_as("bus", state);
         if health.changed().await.is_err() {
             return;
         }
@@ -210,6 +211,7 @@ async fn watch_peers(ctx: Ctx, readiness: Readiness) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        ctx.store.measure();
         readiness.set("store", ctx.store.ping().await.map_err(|err| err.to_string()));
         readiness.set("directory", ctx.directory.live_nodes().await.map(drop).map_err(|err| err.to_string()));
     }

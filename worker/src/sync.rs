@@ -24,18 +24,17 @@ const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
 pub(crate) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<String, Reject> {
     match look(ctx, from, event).await {
         Ok(synced) => {
-            metrics::synced("current", synced.current.len());
-            metrics::synced("missed", synced.missed.len());
-            metrics::synced("gap", synced.gaps.len());
-            metrics::synced("unknown", synced.unknown.len());
+            metrics::synced(&synced);
             Ok(ServerEvent::Synced(synced).data())
         }
         Err(Halt::Away(peer, err)) => {
             warn!(peer = peer.name(), "A sync was not answered: {err:#}");
+            metrics::sync_ended("busy");
             Err(Reject::Busy)
         }
         Err(Halt::Fault(err)) => {
             warn!("A sync failed: {err:#}");
+            metrics::sync_ended("failed");
             Err(Reject::Failed)
         }
     }

@@ -207,7 +207,7 @@ async fn a_database_that_is_away_holds_everything(cluster: Cluster) {
     proxy.cut();
     cluster.publish((1..=500).map(|n| says(sender, conversation, &format!("g-{n}"), "meanwhile"))).await;
     let degraded =
-        || worker.readiness.report().iter().any(|(part, state)| *part == "store" && state.is_err());
+        || worker.readiness.report().iter().any(|(part, state)| *part == "store" && state.is_down());
     timeout(PATIENCE, async {
         while !degraded() {
             tokio::task::yield_now().await;

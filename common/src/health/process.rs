@@ -37,22 +37,29 @@ pub fn usage() -> Option<Usage> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-    };
     // The second field is a name in brackets that may hold anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |field: usize| fields.get(field - 3).and_then(|field| field.parse::<f64>().ok());
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     Some(Usage {
-        resident_bytes: kib("VmRSS:")? * 1_024,
-        virtual_bytes: kib("VmSize:")? * 1_024,
+        resident_bytes: number(&status, "VmRSS:")? * 1_024,
+        virtual_bytes: number(&status, "VmSize:")? * 1_024,
         cpu_seconds: (ticks(14)? + ticks(15)?) / TICKS_PER_S,
-        threads: kib("Threads:")?,
+        threads: number(&status, "Threads:")?,
         fds: open_fds()?,
         fds_max: open_files?.split_whitespace().next()?.parse().unwrap_or(u64::MAX),
     })
+}
+
+/// Memory in RAM: cheaper than all of [`usage`].
+pub fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(number(&status, "VmRSS:")? * 1_024)
+}
+
+fn number(status: &str, name: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// Linux tells the number as the folder's size since 6.2; before, its entries are counted, which

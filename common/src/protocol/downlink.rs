@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Timestamp;
 use crate::ids::{LoginId, SocketId, UserId};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
@@ -20,6 +21,9 @@ pub struct Downlink<'a> {
     pub event: &'a str,
     /// The JSON of the event's data.
     pub data: &'a str,
+    /// When a gateway accepted the event that it comes of, by that gateway's clock. None: it comes
+    /// of none.
+    pub since: Option<Timestamp>,
 }
 
 /// Whose sockets.

@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Attachment, CallStatus, CallType, MessageType, Reject, Timestamp};
+use super::{Attachment, CallStatus, CallType, Lane, MessageType, Reject, Timestamp};
 use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
 
 /// An event for clients.
@@ -253,6 +253,23 @@ impl ServerEvent {
         "getOnlineUsersError",
         "exception",
     ];
+
+    /// The lane of the client's event that it answers or tells of, by its name on the wire. None: it
+    /// comes from no lane.
+    pub fn lane_of(name: &str) -> Option<Lane> {
+        match name {
+            "messageQueued" | "messageProcessed" | "messageComing" | "loadLastMessage"
+            | "sendMessageError" => Some(Lane::High),
+            "messageRead" | "messageReadError" => Some(Lane::Medium),
+            "typing"
+            | "userOnline"
+            | "userOffline"
+            | "onlineUsers"
+            | "listOnline"
+            | "getOnlineUsersError" => Some(Lane::Low),
+            _ => None,
+        }
+    }
 
     /// The event's name on the wire.
     pub fn name(&self) -> &'static str {

@@ -86,6 +86,7 @@ fn show(action: &Action) -> String {
         Action::Publish { uplink, reply } => format!("publish {} {:?}", uplink.event.name(), reply.tag),
         Action::Ask { uplink, reply } => format!("ask {} {:?}", uplink.event.name(), reply.tag),
         Action::Send(bytes) => format!("send {}", show_frames(bytes)),
+        Action::Beat(took) => format!("beat {}", took.as_millis()),
         Action::Count(dropped) => format!("count {}", dropped.label()),
         Action::Close(code) => format!("close {}", code.label()),
         Action::End(None) => "end".into(),
@@ -197,10 +198,12 @@ fn a_peer_that_misses_its_pongs_is_closed() {
     for (form, ping) in [(Form::Native, "send <ping >"), (Form::SocketIo, "send 2")] {
         let mut bench = Bench::joined(form);
         assert_eq!(bench.beat(25_000), [ping]);
-        match form {
-            Form::Native => bench.hears(26_000, Frame::Pong),
-            Form::SocketIo => bench.says(26_000, "3"),
+        let pong = |bench: &mut Bench, ms| match form {
+            Form::Native => bench.hears(ms, Frame::Pong),
+            Form::SocketIo => bench.says(ms, "3"),
         };
+        assert_eq!(pong(&mut bench, 25_040), ["beat 40"]);
+        assert_eq!(pong(&mut bench, 26_000), [""; 0], "nobody asked");
         assert_eq!(bench.beat(50_000), [ping]);
         assert_eq!(bench.beat(70_999), [ping]);
         assert_eq!(bench.beat(71_000), ["close no_pong"]);

@@ -50,7 +50,9 @@ pub enum Said<'a> {
     },
     /// To be answered with this frame at once (Engine.IO ping, a foreign namespace).
     Asked(Bytes),
-    /// Of no consequence (Engine.IO pong and noop, acknowledgements).
+    /// The answer to our ping (Engine.IO).
+    Pong,
+    /// Of no consequence (Engine.IO noop, acknowledgements).
     Nothing,
     /// It leaves.
     Goodbye,
@@ -86,6 +88,9 @@ pub enum Misread {
 }
 
 impl Form {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Native, Self::SocketIo];
+
     /// The value of the metric label `form`.
     pub const fn label(self) -> &'static str {
         match self {
@@ -104,7 +109,8 @@ impl Form {
             Self::SocketIo => match engineio::Packet::read(text)? {
                 engineio::Packet::Message(packet) => socketio::read(packet),
                 engineio::Packet::Ping(payload) => Ok(Said::Asked(engineio::pong(payload))),
-                engineio::Packet::Pong | engineio::Packet::Noop => Ok(Said::Nothing),
+                engineio::Packet::Pong => Ok(Said::Pong),
+                engineio::Packet::Noop => Ok(Said::Nothing),
                 engineio::Packet::Close => Ok(Said::Goodbye),
             },
         }

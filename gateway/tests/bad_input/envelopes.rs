@@ -39,6 +39,7 @@ fn downlink() -> Downlink<'static> {
         urgency: Urgency::Latest(9),
         event: "typing",
         data: "{}",
+        since: Some(Timestamp(7)),
     }
 }
 

@@ -134,6 +134,7 @@ mod tests {
             urgency: Urgency::Keep,
             event: event.name(),
             data: &event.data(),
+            since: None,
         });
     }
 

@@ -13,6 +13,7 @@ use super::{everyone, others};
 use crate::ctx::Ctx;
 use crate::dispatch::{Asked, Outcomes};
 use crate::effects::{Effects, preview_key};
+use crate::metrics;
 use crate::store::{Audience, NewMessage, Saved, SavedMessage};
 
 /// `sendMessage`: keep the messages, then tell their conversations.
@@ -48,7 +49,10 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
     for ((at, audience, sender), (new, saved)) in allowed.into_iter().zip(fresh.into_iter().zip(saved)) {
         let (row, tell) = match saved {
             Saved::New(row) => (row, true),
-            Saved::Repeat(row) => (row, batch[at].again && told_again.insert(row.message)),
+            Saved::Repeat(row) => {
+                metrics::repeated(if batch[at].again { "redelivered" } else { "client" });
+                (row, batch[at].again && told_again.insert(row.message))
+            }
             Saved::Refused(reject) => {
                 outcomes[at] = Err(reject);
                 continue;

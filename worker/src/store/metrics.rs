@@ -1,6 +1,7 @@
 //! What the store measures about itself.
 
-use ::metrics::{counter, describe_counter, describe_histogram, histogram};
+use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram};
+use deadpool_postgres::Status;
 use tokio::time::Instant;
 
 use super::{Result, StoreError};
@@ -44,6 +45,22 @@ impl Timer {
         };
         counter!(FAILURES, "statement" => self.statement, "reason" => reason).increment(1);
     }
+}
+
+/// A statement waited so long for its connection.
+pub fn waited(start: Instant) {
+    histogram!("worker_store_wait_seconds").record(start.elapsed().as_secs_f64());
+}
+
+/// How the pool is now: connections `busy`, `idle`, and `free` to be opened; statements that wait.
+pub fn pool(status: &Status) {
+    let connections = |state: &'static str, count: usize| {
+        gauge!("worker_store_connections", "state" => state).set(count as f64);
+    };
+    connections("busy", status.size.saturating_sub(status.available));
+    connections("idle", status.available);
+    connections("free", status.max_size.saturating_sub(status.size));
+    gauge!("worker_store_waiting_statements").set(status.waiting as f64);
 }
 
 /// Counts a batch that another worker was faster with.

@@ -36,7 +36,7 @@ use common::protocol::{Reject, Timestamp};
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls, Row};
@@ -167,6 +167,11 @@ impl Store {
         self.query("ping", "select 1", &[]).await.map(drop)
     }
 
+    /// Tells how the pool is now.
+    pub fn measure(&self) {
+        metrics::pool(&self.pool.status());
+    }
+
     /// Runs one statement. `name` is the metric's label.
     async fn query(&self, name: &'static str, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(name);
@@ -196,7 +201,10 @@ impl Store {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        let mut client = self.pool.get().await.map_err(sort_pool)?;
+        let asked = Instant::now();
+        let client = self.pool.get().await;
+        metrics::waited(asked);
+        let mut client = client.map_err(sort_pool)?;
         let answer = async {
             let statement = client.prepare_cached(sql).await?;
             let Some((lock, locked)) = lock else { return client.query(&statement, params).await };

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use common::config::{Env, Peers};
 use common::directory::{Directory, DirectoryConfig};
+use common::health::Readiness;
 use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
 use common::lifecycle::Lifecycle;
-use common::ops::Readiness;
 use common::plumbing::{Arrival, Bus, BusConfig, Envelope, Pattern, PublishError, Subject, Subscription};
 use common::protocol::{
     self, CallStatus, CallType, ClientEvent, Downlink, MessageType, Recipients, SendMessage, Sender,

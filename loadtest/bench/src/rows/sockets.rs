@@ -41,6 +41,7 @@ pub async fn deliver(
         urgency: Urgency::Keep,
         event: "messageComing",
         data: &data,
+        since: None,
     });
     let subject = Subject::new(&format!("deliver.{}", gateway.parse::<NodeId>()?))?;
     let one = || bus.publish(Envelope { subject: subject.clone(), key: 0, body: body.clone() });
