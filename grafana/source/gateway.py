@@ -15,8 +15,8 @@ DASHBOARD = dashboard(
               (f"sum by (reason) (rate({chosen('gateway_sockets_closed_total')}{WINDOW})) > 0", "{{reason}}")),
         lines("Refused at the door", "How many upgrades and connections per second are refused, and why? `budget`, `lag`, `seats`, `full`, `emfile`: too many at once.", "ops",
               (rate("gateway_upgrades_refused_total", "reason"), "upgrade: {{reason}}"), (rate("gateway_accepts_refused_total", "reason"), "accept: {{reason}}")),
-        lines("Upgrades and drains", "How many per second become sockets, and how many sockets does a leaving gateway still hold?", "short",
-              (rate("gateway_upgrades_total"), "upgrades per second"), (total("gateway_drain_left_sockets", "instance"), "left at {{instance}}")),
+        lines("Upgrades and drains", "How many per second become sockets, how many of them ready, and how many sockets does a leaving gateway still hold?", "short",
+              (rate("gateway_upgrades_total"), "upgrades per second"), (rate("gateway_sockets_ready_total"), "ready per second"), (total("gateway_drain_left_sockets", "instance"), "left at {{instance}}")),
     ),
     row(
         "Frames",

@@ -15,7 +15,7 @@ DASHBOARD = dashboard(
         lines("In the workers' hands", "How many batches are taken and not yet acknowledged?", "short", (total("bus_lane_unacked_batches", "lane"), "{{lane}} taken"),
               (total("worker_waiting_batches", "lane"), "{{lane}} not begun")),
         lines("Workers in line", "How many workers stand in line for a lane, at the shard that has the fewest? 0: nobody takes.", "short",
-              (total("bus_lane_consumers", "lane", how="max"), LANE)),
+              (total("bus_lane_consumers", "lane", how="max"), LANE), (total("worker_live_workers", how="min"), "workers that know of each other")),
         lines("Shards per worker", "Are the shards shared out evenly?", "short", (total("worker_shards", "instance, lane"), "{{lane}} {{instance}}"), many=True),
     ),
     row(
