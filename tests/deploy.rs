@@ -262,8 +262,13 @@ fn the_chart_and_compose_know_the_names_of_queues_metrics_and_probes() {
     assert!(topology.contains("{}.lane.{lane}.{shard}"), "queues are called otherwise now: see keda.yaml");
     let hpa = file("deploy/helm/chatchit/templates/autoscaling.yaml");
     assert!(hpa.contains("gateway_sockets_open") && file("METRICS.md").contains("`gateway_sockets_open`"));
+    let metrics = file("METRICS.md");
+    assert!(chart.contains("bus_lane_(unacked_oldest|backlog)_seconds"), "how late the lanes are");
+    for name in ["bus_lane_unacked_oldest_seconds", "bus_lane_backlog_seconds"] {
+        assert!(metrics.contains(&format!("| `{name}` | `lane` |")), "{name}");
+    }
     let ops = file("common/src/ops.rs");
-    for path in ["/livez", "/readyz", "/metrics"] {
+    for path in ["/livez", "/readyz", "/health", "/health/detailed", "/metrics"] {
         assert!(ops.contains(&format!("\"{path}\"")), "{path}");
     }
 }

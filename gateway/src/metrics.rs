@@ -66,12 +66,6 @@ impl Tally {
         *all_frames += frames;
         *all_bytes += bytes as u64;
     }
-
-    /// Frames and bytes of a class.
-    #[cfg(test)]
-    pub fn of(&self, class: Class) -> (u64, u64) {
-        self.0[class as usize]
-    }
 }
 
 /// Frames and bytes in one direction.
@@ -290,6 +284,12 @@ pub fn api_failed(reason: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Tally {
+        pub(crate) fn of(&self, class: Class) -> (u64, u64) {
+            self.0[class as usize]
+        }
+    }
 
     #[test]
     fn what_waits_is_the_sum_of_all_outboxes_in_whatever_order_they_tell() {
