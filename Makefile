@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench hold swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check clean
+.PHONY: help run test check bench hold swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -13,7 +13,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 	@exec cargo run --quiet --release --bin chatchit
 
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
-	@deploy/need cargo cc peers nginx node
+	@deploy/need cargo cc peers nginx prometheus node
 	cargo build --workspace --bins
 	deploy/with-peers cargo test --workspace --no-fail-fast
 
@@ -79,6 +79,12 @@ cluster-down: ## stop it and delete ./.cluster (KEEP=1: keep the data)
 
 deploy-check: ## the files of deploy/ against the rules of Docker, compose, Helm and Kubernetes
 	@deploy/check
+
+dashboards: ## write grafana/dashboards from grafana/source, and draw them of a cluster under load: target/dashboards
+	@deploy/need cargo cc cluster
+	@grafana/build
+	cargo build --release -p chatchit-gateway -p chatchit-worker -p swarm --bins
+	@grafana/picture
 
 clean: ## stop the peers and the cluster, delete ./target (./data stays)
 	@deploy/peers down

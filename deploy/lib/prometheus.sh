@@ -9,7 +9,7 @@ targets() { # targets FILE NAME=PORT...: who is asked, for file_sd
 }
 render_prometheus() {
     local part pairs; mkdir -p "$real/prometheus/targets"
-    cp "$here/prometheus/prometheus.yml" "$real/prometheus/prometheus.yml"
+    cp -R "$here/prometheus/prometheus.yml" "$here/prometheus/rules" "$real/prometheus/"
     pairs=(); for part in "${gateways[@]}"; do pairs+=("$part=$(port_of "admin_$part")"); done; targets gateways.yml "${pairs[@]}"
     pairs=(); for part in "${workers[@]}"; do pairs+=("$part=$(port_of "admin_$part")"); done; targets workers.yml "${pairs[@]}"
     pairs=(); for part in "${brokers[@]}"; do pairs+=("$part=$(port_of "${part/rabbitmq/scrape}")"); done; targets rabbitmq.yml "${pairs[@]}"

@@ -17,6 +17,9 @@ pub mod load;
 /// RabbitMQ's management API.
 pub mod broker;
 
+/// Prometheus, looking at programs.
+pub mod prometheus;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ const READY: Duration = Duration::from_secs(60);
 /// A process, killed when dropped.
 pub struct Program {
     pub port: u16,
-    admin: u16,
+    pub admin: u16,
     child: Child,
     log: PathBuf,
 }

@@ -1,0 +1,58 @@
+"""Is the cluster well, and does it keep its word?"""
+from look import ALL, chosen, dashboard, lines, number, quantile, rate, row, total
+
+HIGH = 'class="high"'
+
+DASHBOARD = dashboard(
+    "overview", "overview", "Does the cluster keep its word, how much does it do, and who is not well?", "build_info",
+    row(
+        "Do we keep our word?",
+        number("Shown in time", "Of what people wait for (high lane), which share reached its recipients' outboxes within 250 ms in the last hour? Promised: 99 %.",
+               "percentunit", "1 - slo:slow:ratio_rate1h", limit=0.99, is_good_above=True, decimals=2),
+        number("Latency budget left", "How much of the 1 % that may be slow is left over the last three days? Below zero the promise is broken.",
+               "percentunit", "1 - slo:slow:ratio_rate3d / 0.01", limit=0.25, is_good_above=True, decimals=1),
+        number("Given up or lapsed", "Which share of the accepted events was given up, or which deliveries may have been missed, in the last hour? Promised: at most 0.01 %.",
+               "percentunit", "slo:lost:ratio_rate1h", limit=0.0001, decimals=3),
+        number("Refused as busy", "Which share of the events was answered `busy` in the last hour? Promised: at most 0.1 %.",
+               "percentunit", "slo:refused:ratio_rate1h", limit=0.001, decimals=3),
+        number("Alerts", "How many alerts are firing now? Which ones: the red marks in every panel, and deploy/RUNBOOK.md.",
+               "short", 'count(ALERTS{alertstate="firing"}) or vector(0)', limit=1),
+        number("Worst health", "What is the lowest score of /health/detailed (0 to 100)?",
+               "short", total("health_score", how="min"), limit=80, is_good_above=True, decimals=0),
+        lines("From a sender to a recipient", "How long from the sender's gateway to the recipient's outbox, for what people wait for? The line is what is promised of 99 %.",
+              "s", (quantile(0.5, "gateway_delivery_seconds", only=HIGH), "p50"), (quantile(0.99, "gateway_delivery_seconds", only=HIGH), "p99"),
+              (quantile(0.999, "gateway_delivery_seconds", only=HIGH), "p99.9"), limit=0.25, width=12),
+        lines("Speed at which budgets burn", "How many times faster than promised are the budgets used up? At 1 a budget lasts its 30 days; at 14.4 over an hour somebody is woken.",
+              "short", ("slo:slow:ratio_rate1h / 0.01", "slow"), ("slo:lost:ratio_rate1h / 0.0001", "lost"),
+              ("slo:refused:ratio_rate1h / 0.001", "refused"), limit=14.4, width=12),
+    ),
+    row(
+        "How much is done?",
+        lines("Sockets", "How many sockets are open, by what they speak?", "short", (total("gateway_sockets_open", "form"), "{{form}}"), stacked=True),
+        lines("Events from clients", "How many events per second went to a lane, and how many were refused?",
+              "reqps", (rate("gateway_uplinks_total"), "accepted"), (rate("gateway_uplinks_refused_total", "reason"), "{{reason}}")),
+        lines("Deliveries", "Into how many outboxes per second do deliveries go?", "ops", (rate("gateway_deliveries_total"), "into outboxes"),
+              (rate("gateway_downlinks_total"), "downlinks")),
+        lines("REST", "What do REST requests get?", "reqps", (rate("gateway_api_requests_total", "status"), "{{status}}"), stacked=True),
+        lines("Oldest that waits", "How old is the oldest batch of each lane that no worker has finished (at most)?", "s", ("lane:oldest_seconds:max", "{{lane}}")),
+        lines("What waits in the lanes", "How many batches wait in the broker, because no worker has taken them?", "short",
+              (total("bus_lane_waiting_batches", "lane", how="max"), "{{lane}}")),
+    ),
+    row(
+        "Who is not well?",
+        lines("Answering", "How many programs of each kind does Prometheus reach?", "short", ("sum by (job) (up)", "{{job}}")),
+        lines("Parts that are not well", "Which part does which program call degraded (0.5) or down (0)? Only those that are not at 1.", "short",
+              (f"min by (part, instance) (health_part_up{{{ALL}}}) < 1", "{{part}} of {{instance}}"), most=1),
+        lines("Processor", "How many cores does each program use?", "short", (rate("process_cpu_seconds_total", "job, instance"), "{{job}} {{instance}}")),
+        lines("Memory", "How much memory does each program hold?", "bytes", (total("process_resident_memory_bytes", "job, instance"), "{{job}} {{instance}}")),
+        lines("Address space", "How much address space has each program reserved? It means something only where it is limited.", "bytes",
+              (total("process_virtual_memory_bytes", "job, instance"), "{{job}} {{instance}}")),
+        lines("Descriptors", "Which share of the allowed file descriptors is in use? At 1 nobody else comes in.", "percentunit",
+              (f"max by (job, instance) ({chosen('process_open_fds')} / {chosen('process_max_fds')})", "{{job}} {{instance}}"), limit=0.85),
+        lines("Threads", "How many threads does each program have? It should not grow.", "short", (total("process_threads", "job, instance"), "{{job}} {{instance}}")),
+        lines("Age", "For how long has each program run? A drop is a start.", "s",
+              (f"time() - max by (job, instance) ({chosen('process_start_time_seconds')})", "{{job}} {{instance}}")),
+        lines("Versions", "How many programs run which version? Two for long: a roll was not finished.", "short",
+              (f"count by (job, version) ({chosen('build_info')})", "{{job}} {{version}}")),
+    ),
+)
