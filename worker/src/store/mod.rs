@@ -19,6 +19,9 @@ mod logins;
 /// Who sees whom come and go.
 mod circles;
 
+/// What only an operator asks for.
+mod operator;
+
 /// Saving and marking chat messages.
 mod messages;
 
@@ -51,6 +54,7 @@ pub use self::history::{History, HistoryPage};
 pub use self::logins::{Digest, Refreshed};
 pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage};
 pub use self::metrics::describe;
+pub use self::operator::LoginRow;
 
 mod embedded {
     #![allow(missing_docs, reason = "written by refinery's macro")]
@@ -144,14 +148,22 @@ impl Store {
     /// # Errors
     /// A migration failed, or one that was applied is not the one this program knows.
     pub async fn migrate(&self) -> anyhow::Result<()> {
+        self.migrate_and_tell().await.map(drop)
+    }
+
+    /// The same, and the names of the migrations that were missing.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub async fn migrate_and_tell(&self) -> anyhow::Result<Vec<String>> {
         // Its own connection: migrations may take longer than statements, and the lock ends with it.
         let (mut client, connection) = self.config.connect(NoTls).await.context("connecting to migrate")?;
         let driver = tokio::spawn(connection);
         let outcome = async {
             client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-            embedded::migrations::runner().run_async(&mut client).await?;
+            let report = embedded::migrations::runner().run_async(&mut client).await?;
             client.execute("select pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
-            anyhow::Ok(())
+            anyhow::Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
         };
         let outcome = outcome.await.context("migrating the database");
         drop(client);

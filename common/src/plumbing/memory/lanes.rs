@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::metrics;
 use super::super::topology::LaneRow;
-use super::super::{Envelope, LaneEnvelope, PublishError};
+use super::super::{Envelope, Held, LaneDepth, LaneEnvelope, PublishError};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
 use crate::protocol::Lane;
 
@@ -64,6 +64,9 @@ pub(in super::super) struct Consumer {
     member: Arc<Member>,
     next_shard: usize,
 }
+
+/// What is handed out of a lane, to whichever consumer of the process.
+pub(in super::super) struct View(Arc<LaneQueues>);
 
 /// What a batch remembers to come back.
 pub(in super::super) struct Ticket {
@@ -132,6 +135,17 @@ impl LaneQueues {
         let mut state = self.lock();
         state.shards[shard].waiting.push_back(Waiting::new(failed));
         self.wake(&state, shard);
+    }
+
+    pub(super) fn depths(&self) -> Vec<LaneDepth> {
+        let (state, lane) = (self.lock(), self.row.lane);
+        let depth = |(shard, queue): (usize, &Shard)| LaneDepth {
+            lane,
+            shard: shard as u16,
+            waiting: u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX),
+            consumers: u32::try_from(queue.line.len()).unwrap_or(u32::MAX),
+        };
+        state.shards.iter().enumerate().map(depth).collect()
     }
 
     pub(super) fn close(&self) {
@@ -257,6 +271,10 @@ impl Consumer {
         }
     }
 
+    pub(in super::super) fn view(&self) -> View {
+        View(self.queues.clone())
+    }
+
     /// Safe to cancel: nothing is taken before it is returned.
     pub(super) async fn next(&mut self) -> Option<Taken> {
         loop {
@@ -318,6 +336,25 @@ impl Drop for Consumer {
             shard.line.retain(|id| *id != self.member.id);
             self.queues.pass_on(&mut state, index);
         }
+    }
+}
+
+impl View {
+    pub(in super::super) fn held(&self) -> Vec<Held> {
+        let state = self.0.lock();
+        let shards = state.shards.iter().enumerate().filter(|(_, shard)| !shard.handed.is_empty());
+        let held = |(index, shard): (usize, &Shard)| {
+            let first = shard.handed.values().find_map(|handed| match handed {
+                Handed::Out(envelopes) => envelopes.first(),
+                Handed::Back(_) => None,
+            });
+            Held {
+                shard: index as u16,
+                unacked: u32::try_from(shard.handed.len()).unwrap_or(u32::MAX),
+                oldest: first.map(|first| first.envelope.clone()),
+            }
+        };
+        shards.map(held).collect()
     }
 }
 
