@@ -1,13 +1,26 @@
 //! What `chatchit` can be told. Pure: arguments in, a command or a sentence out.
 
-/// `chatchit --help`
-pub const HELP: &str = "\
+use crate::tool::command::{self, Parsed, Wanted};
+use crate::tool::help;
+
+/// The beginning of `chatchit help`; the operator's commands follow (`tool/help.rs`).
+const HELP: &str = "\
 chatchit                    everything in one process; see README.md for the environment
 chatchit --check            read the configuration, say what is wrong with it, end
+
+Two people to try it with:
 chatchit listen [--as NAME] [--url URL]
 chatchit say [--as NAME] [--to NAME] [--url URL] TEXT
 chatchit history [--as NAME] [--with NAME] [--url URL]
-NAME is anybody (alice and bob if left out), URL is http://host:port of a gateway.";
+NAME is anybody (alice and bob if left out), URL is http://host:port of a gateway.
+
+For the operator of a cluster (`chatchit help COMMAND` says more):
+";
+
+/// `chatchit help`
+pub fn help() -> String {
+    format!("{HELP}{}", help::overview())
+}
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +29,10 @@ pub enum Command {
     Serve,
     /// Read the configuration and end.
     Check,
-    /// Print [`HELP`].
-    Help,
+    /// Print it.
+    Help(String),
+    /// An operator's.
+    Operate(Wanted),
     /// Be a person.
     Demo(Demo),
 }
@@ -44,9 +59,19 @@ pub fn parse(arguments: &[String], port: u16) -> Result<Command, String> {
     let Some((first, rest)) = arguments.split_first() else { return Ok(Command::Serve) };
     match (first.as_str(), rest) {
         ("--check", []) => return Ok(Command::Check),
-        ("--help" | "-h" | "help", []) => return Ok(Command::Help),
+        ("--help" | "-h" | "help", []) => return Ok(Command::Help(help())),
+        ("help", [name]) if help::page(name).is_some() => {
+            return Ok(Command::Help(help::page(name).map(help::Page::text).unwrap_or_default()));
+        }
         ("listen" | "say" | "history", _) => {}
-        _ => return Err(format!("'{first}' is not understood\n{HELP}")),
+        _ => {
+            return match command::parse(first, rest) {
+                Some(Ok(Parsed::Do(wanted))) => Ok(Command::Operate(wanted)),
+                Some(Ok(Parsed::Help(text))) => Ok(Command::Help(text)),
+                Some(Err(sentence)) => Err(sentence),
+                None => Err(format!("'{first}' is not understood: `chatchit help` lists what is")),
+            };
+        }
     }
     let mut names: [(&str, Option<String>); 4] =
         [("--as", None), ("--to", None), ("--with", None), ("--url", None)];
@@ -95,10 +120,26 @@ mod tests {
         assert_eq!(read(&["say", "xin chào"]), Ok(Command::Demo(said.clone())));
         assert_eq!(read(&["say", "--to", "bob", "xin", "chào"]), Ok(Command::Demo(said)));
         assert_eq!(read(&["listen", "--as", "alice"]), Ok(Command::Demo(Demo::Listen { who: alice, url })));
-        for bad in
-            [&["fly"][..], &["say"], &["listen", "--as"], &["listen", "--as", "a b"], &["--check", "x"]]
-        {
+        for bad in [
+            &["fly"][..],
+            &["say"],
+            &["listen", "--as"],
+            &["listen", "--as", "a b"],
+            &["--check", "x"],
+            &["help", "x"],
+        ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_operator_s_commands_are_listed_and_explained() {
+        let Ok(Command::Help(text)) = read(&["help"]) else { panic!("help") };
+        for page in help::PAGES {
+            assert!(text.contains(&format!("\n  {}", page.name)), "{}", page.name);
+            assert_eq!(read(&["help", page.name]), Ok(Command::Help(page.text())));
+        }
+        assert!(matches!(read(&["nodes", "--json"]), Ok(Command::Operate(_))));
+        assert!(read(&["nodes", "--yaml"]).unwrap_err().contains("usage: chatchit nodes"));
     }
 }

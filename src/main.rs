@@ -1,4 +1,4 @@
-//! `chatchit`: all programs in one process, and people to try it with.
+//! `chatchit`: all programs in one process, people to try it with, and the operator's commands.
 //!
 //! Configuration, then the peers (`serve.rs`), then everything until a signal. What a gateway or
 //! a worker *is* stands in their own `lib.rs`; here they are only put together.
@@ -21,6 +21,10 @@ mod serve;
 /// Two people on the command line.
 mod demo;
 
+/// The operator's commands.
+mod tool;
+
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use common::config::EXIT_CONFIG;
@@ -43,7 +47,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Err(sentence) => return usage(&sentence),
     };
     match command {
-        Command::Help => eprintln!("{}", cli::HELP),
+        Command::Help(text) => writeln!(std::io::stdout(), "{text}")?,
+        Command::Operate(wanted) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return Ok(runtime.block_on(tool::run(wanted)));
+        }
         Command::Check => {
             if let Err(err) = Config::check() {
                 return usage(&err.to_string());

@@ -85,6 +85,12 @@ async fn together(
     // The gateway leaves first: what its clients were promised is then worked off.
     let worker_lifecycle = Lifecycle::manual();
     let working = tokio::spawn(worker.run(worker_lifecycle.clone()));
+    let (worker_leaves, all) = (worker_lifecycle.clone(), lifecycle.clone());
+    // An operator who tells only the worker to leave means the process: half of one is none.
+    tokio::spawn(async move {
+        worker_leaves.draining().await;
+        all.drain();
+    });
     let served = gateway.run(lifecycle.clone()).await;
     worker_lifecycle.drain();
     let worked = tokio::select! {

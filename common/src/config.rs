@@ -211,6 +211,11 @@ const PLACEHOLDERS: [&str; 8] =
     ["change", "example", "your-", "your_", "placeholder", "super-secret", "supersecret", "development only"];
 
 impl AuthConfig {
+    /// `JWT_ACCESS_EXPIRED` alone: for how long an ended login has to be remembered.
+    pub fn access_ttl_from_env(env: &mut Env) -> Duration {
+        env.duration(&["JWT_ACCESS_EXPIRED"], days(7))
+    }
+
     /// Reads the section. `JWT_REFRESH_TOKEN` of the original is accepted and not needed: refresh
     /// tokens are random, not signed.
     pub fn from_env(env: &mut Env) -> Self {
@@ -219,7 +224,7 @@ impl AuthConfig {
         if !development && let Some(problem) = weakness(given.as_ref()) {
             env.problem(format!("JWT_ACCESS_TOKEN {problem} (make one with: openssl rand -base64 48)"));
         }
-        let access_ttl = env.duration(&["JWT_ACCESS_EXPIRED"], days(7));
+        let access_ttl = Self::access_ttl_from_env(env);
         let refresh_ttl = env.duration(&["JWT_REFRESH_EXPIRED"], days(30));
         for (name, ttl) in [("JWT_ACCESS_EXPIRED", access_ttl), ("JWT_REFRESH_EXPIRED", refresh_ttl)] {
             // The original read "7d" as 19 years; nothing sensible lives longer than one.

@@ -35,3 +35,6 @@ pub mod ops;
 
 /// Signals, draining, tracked tasks.
 pub mod lifecycle;
+
+/// An operator's questions to all programs, asked and answered over the bus.
+pub mod control;

@@ -394,6 +394,25 @@ pub const SOCKET_MEMORY_BYTES: usize = 1_000;
 /// Between two foldings of raw samples into their buckets.
 pub const OPS_UPKEEP_MS: u64 = 5_000;
 
+// ---- The operator's tool ------------------------------------------------------------------
+
+/// How long the operator waits for answers unless told otherwise: a busy program answers within a
+/// tenth of it.
+pub const CONTROL_WAIT_MS: u64 = 1_000;
+
+/// The longest that an operator may ask to wait.
+pub const CONTROL_WAIT_MS_MAX: u64 = 60_000;
+
+/// The timer with which a program measures how late it is when it is asked.
+pub const CONTROL_LAG_PROBE_MS: u64 = 5;
+
+/// Sockets of a user that one gateway lists: what fits an envelope many times over, and more than
+/// a person reads. The number of all is told beside them.
+pub const CONTROL_SOCKETS_MAX: usize = 500;
+
+/// Envelopes of the quarantine that are shown at once.
+pub const QUARANTINE_SHOWN_MAX: usize = 1_000;
+
 // ---- Relations ----------------------------------------------------------------------------
 
 const _: () = {
@@ -424,5 +443,6 @@ const _: () = {
     assert!(NODE_LEASE_MS < PRESENCE_GRACE_MS, "a death is seen before its users are offline");
     assert!(PRESENCE_GRACE_MS + 2 * PRESENCE_TICK_MS < 20_000, "a dead gateway's users are offline in time");
     assert!(PRESENCE_TELL_MS_MAX < PRESENCE_CLAIM_MS, "two workers never tell of one user at once");
+    assert!(CONTROL_LAG_PROBE_MS * 10 < CONTROL_WAIT_MS && CONTROL_WAIT_MS < CONTROL_WAIT_MS_MAX);
     assert!(HEARTBEAT_TIMEOUT_MS < HEARTBEAT_MS, "a pong is due before the next ping");
 };

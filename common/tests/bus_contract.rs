@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::limits::{BATCH_ENVELOPES_MAX, ENVELOPE_BYTES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
-use common::plumbing::{Arrival, Fate, LaneEnvelope, Pattern, PublishError, RequestError};
+use common::plumbing::{
+    Arrival, Fate, Held, LaneEnvelope, Pattern, PublishError, Quarantined, RequestError, Which,
+};
 use common::protocol::Lane;
 
 use self::support::{deadline, drain_lane, envelope, numbered, subject};
@@ -226,6 +228,73 @@ contract! {
         support::publish(&bus, numbered("high.sendMessage", 7, 1)).await;
         batch.release();
         assert_eq!(drain_lane(&mut second, 2).await, [(7, 0), (7, 1)]);
+    }
+
+    /// A replay puts it back on its lane as it was, and takes it out of quarantine.
+    what_was_set_aside_goes_back_to_its_lane => |rig| {
+        let bus = rig.bus().await;
+        let aside = async |envelope| {
+            let failed = LaneEnvelope { envelope, attempt: 5 };
+            assert_eq!(bus.retry(Lane::High, failed, "poison").await, Ok(Fate::Quarantined));
+        };
+        let texts = async || {
+            let aside = bus.quarantined(10).await.unwrap();
+            let text = |one: &Quarantined| String::from_utf8(one.envelope.body.to_vec()).unwrap();
+            aside.iter().map(text).collect::<Vec<_>>()
+        };
+        for text in ["a", "b", "c"] {
+            aside(envelope("high.sendMessage", 7, text)).await;
+        }
+        aside(envelope("news.today", 7, "of no lane")).await;
+        assert!(bus.quarantined(1).await.unwrap()[0].set_aside.is_some());
+        let replayed = bus.replay(Which::Nth(9)).await;
+        assert!(replayed.done.is_empty() && replayed.kept.is_empty() && replayed.failed.is_none());
+
+        let replayed = bus.replay(Which::Nth(2)).await;
+        assert!(replayed.failed.is_none() && replayed.kept.is_empty());
+        assert_eq!(replayed.done[0].envelope, envelope("high.sendMessage", 7, "b"));
+        assert_eq!(texts().await, ["a", "c", "of no lane"]);
+        let mut consumer = rig.bus().await.consume(Lane::High).await.unwrap();
+        let batch = deadline(consumer.next()).await.unwrap();
+        assert_eq!(batch.envelopes, [LaneEnvelope { envelope: envelope("high.sendMessage", 7, "b"), attempt: 0 }]);
+        batch.ack();
+
+        let replayed = bus.replay(Which::All).await;
+        assert!(replayed.failed.is_none());
+        assert_eq!((replayed.done.len(), replayed.kept.len()), (2, 1));
+        assert_eq!(texts().await, ["of no lane"]);
+        let mut heard = Vec::new();
+        while heard.len() < 2 {
+            let batch = deadline(consumer.next()).await.unwrap();
+            heard.extend(batch.envelopes.iter().map(|one| one.envelope.body.clone()));
+            batch.ack();
+        }
+        assert_eq!(heard, ["a", "c"]);
+    }
+
+    /// Looking counts what waits and what is held, and takes nothing.
+    an_operator_sees_how_much_waits_and_who_holds_it => |rig| {
+        let bus = rig.bus().await;
+        let first = envelope("high.sendMessage", 7, "first");
+        support::publish(&bus, first.clone()).await;
+        let of_key = async || {
+            let depths = bus.depths().await.unwrap();
+            assert_eq!((depths.lanes.len(), depths.retries.len()), (17, 5));
+            *depths.lanes.iter().find(|depth| depth.lane == Lane::High && depth.waiting > 0).unwrap()
+        };
+        support::eventually(async || bus.depths().await.unwrap().lanes.iter().any(|depth| depth.waiting == 1)).await;
+        assert_eq!((of_key().await.waiting, of_key().await.consumers), (1, 0));
+
+        let mut consumer = rig.bus().await.consume(Lane::High).await.unwrap();
+        let view = consumer.view();
+        let batch = deadline(consumer.next()).await.unwrap();
+        let shard = batch.shard;
+        assert_eq!(view.held(), [Held { shard, unacked: 1, oldest: Some(first) }]);
+        let depth = bus.depths().await.unwrap().lanes[usize::from(shard)];
+        assert_eq!((depth.shard, depth.waiting, depth.consumers), (shard, 0, 1));
+        batch.ack();
+        support::eventually(async || view.held().is_empty()).await;
+        assert_eq!(bus.depths().await.unwrap().quarantine, 0);
     }
 
     /// Five delays, then quarantine, with the reason and the number of attempts.

@@ -169,6 +169,10 @@ mod tests {
         check("/nope.x/>", "api.other");
         check("/sync", "api.other");
         check("/Chat", "api.other");
+        // No path leads to where an operator speaks.
+        check("/control", "api.control");
+        check("/control.programs", "api.other");
+        check("/../control.programs", "api.other");
     }
 
     #[test]

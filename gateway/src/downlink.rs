@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::ids::{LoginId, UserId};
 use common::plumbing::{Arrival, Envelope, Subscription};
 use common::protocol::{
     self, Audience, CloseCode, Control, Downlink, Recipients, ServerEvent, Timestamp, Urgency,
@@ -40,13 +41,7 @@ pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
             Arrival::Envelopes(envelopes) => {
                 for envelope in &envelopes {
                     match protocol::decode::<Control>(&envelope.body) {
-                        Ok(Control::EndLogin { user, login }) => {
-                            node.logins.end(login);
-                            let mut slots = Vec::new();
-                            node.hub.of_user(user, &mut slots);
-                            let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
-                            ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
-                        }
+                        Ok(Control::EndLogin { user, login }) => end_login(&node, user, login),
                         Err(err) => warn!(error = %err, "A control envelope could not be read"),
                     }
                 }
@@ -55,6 +50,15 @@ pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
             Arrival::Lapse => refresh_logins(&node).await,
         }
     }
+}
+
+/// Refuses the login's tokens from here on, and closes its sockets.
+pub fn end_login(node: &Node, user: UserId, login: LoginId) {
+    node.logins.end(login);
+    let mut slots = Vec::new();
+    node.hub.of_user(user, &mut slots);
+    let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
+    ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
 }
 
 /// Reads the ended logins again and closes the sockets of those that are news.

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn socket(hub: &Hub, serial: u64, user: i64) -> (Arc<Slot>, Joined) {
-        let slot = Arc::new(Slot::new(serial, Form::Native));
+        let slot = Arc::new(Slot::new(serial, Form::Native, Duration::ZERO));
         hub.open(Arc::clone(&slot));
         slot.set_who(UserId(user), LoginId(user));
         let joined = hub.join(UserId(user), Arc::clone(&slot));
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_socket_without_an_account_is_found_by_its_serial_only() {
         let hub = Hub::new();
-        let slot = Arc::new(Slot::new(65, Form::SocketIo));
+        let slot = Arc::new(Slot::new(65, Form::SocketIo, Duration::ZERO));
         hub.open(Arc::clone(&slot));
         assert!(hub.of_serial(65).is_some());
         assert_eq!(hub.of_shard(65 % SHARDS).len(), 1);

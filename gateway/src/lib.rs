@@ -41,6 +41,9 @@ mod uplink;
 /// `deliver.<node>` and `control.gateways` to the hub.
 mod downlink;
 
+/// What an operator asks of this gateway.
+mod asked;
+
 /// The sockets of this node by serial and by user; sharded.
 mod hub;
 
@@ -71,12 +74,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use common::auth::Verifier;
+use common::control::Ear;
 use common::directory::Directory;
 use common::health::Readiness;
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::DIRECTORY_MS_MAX;
 use common::plumbing::{Bus, Pattern, Subject, Subscription};
+use common::protocol::control::Part;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -89,6 +94,7 @@ pub struct Gateway {
     listener: TcpListener,
     deliveries: Subscription,
     control: Subscription,
+    ear: Ear,
 }
 
 impl Gateway {
@@ -109,9 +115,10 @@ impl Gateway {
         // Before the lease: what is delivered to a node must find its queue.
         let deliveries = node.bus.subscribe(Pattern::from(Subject::deliver(id))).await?;
         let control = node.bus.subscribe(Pattern::new("control.gateways")?).await?;
+        let ear = Ear::open(&node.bus, id, Part::Gateway).await?;
         node.directory.keep_node(id).await?;
         node.logins.refresh(&node.directory).await?;
-        Ok(Self { node, listener, deliveries, control })
+        Ok(Self { node, listener, deliveries, control, ear })
     }
 
     /// The address that was bound.
@@ -137,7 +144,7 @@ impl Gateway {
     /// # Errors
     /// When a part that must run to the end has stopped before.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { node, listener, deliveries, control } = self;
+        let Self { node, listener, deliveries, control, ear } = self;
         let mut parts = JoinSet::new();
         parts.spawn(seats::keep(Arc::clone(&node)));
         parts.spawn(heartbeat::turn(Arc::clone(&node)));
@@ -147,6 +154,7 @@ impl Gateway {
         parts.spawn(measure::watch_bus(Arc::clone(&node)));
         parts.spawn(measure::watch_lanes(Arc::clone(&node)));
         parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
+        parts.spawn(asked::listen(Arc::clone(&node), ear, lifecycle.clone()));
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(Arc::clone(&node), listener));
         node.readiness.set("directory", Ok(()));

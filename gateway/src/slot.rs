@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::ids::{LoginId, UserId};
@@ -35,6 +36,8 @@ pub struct Slot {
     pub serial: u64,
     /// How events are written for this socket.
     pub form: Form,
+    /// The node's uptime when it was opened, seconds.
+    pub since_s: u32,
     who: OnceLock<(UserId, LoginId)>,
     asks: AtomicU8,
     /// Index into [`CloseCode::ALL`] plus one.
@@ -47,10 +50,11 @@ pub struct Slot {
 
 impl Slot {
     /// A slot without an account yet.
-    pub fn new(serial: u64, form: Form) -> Self {
+    pub fn new(serial: u64, form: Form, up: Duration) -> Self {
         Self {
             serial,
             form,
+            since_s: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
             who: OnceLock::new(),
             asks: AtomicU8::new(0),
             close: AtomicU8::new(0),
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_is_taken_once_and_the_first_close_stands() {
-        let slot = Slot::new(1, Form::Native);
+        let slot = Slot::new(1, Form::Native, Duration::ZERO);
         slot.ask_visit();
         slot.ask_close(CloseCode::Slow);
         slot.ask_close(CloseCode::GoingAway);

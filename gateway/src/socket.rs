@@ -90,7 +90,7 @@ impl Socket {
     /// from here on.
     pub fn open(stream: TcpStream, early: &[u8], place: Place, form: Form, account: Option<Account>) -> Self {
         let serial = place.next_serial();
-        let slot = Arc::new(Slot::new(serial, form));
+        let slot = Arc::new(Slot::new(serial, form, place.uptime()));
         place.hub.open(Arc::clone(&slot));
         place.metrics.upgrades.increment(1);
         let mut socket = Self {

@@ -198,6 +198,15 @@ impl Socket {
         Some((event["event"].as_str()?.to_owned(), event["data"].take()))
     }
 
+    /// Waits for the close, and its code; events before it are passed over.
+    pub fn closes(&mut self) -> Option<u16> {
+        loop {
+            if let Err(code) = self.next_or_close() {
+                return code;
+            }
+        }
+    }
+
     /// The next event.
     pub fn next(&mut self) -> Value {
         self.next_or_close().unwrap_or_else(|code| panic!("closed: {code:?}"))

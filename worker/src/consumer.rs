@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::ids::NodeId;
 use common::limits::{HOLD_MS_MAX, LANE_QUIET_MS, LANE_SHARDS};
-use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer};
+use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer, LaneView};
 use common::protocol::Lane;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
@@ -43,6 +43,11 @@ impl Consumer {
         let lanes =
             [bus.consume(Lane::High).await?, bus.consume(Lane::Medium).await?, bus.consume(Lane::Low).await?];
         Ok(Self { bench, lanes, schedule: Schedule::new(slots), live })
+    }
+
+    /// A look at what is held of each lane.
+    pub fn views(&self) -> Vec<LaneView> {
+        self.lanes.iter().map(LaneConsumer::view).collect()
     }
 
     /// Works until `draining`: then finishes what is under way and gives back the rest; or, with

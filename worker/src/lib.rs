@@ -45,6 +45,9 @@ mod sync;
 /// Requests of the group `api`, bounded.
 mod requests;
 
+/// What an operator asks of this worker.
+mod asked;
+
 /// REST over the bus.
 pub mod api;
 

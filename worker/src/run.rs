@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
+use common::control::Ear;
 use common::directory::Directory;
 use common::health::{Readiness, State};
 use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
 use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
+use common::protocol::control::Part;
 use common::protocol::{self, Downlink};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::asked::Desk;
 use crate::attempt::Bench;
 use crate::config::Config;
 use crate::consumer::Consumer;
@@ -45,6 +48,7 @@ pub struct Worker {
     requests: GroupSubscription,
     beats: Subscription,
     inbox: Subscription,
+    ear: Ear,
     live: watch::Sender<Vec<NodeId>>,
 }
 
@@ -67,12 +71,13 @@ impl Worker {
 
         let beats = bus.subscribe(Pattern::from(Subject::new(BEATS_SUBJECT)?)).await?;
         let inbox = bus.subscribe(Pattern::from(Subject::deliver(node))).await?;
+        let ear = Ear::open(&bus, node, Part::Worker).await?;
         let requests = bus.queue_subscribe(Pattern::new(REQUESTS_PATTERN)?, REQUESTS_GROUP).await?;
         let (live, heard) = watch::channel(vec![node]);
         let bench = Bench { ctx: ctx.clone(), readiness: readiness.clone(), leaving: leaving.clone() };
         let consumer = Consumer::start(bench, &bus, config.slots, heard).await?;
         let finish_lanes = config.finish_lanes;
-        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, live })
+        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live })
     }
 
     /// This start of this worker.
@@ -91,9 +96,17 @@ impl Worker {
     /// # Errors
     /// None so far: whatever happens while it works is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, live } = self;
+        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live } =
+            self;
         let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let desk = Desk {
+            node: ctx.node,
+            views: consumer.views(),
+            live: live.subscribe(),
+            readiness: readiness.clone(),
+            lifecycle: lifecycle.clone(),
+        };
         tasks.spawn(consumer.run(draining.clone(), finish_lanes));
         tasks.spawn(requests::serve(ctx.clone(), requests, draining.clone()));
         tasks.spawn(presence::watch(ctx.clone(), draining.clone()));
@@ -102,6 +115,7 @@ impl Worker {
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
         helpers.spawn(over.clone().run_until_cancelled_owned(watch_bus(ctx.bus.clone(), readiness.clone())));
         helpers.spawn(over.clone().run_until_cancelled_owned(watch_peers(ctx.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(desk.listen(ear)));
         let roll_call = roll_call(ctx.clone(), beats, live);
         helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
         info!(node.id = %ctx.node, "Worker up");

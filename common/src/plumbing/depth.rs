@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Backend, Bus, BusError, metrics};
+use super::{Backend, Bus, BusError, LaneDepth, metrics};
 use crate::protocol::Lane;
 
 /// What a look at a lane found.
@@ -24,27 +24,10 @@ pub struct LaneSeen {
     pub consumers: u32,
 }
 
-/// One queue as the broker sees it now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueueSeen {
-    /// Waiting: nobody has them.
-    pub batches: u64,
-    /// In line for it.
-    pub consumers: u32,
-}
-
 impl Bus {
     /// To look at what waits in the lanes, from time to time.
     pub fn watch_lanes(&self) -> LaneWatch {
         LaneWatch::new(self.clone())
-    }
-
-    /// The queues of each lane, as they are now.
-    async fn lane_queues(&self) -> Result<Vec<(Lane, Vec<QueueSeen>)>, BusError> {
-        match &self.0 {
-            Backend::Memory(bus) => Ok(bus.lane_queues()),
-            Backend::Rabbit(bus) => bus.lane_queues().await,
-        }
     }
 }
 
@@ -66,8 +49,13 @@ impl LaneWatch {
     /// The broker gave no answer.
     pub async fn look(&mut self) -> Result<[LaneSeen; Lane::ALL.len()], BusError> {
         let mut all = [LaneSeen::default(); Lane::ALL.len()];
-        for (lane, queues) in self.bus.lane_queues().await? {
-            let seen = sum(&mut self.lanes[lane as usize], &queues, Instant::now());
+        if let Backend::Memory(bus) = &self.bus.0 {
+            bus.measure();
+        }
+        let depths = self.bus.depths().await?.lanes;
+        for queues in depths.chunk_by(|one, other| one.lane == other.lane) {
+            let lane = queues[0].lane;
+            let seen = sum(&mut self.lanes[lane as usize], queues, Instant::now());
             metrics::lane_seen(lane, seen);
             all[lane as usize] = seen;
         }
@@ -76,14 +64,14 @@ impl LaneWatch {
 }
 
 /// The queues of one lane together. `since`: from when on each was never seen empty.
-fn sum(since: &mut Vec<Option<Instant>>, queues: &[QueueSeen], now: Instant) -> LaneSeen {
+fn sum(since: &mut Vec<Option<Instant>>, queues: &[LaneDepth], now: Instant) -> LaneSeen {
     since.resize(queues.len(), None);
     for (since, queue) in since.iter_mut().zip(queues) {
-        *since = (queue.batches > 0).then(|| since.unwrap_or(now));
+        *since = (queue.waiting > 0).then(|| since.unwrap_or(now));
     }
     let longest = since.iter().flatten().map(|since| now.saturating_duration_since(*since)).max();
     LaneSeen {
-        batches: queues.iter().map(|queue| queue.batches).sum(),
+        batches: queues.iter().map(|queue| u64::from(queue.waiting)).sum(),
         backlog: longest.unwrap_or(Duration::ZERO),
         consumers: queues.iter().map(|queue| queue.consumers).min().unwrap_or(0),
     }
@@ -93,11 +81,15 @@ fn sum(since: &mut Vec<Option<Instant>>, queues: &[QueueSeen], now: Instant) -> 
 mod tests {
     use super::*;
 
+    fn queue(waiting: u32, consumers: u32) -> LaneDepth {
+        LaneDepth { lane: Lane::High, shard: 0, waiting, consumers }
+    }
+
     #[test]
     fn a_backlog_lasts_until_every_queue_was_seen_empty() {
         let (mut since, start) = (Vec::new(), Instant::now());
-        let mut look = |s: u64, batches: [u64; 2]| {
-            let queues = batches.map(|batches| QueueSeen { batches, consumers: 2 });
+        let mut look = |s: u64, waiting: [u32; 2]| {
+            let queues = waiting.map(|waiting| queue(waiting, 2));
             let seen = sum(&mut since, &queues, start + Duration::from_secs(s));
             (seen.batches, seen.backlog.as_secs())
         };
@@ -110,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_served_when_every_queue_has_somebody() {
-        let queues = [(0, 3), (0, 0)].map(|(batches, consumers)| QueueSeen { batches, consumers });
+        let queues = [(0, 3), (0, 0)].map(|(waiting, consumers)| queue(waiting, consumers));
         assert_eq!(sum(&mut Vec::new(), &queues, Instant::now()).consumers, 0);
         assert_eq!(sum(&mut Vec::new(), &queues[..1], Instant::now()).consumers, 3);
     }

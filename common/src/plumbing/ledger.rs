@@ -65,6 +65,11 @@ impl Ledger {
         }
     }
 
+    /// Arrived, and the broker was told neither of the end nor of the return.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.out == 0
     }

@@ -45,6 +45,9 @@ mod memory;
 /// The same promises over RabbitMQ: the only place that says `lapin`.
 mod rabbit;
 
+/// What an operator sees: depths, quarantine, replay.
+mod look;
+
 /// The names of everything measured here.
 mod metrics;
 
@@ -56,6 +59,7 @@ use tokio::time::Instant;
 
 pub use self::depth::{LaneSeen, LaneWatch};
 pub use self::envelope::{BadEnvelope, Envelope};
+pub use self::look::{Depths, Held, LaneDepth, LaneView, Quarantined, Replayed, RungDepth, Which};
 pub use self::subject::{BadSubject, Pattern, Subject};
 use crate::ids::NodeId;
 use crate::protocol::Lane;
@@ -166,17 +170,6 @@ pub enum Fate {
     },
     /// It was set aside for a person.
     Quarantined,
-}
-
-/// An envelope set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Quarantined {
-    /// Where it came from; high, when it came from a queue group.
-    pub lane: Lane,
-    pub envelope: Envelope,
-    pub attempts: u8,
-    pub reason: String,
 }
 
 /// What a subscriber hears.
@@ -347,14 +340,6 @@ impl Bus {
         match &self.0 {
             Backend::Memory(bus) => bus.retry(lane, failed, reason),
             Backend::Rabbit(bus) => bus.retry(lane, failed, reason).await,
-        }
-    }
-
-    /// Looks at what was set aside; it stays there.
-    pub async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, BusError> {
-        match &self.0 {
-            Backend::Memory(bus) => Ok(bus.quarantined(limit)),
-            Backend::Rabbit(bus) => bus.quarantined(limit).await,
         }
     }
 

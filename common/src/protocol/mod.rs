@@ -22,6 +22,9 @@ mod uplink;
 /// Worker to gateway: one encoded event for many sockets.
 mod downlink;
 
+/// An operator's questions to every program, and their answers.
+pub mod control;
+
 /// REST over the bus.
 mod api;
 

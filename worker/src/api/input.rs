@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 
 use super::response::Refusal;
 
+/// Something, an `@`, something with a dot, nothing invisible.
+pub fn is_email(email: &str) -> bool {
+    email.split_once('@').is_some_and(|(user, host)| {
+        let visible = |c: char| !c.is_whitespace() && !c.is_control();
+        let host_ok = host.split('.').count() >= 2 && host.split('.').all(|label| !label.is_empty());
+        !user.is_empty() && host_ok && !host.contains('@') && email.chars().all(visible)
+    })
+}
+
 /// The body of a request, its problems collected while it is read.
 pub struct Body {
     fields: Map<String, Value>,
@@ -68,12 +77,7 @@ impl Body {
     /// An e-mail, lower-cased: something, an `@`, something with a dot, nothing invisible.
     pub fn email(&mut self, name: &str, max: usize) -> String {
         let email = self.text(name, max).trim().to_lowercase();
-        let looks_like = email.split_once('@').is_some_and(|(user, host)| {
-            let visible = |c: char| !c.is_whitespace() && !c.is_control();
-            let host_ok = host.split('.').count() >= 2 && host.split('.').all(|label| !label.is_empty());
-            !user.is_empty() && host_ok && !host.contains('@') && email.chars().all(visible)
-        });
-        if !email.is_empty() && !looks_like {
+        if !email.is_empty() && !is_email(&email) {
             self.problem(name, "must be an email");
         }
         email

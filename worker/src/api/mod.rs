@@ -32,6 +32,7 @@ use common::protocol::{Account, ApiRequest, ApiResponse};
 
 use self::answers::Answers;
 use self::input::Query;
+pub use self::input::is_email;
 use self::response::{Outcome, Refusal};
 use crate::ctx::Ctx;
 use crate::passwords::Passwords;

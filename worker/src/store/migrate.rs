@@ -21,13 +21,14 @@ mod embedded {
 /// "chatchit" in ASCII.
 const LOCK: i64 = 0x6368_6174_6368_6974;
 
-/// Any number of programs may do so at once: one works, the others wait and find it done.
-pub(super) async fn run(url: &str) -> anyhow::Result<()> {
+/// Any number of programs may do so at once: one works, the others wait and find it done. Answers
+/// what was missing.
+pub(super) async fn run(url: &str) -> anyhow::Result<Vec<String>> {
     let most = Duration::from_millis(MIGRATION_MS_MAX + STATEMENT_GRACE_MS);
     timeout(most, migrated(url)).await.context("it takes too long")?
 }
 
-async fn migrated(url: &str) -> anyhow::Result<()> {
+async fn migrated(url: &str) -> anyhow::Result<Vec<String>> {
     // No limit for locks yet: another program's whole migration is waited for.
     let settings = pool::settings(url, MIGRATION_MS_MAX, 0, "")?;
     let wait = Duration::from_millis(STORE_WAIT_MS_MAX);
@@ -38,7 +39,7 @@ async fn migrated(url: &str) -> anyhow::Result<()> {
     // A change of a table that stands behind somebody's lock has everybody else stand behind it:
     // it gives up as statements do, and the program is started again.
     client.batch_execute(&format!("set lock_timeout = {LOCK_MS_MAX}")).await?;
-    embedded::migrations::runner().run_async(&mut client).await?;
+    let report = embedded::migrations::runner().run_async(&mut client).await?;
     client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
-    Ok(())
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }

@@ -21,6 +21,9 @@ mod logins;
 /// Who sees whom come and go.
 mod circles;
 
+/// What only an operator asks for.
+mod operator;
+
 /// Saving and marking chat messages.
 mod messages;
 
@@ -57,6 +60,7 @@ pub use self::history::{History, HistoryPage};
 pub use self::logins::{Digest, Refreshed};
 pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
 pub use self::metrics::describe;
+pub use self::operator::LoginRow;
 pub use self::pool::Statement;
 
 use self::pool::{Connections, PRIMARY, Params, statement};
@@ -82,6 +86,7 @@ pub fn statements() -> Vec<Statement> {
         history::STATEMENTS,
         logins::STATEMENTS,
         messages::STATEMENTS,
+        operator::STATEMENTS,
     ];
     parts.concat()
 }
@@ -114,6 +119,14 @@ impl Store {
     /// # Errors
     /// A migration failed, or one that was applied is not the one this program knows.
     pub async fn migrate(&self) -> anyhow::Result<()> {
+        self.migrate_and_tell().await.map(drop)
+    }
+
+    /// The same, and the names of the migrations that were missing.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub async fn migrate_and_tell(&self) -> anyhow::Result<Vec<String>> {
         migrate::run(&self.url).await.context("migrating the database")
     }
 

@@ -9,10 +9,9 @@ use ::metrics::Histogram;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::depth::QueueSeen;
 use super::super::metrics;
 use super::super::topology::LaneRow;
-use super::super::{Envelope, LaneEnvelope, PublishError};
+use super::super::{Envelope, Held, LaneDepth, LaneEnvelope, PublishError};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
 use crate::protocol::Lane;
 
@@ -68,6 +67,9 @@ pub(in super::super) struct Consumer {
     member: Arc<Member>,
     next_shard: usize,
 }
+
+/// What is handed out of a lane, to whichever consumer of the process.
+pub(in super::super) struct View(Arc<LaneQueues>);
 
 /// What a batch remembers to come back.
 pub(in super::super) struct Ticket {
@@ -139,6 +141,18 @@ impl LaneQueues {
         self.wake(&state, shard);
     }
 
+    /// Its queues now. An envelope waits alone here: it is a batch of one.
+    pub(super) fn depths(&self) -> Vec<LaneDepth> {
+        let (state, lane) = (self.lock(), self.row.lane);
+        let depth = |(shard, queue): (usize, &Shard)| LaneDepth {
+            lane,
+            shard: shard as u16,
+            waiting: u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX),
+            consumers: u32::try_from(queue.line.len()).unwrap_or(u32::MAX),
+        };
+        state.shards.iter().enumerate().map(depth).collect()
+    }
+
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -156,15 +170,6 @@ impl LaneQueues {
             }
             returned.await;
         }
-    }
-
-    /// Its queues now. An envelope waits alone here: it is a batch of one.
-    pub(super) fn seen(&self) -> Vec<QueueSeen> {
-        let seen = |shard: &Shard| QueueSeen {
-            batches: shard.waiting.len() as u64,
-            consumers: u32::try_from(shard.line.len()).unwrap_or(u32::MAX),
-        };
-        self.lock().shards.iter().map(seen).collect()
     }
 
     /// Batches that are handed out, and since when the oldest envelope among them is here.
@@ -281,6 +286,10 @@ impl Consumer {
         }
     }
 
+    pub(in super::super) fn view(&self) -> View {
+        View(self.queues.clone())
+    }
+
     /// Safe to cancel: nothing is taken before it is returned.
     pub(super) async fn next(&mut self) -> Option<Taken> {
         loop {
@@ -345,6 +354,25 @@ impl Drop for Consumer {
             shard.line.retain(|id| *id != self.member.id);
             self.queues.pass_on(&mut state, index);
         }
+    }
+}
+
+impl View {
+    pub(in super::super) fn held(&self) -> Vec<Held> {
+        let state = self.0.lock();
+        let shards = state.shards.iter().enumerate().filter(|(_, shard)| !shard.handed.is_empty());
+        let held = |(index, shard): (usize, &Shard)| {
+            let first = shard.handed.values().find_map(|handed| match handed {
+                Handed::Out(envelopes, _) => envelopes.first(),
+                Handed::Back(_) => None,
+            });
+            Held {
+                shard: index as u16,
+                unacked: u32::try_from(shard.handed.len()).unwrap_or(u32::MAX),
+                oldest: first.map(|first| first.envelope.clone()),
+            }
+        };
+        shards.map(held).collect()
     }
 }
 

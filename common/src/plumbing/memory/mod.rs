@@ -19,15 +19,14 @@ use tokio::time::timeout;
 use self::groups::{Group, Job};
 pub(super) use self::groups::{Member, Ticket as GroupTicket};
 use self::lanes::Lanes;
-pub(super) use self::lanes::{Consumer, Ticket as LaneTicket};
-use super::depth::QueueSeen;
+pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
 use super::mailbox::{Mailbox, Reader};
 use super::{
-    Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError, Quarantined,
-    Receipt, RequestError, Subject, metrics,
+    Depths, Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError,
+    Quarantined, Receipt, Replayed, RequestError, RungDepth, Subject, Which, look, metrics,
 };
 use crate::limits::{BUS_DRAIN_MS_MAX, ENVELOPE_BYTES_MAX, RETRY_LADDER_MS};
-use crate::protocol::Lane;
+use crate::protocol::{Lane, Timestamp};
 
 #[derive(Clone)]
 pub(super) struct MemoryBus(Arc<Shared>);
@@ -164,7 +163,8 @@ impl MemoryBus {
         let Some(delay) = RETRY_LADDER_MS.get(rung) else {
             metrics::quarantined("attempts").increment(1);
             let LaneEnvelope { envelope, attempt } = failed;
-            let quarantined = Quarantined { lane, envelope, attempts: attempt, reason: reason.into() };
+            let (reason, set_aside) = (reason.into(), Some(Timestamp::now()));
+            let quarantined = Quarantined { lane, envelope, attempts: attempt, reason, set_aside };
             lock(&self.0.quarantine).push(quarantined);
             return Ok(Fate::Quarantined);
         };
@@ -185,16 +185,43 @@ impl MemoryBus {
         lock(&self.0.quarantine).iter().take(limit).cloned().collect()
     }
 
-    /// Tells what consumers hold, too: they are all in this process. Nothing is ever unconfirmed.
-    pub(super) fn lane_queues(&self) -> Vec<(Lane, Vec<QueueSeen>)> {
-        let lanes = Lane::ALL.into_iter().map(|lane| {
-            let queues = self.0.lanes.of(lane);
-            let (batches, oldest) = queues.held();
+    /// Tells what consumers hold: they are all in this process. Nothing is ever unconfirmed.
+    pub(super) fn measure(&self) {
+        for lane in Lane::ALL {
+            let (batches, oldest) = self.0.lanes.of(lane).held();
             metrics::lane_held(lane, batches, oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
             metrics::in_flight(Some(lane)).set(0);
-            (lane, queues.seen())
-        });
-        lanes.collect()
+        }
+    }
+
+    pub(super) fn replay(&self, which: Which) -> Replayed {
+        let mut replayed = Replayed::default();
+        let mut quarantine = lock(&self.0.quarantine);
+        for (at, quarantined) in std::mem::take(&mut *quarantine).into_iter().enumerate() {
+            let is_wanted = look::chosen(which, at + 1);
+            match quarantined.envelope.subject.lane().filter(|_| is_wanted) {
+                Some(lane) => {
+                    let again = LaneEnvelope { envelope: quarantined.envelope.clone(), attempt: 0 };
+                    self.0.lanes.of(lane).push_again(again);
+                    replayed.done.push(quarantined);
+                }
+                None => {
+                    if is_wanted {
+                        replayed.kept.push(quarantined.clone());
+                    }
+                    quarantine.push(quarantined);
+                }
+            }
+        }
+        replayed
+    }
+
+    /// There is no ladder here: what waits on it waits in tasks, and is not counted.
+    pub(super) fn depths(&self) -> Depths {
+        let lanes = self.0.lanes.all().flat_map(|queues| queues.depths()).collect();
+        let rung = |delay_ms| RungDepth { delay_ms, waiting: 0 };
+        let quarantine = u32::try_from(lock(&self.0.quarantine).len()).unwrap_or(u32::MAX);
+        Depths { lanes, retries: RETRY_LADDER_MS.map(rung).to_vec(), quarantine }
     }
 
     pub(super) fn health(&self) -> watch::Receiver<Health> {

@@ -4,22 +4,28 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use super::super::look::chosen;
 use super::super::topology::{LaneRow, Names};
-use super::super::{Envelope, Fate, Health, LaneEnvelope, PublishError, Quarantined, metrics};
+use super::super::{
+    BusError, Envelope, Fate, Health, LaneEnvelope, PublishError, Quarantined, Replayed, Subject, Which,
+    metrics,
+};
 use super::connection::{Link, Live};
 use crate::limits::{PUBLISH_CONFIRM_MS_MAX, RETRY_LADDER_MS};
-use crate::protocol::Lane;
+use crate::protocol::{Lane, Timestamp};
 
 const ATTEMPT: &str = "x-chatchit-attempt";
 const LANE: &str = "x-chatchit-lane";
 const REASON: &str = "x-chatchit-reason";
+const AT: &str = "x-chatchit-at";
 
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_000;
@@ -110,23 +116,9 @@ impl Aside {
                 (live, channel)
             }
         };
-        let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let publish = async {
-            channel.basic_publish(exchange.into(), key.into(), options, bytes, properties).await?.await
-        };
-        match live.answer(publish).await? {
-            Confirmation::Ack(None) => {
-                *slot = Some((live, channel));
-                Ok(())
-            }
-            Confirmation::Ack(Some(_)) => {
-                // The topology is not what it should be: it is declared with the connection.
-                live.dead.cancel();
-                anyhow::bail!("nobody took it")
-            }
-            _ => anyhow::bail!("the broker refused it"),
-        }
+        put(&live, &channel, (exchange, key), bytes, headers).await?;
+        *slot = Some((live, channel));
+        Ok(())
     }
 
     /// Looks at what was set aside. It goes back when the channel closes.
@@ -138,17 +130,77 @@ impl Aside {
         while aside.len() < limit {
             let get = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: false });
             let Some(got) = live.answer(get).await? else { break };
-            let delivery = got.delivery;
-            let (lane, attempts, reason) = read(&delivery.properties);
-            let lane = lane.unwrap_or(Lane::High);
-            // A damaged one is shown with its bytes as they are.
-            let envelopes = Envelope::decode_batch(delivery.data.clone().into());
-            let envelopes = envelopes.unwrap_or_else(|_| damaged_view(delivery.data));
-            let quarantined = |envelope| Quarantined { lane, envelope, attempts, reason: reason.clone() };
-            aside.extend(envelopes.into_iter().map(quarantined));
+            aside.extend(view(&got.delivery));
         }
         live.answer(channel.close(200, "looked".into())).await?;
         Ok(aside)
+    }
+
+    /// Gives back to the lanes. What is not wanted goes back when the channel closes.
+    pub(super) async fn replay(&self, which: Which) -> Replayed {
+        let mut replayed = Replayed::default();
+        let outcome = self.replay_into(which, &mut replayed).await;
+        replayed.failed = outcome.err().map(BusError);
+        replayed
+    }
+
+    async fn replay_into(&self, which: Which, replayed: &mut Replayed) -> anyhow::Result<()> {
+        let live = self.link.live().await.context("the bus closes")?;
+        let channel = live.channel().await?;
+        live.answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let queue = self.names.quarantine();
+        let (mut place, mut last) = (0, None);
+        // Whatever fails again meanwhile stands behind what was there at the beginning.
+        while last.is_none_or(|last| place < last) {
+            let get = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: false });
+            let Some(got) = live.answer(get).await? else { break };
+            place += 1;
+            if last.is_none() {
+                last = Some(match which {
+                    Which::Nth(nth) => nth,
+                    Which::All => got.message_count as usize + 1,
+                });
+            }
+            if !chosen(which, place) {
+                continue;
+            }
+            let Some(quarantined) = view(&got.delivery) else { continue };
+            let Some(lane) = quarantined.envelope.subject.lane() else {
+                replayed.kept.push(quarantined);
+                continue;
+            };
+            let key = self.names.lane(lane, LaneRow::of(lane).shard(quarantined.envelope.key));
+            let bytes = Envelope::encode_batch([&quarantined.envelope].into_iter());
+            put(&live, &channel, ("", &key), &bytes, headers(lane, 0, "replayed")).await?;
+            // Only now: the broker has confirmed it on its lane.
+            let ack = channel.basic_ack(got.delivery.delivery_tag, BasicAckOptions::default());
+            live.answer(ack).await?;
+            replayed.done.push(quarantined);
+        }
+        live.answer(channel.close(200, "replayed".into())).await
+    }
+}
+
+/// Publishes one message that stays, and waits until the broker has confirmed it.
+async fn put(
+    live: &Live,
+    channel: &Channel,
+    (exchange, key): (&str, &str),
+    bytes: &[u8],
+    headers: FieldTable,
+) -> anyhow::Result<()> {
+    let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let publish =
+        async { channel.basic_publish(exchange.into(), key.into(), options, bytes, properties).await?.await };
+    match live.answer(publish).await? {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(_)) => {
+            // The topology is not what it should be: it is declared with the connection.
+            live.dead.cancel();
+            anyhow::bail!("nobody took it")
+        }
+        _ => anyhow::bail!("the broker refused it"),
     }
 }
 
@@ -164,10 +216,27 @@ fn headers(lane: Lane, attempts: u8, reason: &str) -> FieldTable {
     headers.insert(LANE.into(), AMQPValue::LongString(lane.name().into()));
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempts.into()));
     headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
+    headers.insert(AT.into(), AMQPValue::LongLongInt(Timestamp::now().0));
     headers
 }
 
-fn read(properties: &BasicProperties) -> (Option<Lane>, u8, String) {
+/// One message of the quarantine is one envelope, unless its bytes are damaged: then it is shown as
+/// an envelope on the subject `damaged`, with the bytes as they are.
+fn view(delivery: &Delivery) -> Option<Quarantined> {
+    let (lane, attempts, reason, set_aside) = read(&delivery.properties);
+    let envelopes = Envelope::decode_batch(delivery.data.clone().into());
+    let envelope = envelopes.ok().and_then(|envelopes| <[Envelope; 1]>::try_from(envelopes).ok());
+    let envelope = match envelope {
+        Some([envelope]) => envelope,
+        None => {
+            let subject = Subject::new("damaged").ok()?;
+            Envelope { subject, key: 0, body: delivery.data.clone().into() }
+        }
+    };
+    Some(Quarantined { lane: lane.unwrap_or(Lane::High), envelope, attempts, reason, set_aside })
+}
+
+fn read(properties: &BasicProperties) -> (Option<Lane>, u8, String, Option<Timestamp>) {
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let value = |name: &str| headers.and_then(|headers| headers.get(name));
     let text = |name: &str| match value(name) {
@@ -178,11 +247,10 @@ fn read(properties: &BasicProperties) -> (Option<Lane>, u8, String) {
         Some(AMQPValue::LongLongInt(attempts)) => u8::try_from(*attempts).unwrap_or(u8::MAX),
         _ => 0,
     };
+    let at = match value(AT) {
+        Some(AMQPValue::LongLongInt(at)) => Some(Timestamp(*at)),
+        _ => None,
+    };
     let lane = text(LANE);
-    (Lane::ALL.into_iter().find(|known| known.name() == lane), attempts, text(REASON))
-}
-
-fn damaged_view(data: Vec<u8>) -> Vec<Envelope> {
-    let subject = super::super::Subject::new("damaged").into_iter();
-    subject.map(|subject| Envelope { subject, key: 0, body: data.clone().into() }).collect()
+    (Lane::ALL.into_iter().find(|known| known.name() == lane), attempts, text(REASON), at)
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::super::topology::Names;
 use super::super::{BusConfig, Health, QueueKind, metrics};
-use super::declare;
+use super::{declare, look};
 use crate::ids::NodeId;
 
 /// From the first byte to a declared topology; then the next node is tried.
@@ -45,10 +45,16 @@ pub(super) struct Link {
     names: Names,
     queues: QueueKind,
     node: NodeId,
-    /// Only the publishing link declares what is durable, and only it has a health.
-    health: Option<watch::Sender<Health>>,
+    publishing: Option<Publishing>,
     live: watch::Sender<Option<Live>>,
     closing: CancellationToken,
+}
+
+/// What only the publishing link has to do.
+pub(super) struct Publishing {
+    pub health: watch::Sender<Health>,
+    /// It declares what is durable. A visitor's does not: it must be there.
+    pub declares: bool,
 }
 
 /// One life of a link.
@@ -64,7 +70,7 @@ impl Link {
         name: &'static str,
         config: &BusConfig,
         node: NodeId,
-        health: Option<watch::Sender<Health>>,
+        publishing: Option<Publishing>,
         closing: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let parse = |url: &str| url.parse().map_err(|reason| anyhow::anyhow!("AMQP url: {reason}"));
@@ -72,7 +78,7 @@ impl Link {
         let next = AtomicUsize::new(NodeId::random().0 as usize % uris.len());
         let names = Names::new(&config.prefix);
         let (queues, live) = (config.queues, watch::Sender::new(None));
-        Ok(Arc::new(Self { name, uris, next, names, queues, node, health, live, closing }))
+        Ok(Arc::new(Self { name, uris, next, names, queues, node, publishing, live, closing }))
     }
 
     /// The first connection, to whichever node takes it; afterwards a task keeps the link alive.
@@ -148,9 +154,15 @@ impl Link {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connect = async {
             let connection = Connection::connect_uri(uri, properties).await.context("connect")?;
-            if self.health.is_some() {
+            if let Some(Publishing { declares, .. }) = self.publishing {
                 let channel = connection.create_channel().await.context("open a channel")?;
-                declare::durable(&channel, &self.names, self.queues).await.context("declare the topology")?;
+                if declares {
+                    let declared = declare::durable(&channel, &self.names, self.queues).await;
+                    declared.context("declare the topology")?;
+                } else {
+                    let found = look::is_there(&channel, &self.names).await;
+                    found.context("no program of this CHATCHIT_PREFIX was ever here")?;
+                }
             }
             anyhow::Ok(connection)
         };
@@ -197,7 +209,7 @@ impl Link {
     }
 
     fn set_health(&self, now: Health) {
-        if let Some(health) = &self.health {
+        if let Some(Publishing { health, .. }) = &self.publishing {
             metrics::up().set(if now == Health::Up { 1 } else { 0 });
             health.send_replace(now);
         }

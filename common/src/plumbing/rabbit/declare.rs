@@ -4,7 +4,6 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
-use super::super::depth::QueueSeen;
 use super::super::topology::{ASK_EXPIRES_MS, LANES, LaneRow, NODE_QUEUE_BATCHES_MAX, Names, QUARANTINE_MAX};
 use super::super::{Pattern, QueueKind};
 use crate::limits::RETRY_LADDER_MS;
@@ -35,13 +34,6 @@ pub(super) async fn durable(channel: &Channel, names: &Names, kind: QueueKind) -
     int(&mut arguments, "x-max-length", QUARANTINE_MAX);
     text(&mut arguments, "x-overflow", "reject-publish");
     queue(channel, &names.quarantine(), QueueDeclareOptions::durable(), arguments).await
-}
-
-/// A queue as it is now; nothing is declared.
-pub(super) async fn seen(channel: &Channel, name: &str) -> Result<QueueSeen, lapin::Error> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
-    let queue = channel.queue_declare(name.into(), options, FieldTable::default()).await?;
-    Ok(QueueSeen { batches: queue.message_count().into(), consumers: queue.consumer_count() })
 }
 
 /// A queue of one node, gone with its connection. Not given: to be found by its name only.

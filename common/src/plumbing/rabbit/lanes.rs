@@ -3,7 +3,7 @@
 //! The broker gives a shard to the consumer that has been in line longest. A shard is given up
 //! by closing its channel once everything handed out is back, and queueing again behind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::super::ledger::Ledger;
 use super::super::topology::{LaneRow, Names};
-use super::super::{Envelope, LaneBatch, LaneEnvelope, LaneTicket as Seam, metrics};
+use super::super::{Envelope, Held, LaneBatch, LaneEnvelope, LaneTicket as Seam, metrics};
 use super::aside::{self, Aside};
 use super::connection::{Link, Live};
 use super::{say, stamp};
@@ -38,6 +38,9 @@ pub(in super::super) struct Consumer {
     next_seat: usize,
     _gone: DropGuard,
 }
+
+/// What a consumer holds.
+pub(in super::super) struct View(Arc<Stand>);
 
 /// What the tasks of one consumer share with it.
 struct Stand {
@@ -59,6 +62,8 @@ struct State {
     life: u64,
     ledger: Ledger,
     ready: VecDeque<Ready>,
+    /// The first envelope of each batch that is here or handed out, by its tag.
+    firsts: BTreeMap<u64, Envelope>,
     /// Of batches of the present life.
     revoked: Arc<AtomicBool>,
     /// Hands out nothing; the channel closes when everything is back.
@@ -149,6 +154,10 @@ impl Consumer {
         }
     }
 
+    pub(in super::super) fn view(&self) -> View {
+        View(self.stand.clone())
+    }
+
     /// Safe to cancel: nothing is taken before it is returned.
     pub(in super::super) async fn next_batch(&mut self) -> Option<LaneBatch> {
         loop {
@@ -222,6 +231,7 @@ impl Ticket {
         let mut state = seat.lock();
         state.out -= 1;
         if state.life == self.life {
+            state.firsts.remove(&self.tag);
             if acked {
                 state.ledger.done(self.tag);
             } else {
@@ -242,12 +252,26 @@ impl Ticket {
     }
 }
 
+impl View {
+    pub(in super::super) fn held(&self) -> Vec<Held> {
+        let seats = self.0.seats.iter().enumerate();
+        let held = seats.map(|(shard, seat)| {
+            let state = seat.lock();
+            let unacked = u32::try_from(state.ledger.open()).unwrap_or(u32::MAX);
+            let oldest = state.firsts.values().next().cloned();
+            Held { shard: shard as u16, unacked, oldest }
+        });
+        held.filter(|held| held.unacked > 0).collect()
+    }
+}
+
 impl Seat {
     fn new() -> Self {
         let state = State {
             life: 0,
             ledger: Ledger::default(),
             ready: VecDeque::new(),
+            firsts: BTreeMap::new(),
             revoked: Arc::default(),
             yielding: None,
             out: 0,
@@ -274,13 +298,16 @@ impl State {
         self.yielding.get_or_insert(reason);
         self.may_give_up = false;
         self.revoked.store(true, Ordering::Release);
-        self.ready.clear();
+        for Ready { tag, .. } in self.ready.drain(..) {
+            self.firsts.remove(&tag);
+        }
     }
 
     fn begin_life(&mut self) {
         self.life += 1;
         self.ledger = Ledger::default();
         self.ready.clear();
+        self.firsts.clear();
         self.revoked = Arc::default();
         self.yielding = None;
     }
@@ -389,6 +416,7 @@ impl Line {
             state.ledger.done(tag);
             return Ok(());
         };
+        let first = envelopes.first().cloned();
         let envelopes = envelopes.into_iter().map(|envelope| LaneEnvelope { envelope, attempt }).collect();
         let mut state = seat.lock();
         state.ledger.arrived(tag, at);
@@ -397,6 +425,7 @@ impl Line {
             state.give_up("hold");
         }
         if state.yielding.is_none() {
+            state.firsts.extend(first.map(|first| (tag, first)));
             state.ready.push_back(Ready { tag, redelivered, at, envelopes });
             drop(state);
             stand.ready.notify_one();

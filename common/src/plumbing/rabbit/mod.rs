@@ -35,6 +35,9 @@ mod stamp;
 /// What is looked at once a second.
 mod measure;
 
+/// How much waits.
+mod look;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,20 +52,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::aside::Aside;
-use self::connection::{ANSWER_MS_MAX, Link, Live};
+use self::connection::{ANSWER_MS_MAX, Link, Live, Publishing};
 use self::groups::Membership;
 pub(super) use self::groups::{Member, Ticket as GroupTicket};
-pub(super) use self::lanes::{Consumer, Ticket as LaneTicket};
+pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
 use self::publisher::Publisher;
 use self::requests::Requests;
 use self::subscriptions::Feed;
-use super::depth::QueueSeen;
 use super::ledger::Word;
 use super::mailbox::{Mailbox, Reader};
-use super::topology::{LANES, Names};
+use super::topology::Names;
 use super::{
-    BusConfig, BusError, Envelope, Fate, Health, LaneEnvelope, Pattern, PublishError, Quarantined, Receipt,
-    RequestError, Subject,
+    BusConfig, BusError, Depths, Envelope, Fate, Health, LaneEnvelope, Pattern, PublishError, Quarantined,
+    Receipt, Replayed, RequestError, Subject, Which,
 };
 use crate::ids::NodeId;
 use crate::limits::BUS_DRAIN_MS_MAX;
@@ -101,12 +103,22 @@ struct Shared {
 
 impl RabbitBus {
     pub(super) async fn connect(config: BusConfig, node: NodeId) -> anyhow::Result<Self> {
+        Self::open(config, node, true).await
+    }
+
+    /// Without declaring anything that stays.
+    pub(super) async fn visit(config: BusConfig, node: NodeId) -> anyhow::Result<Self> {
+        Self::open(config, node, false).await
+    }
+
+    async fn open(config: BusConfig, node: NodeId, declares: bool) -> anyhow::Result<Self> {
         plain_name(&config.prefix)?;
         let names = Names::new(&config.prefix);
         let (health_sender, health) = watch::channel(Health::Down);
         let [ending, closed, closing] = [(); 3].map(|()| CancellationToken::new());
         let links = TaskTracker::new();
-        let publishing = Link::new("publish", &config, node, Some(health_sender), closing.clone())?;
+        let duty = Publishing { health: health_sender, declares };
+        let publishing = Link::new("publish", &config, node, Some(duty), closing.clone())?;
         let node_link = Link::new("node", &config, node, None, closing.clone())?;
         for link in [&publishing, &node_link] {
             let kept = link.start().await?;
@@ -231,26 +243,16 @@ impl RabbitBus {
         self.shared.aside.quarantined(limit).await.map_err(BusError)
     }
 
-    /// Asked over the node's connection: the publishing one may be blocked.
-    pub(super) async fn lane_queues(&self) -> Result<Vec<(Lane, Vec<QueueSeen>)>, BusError> {
-        let shared = &self.shared;
-        let look = async {
-            let live = shared.node_link.live().await.context("the bus closes")?;
-            let channel = live.channel().await?;
-            let mut lanes = Vec::with_capacity(LANES.len());
-            for row in LANES {
-                let mut queues = Vec::with_capacity(usize::from(row.shards));
-                for shard in 0..row.shards {
-                    let name = shared.names.lane(row.lane, shard);
-                    queues.push(live.answer(declare::seen(&channel, &name)).await?);
-                }
-                lanes.push((row.lane, queues));
-            }
-            live.answer(channel.close(200, "looked".into())).await?;
-            anyhow::Ok(lanes)
+    pub(super) async fn replay(&self, which: Which) -> Replayed {
+        self.shared.aside.replay(which).await
+    }
+
+    pub(super) async fn depths(&self) -> Result<Depths, BusError> {
+        let depths = async {
+            let live = self.shared.node_link.live().await.context("the bus closes")?;
+            look::depths(&live, &self.shared.names).await
         };
-        let looked = timeout(Duration::from_millis(ANSWER_MS_MAX), look).await;
-        looked.context("no answer in time").and_then(|looked| looked).map_err(BusError)
+        depths.await.map_err(BusError)
     }
 
     pub(super) fn health(&self) -> watch::Receiver<Health> {

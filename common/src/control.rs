@@ -1,0 +1,220 @@
+//! An operator's questions over the bus, from both ends: [`Ear`] in every program, [`Asker`] in the
+//! operator's tool.
+//!
+//! A question is asked once and answered by whoever hears it; the asker listens for a stated time
+//! and says who was silent. Nothing is repeated and nothing is promised: what must not be lost goes
+//! through the store and the directory.
+//!
+//! There is no login here: whoever may publish on the bus is an operator.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, warn};
+
+use crate::health::Readiness;
+use crate::ids::NodeId;
+use crate::lifecycle::Lifecycle;
+use crate::limits::CONTROL_LAG_PROBE_MS;
+use crate::plumbing::{Arrival, Bus, BusError, Envelope, Pattern, PublishError, Subject, Subscription};
+use crate::protocol;
+use crate::protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Said, Who, answers_subject};
+
+/// A program's ear for questions.
+pub struct Ear {
+    bus: Bus,
+    questions: Subscription,
+    node: NodeId,
+    part: Part,
+    host: String,
+    started: Instant,
+}
+
+impl Ear {
+    /// Hears everything that is asked from now on.
+    ///
+    /// # Errors
+    /// The bus does not answer.
+    pub async fn open(bus: &Bus, node: NodeId, part: Part) -> Result<Self, BusError> {
+        let pattern = Pattern::new(PROGRAMS_SUBJECT).map_err(|err| BusError(err.into()))?;
+        let questions = bus.subscribe(pattern).await?;
+        let bus = bus.clone();
+        Ok(Self { bus, questions, node, part, host: host(), started: Instant::now() })
+    }
+
+    /// Answers until the bus drains. `own` answers what only this kind of program knows; None: the
+    /// question is not for it.
+    pub async fn listen(
+        mut self,
+        readiness: Readiness,
+        lifecycle: Lifecycle,
+        own: impl Fn(&Question) -> Option<Said> + Send + Sync,
+    ) {
+        while let Some(arrival) = self.questions.next().await {
+            // A question that was lost is asked again by a person.
+            let Arrival::Envelopes(envelopes) = arrival else { continue };
+            for envelope in envelopes {
+                match protocol::decode::<Ask>(&envelope.body) {
+                    Ok(ask) => self.answer(ask, &readiness, &lifecycle, &own).await,
+                    Err(err) => warn!("A question of the operator could not be read: {err}"),
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        ask: Ask,
+        readiness: &Readiness,
+        lifecycle: &Lifecycle,
+        own: &impl Fn(&Question) -> Option<Said>,
+    ) {
+        let said = match ask.question {
+            Question::Drain(node) if node == self.node => {
+                let already = lifecycle.is_draining();
+                info!(node.id = %self.node, "The operator says: drain");
+                lifecycle.drain();
+                Some(Said::Draining { already })
+            }
+            Question::Drain(_) => None,
+            question => own(&question),
+        };
+        let Some(said) = said else { return };
+        let who = self.who(readiness, lifecycle).await;
+        let body = protocol::encode(&Answer { number: ask.number, who, said });
+        let Ok(subject) = Subject::new(&answers_subject(ask.from)) else { return };
+        if let Err(err) = self.bus.publish(Envelope { subject, key: 0, body }).await {
+            // The operator sees that this node was silent.
+            warn!("An answer to the operator was not taken: {err}");
+        }
+    }
+
+    async fn who(&self, readiness: &Readiness, lifecycle: &Lifecycle) -> Who {
+        let due = Instant::now() + Duration::from_millis(CONTROL_LAG_PROBE_MS);
+        sleep_until(due).await;
+        let unwell = readiness.report().into_iter();
+        let unwell =
+            unwell.filter_map(|(part, state)| Some((part.to_owned(), state.reason()?.to_owned()))).collect();
+        let draining = lifecycle.is_draining();
+        Who {
+            node: self.node,
+            part: self.part,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.host.clone(),
+            pid: std::process::id(),
+            up_ms: millis(self.started.elapsed()),
+            lag_ms: millis(due.elapsed()),
+            ready: readiness.is_ready() && !draining,
+            draining,
+            unwell,
+        }
+    }
+}
+
+/// Who asks.
+pub struct Asker {
+    bus: Bus,
+    node: NodeId,
+    answers: Subscription,
+    asked: u32,
+}
+
+impl Asker {
+    /// Listens for answers.
+    ///
+    /// # Errors
+    /// The bus does not answer.
+    pub async fn open(bus: &Bus, node: NodeId) -> Result<Self, BusError> {
+        let pattern = Pattern::new(&answers_subject(node)).map_err(|err| BusError(err.into()))?;
+        Ok(Self { bus: bus.clone(), node, answers: bus.subscribe(pattern).await?, asked: 0 })
+    }
+
+    /// Asks, and gathers what is answered within `wait`, or until `enough` says so.
+    ///
+    /// # Errors
+    /// The question was not taken by the bus.
+    pub async fn ask(
+        &mut self,
+        question: Question,
+        wait: Duration,
+        enough: impl Fn(&[Answer]) -> bool,
+    ) -> Result<Vec<Answer>, PublishError> {
+        self.asked += 1;
+        let ask = Ask { from: self.node, number: self.asked, question };
+        let subject = Subject::new(PROGRAMS_SUBJECT).map_err(|_| PublishError::NoRoute)?;
+        let until = Instant::now() + wait;
+        self.bus.publish(Envelope { subject, key: 0, body: protocol::encode(&ask) }).await?;
+        let mut heard = Vec::new();
+        while !enough(&heard) {
+            let Ok(Some(arrival)) = timeout_at(until, self.answers.next()).await else { break };
+            let Arrival::Envelopes(envelopes) = arrival else { continue };
+            let answers = envelopes.iter().filter_map(|one| protocol::decode::<Answer>(&one.body).ok());
+            heard.extend(answers.filter(|answer| answer.number == ask.number));
+        }
+        heard.sort_by_key(|answer: &Answer| (answer.who.part, answer.who.node));
+        Ok(heard)
+    }
+}
+
+/// The machine's name, as a container sees it.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "unknown".to_owned() } else { name.trim().to_owned() }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+
+    const WAIT: Duration = Duration::from_secs(1);
+
+    /// A gateway and a worker that listen, and somebody who asks.
+    async fn cluster() -> (Asker, [Lifecycle; 2]) {
+        let bus = Bus::memory();
+        let lives = [Lifecycle::manual(), Lifecycle::manual()];
+        for ((node, part), life) in [(1, Part::Gateway), (2, Part::Worker)].into_iter().zip(&lives) {
+            let ear = Ear::open(&bus, NodeId(node), part).await.unwrap();
+            let readiness = Readiness::new("test", NodeId(node));
+            readiness.set("bus", if node == 1 { Ok(()) } else { Err("away".into()) });
+            tokio::spawn(ear.listen(readiness, life.clone(), move |question| match question {
+                Question::Roll => Some(Said::Here { sockets: (node == 1).then_some(3), shards: None }),
+                Question::Kick { .. } if node == 1 => Some(Said::Closed(2)),
+                _ => None,
+            }));
+        }
+        (Asker::open(&bus, NodeId(9)).await.unwrap(), lives)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_answers_the_roll_and_some_what_is_theirs() {
+        let (mut asker, _lives) = cluster().await;
+        let answers = asker.ask(Question::Roll, WAIT, |_| false).await.unwrap();
+        let seen: Vec<_> = answers.iter().map(|one| (one.who.node.0, one.who.part, one.who.ready)).collect();
+        assert_eq!(seen, [(1, Part::Gateway, true), (2, Part::Worker, false)]);
+        assert_eq!(answers[0].said, Said::Here { sockets: Some(3), shards: None });
+        assert_eq!(answers[1].who.unwell, [("bus".to_owned(), "away".to_owned())]);
+        let kick = Question::Kick { user: UserId(7), ended: None };
+        let answers = asker.ask(kick, WAIT, |_| false).await.unwrap();
+        assert_eq!(answers.iter().map(|one| &one.said).collect::<Vec<_>>(), [&Said::Closed(2)]);
+        assert_eq!(asker.ask(Question::Lanes, WAIT, |_| false).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_named_node_drains() {
+        let (mut asker, [gateway, worker]) = cluster().await;
+        let mut drain = async |node| asker.ask(Question::Drain(NodeId(node)), WAIT, |_| false).await.unwrap();
+        assert_eq!(drain(3).await, [], "nobody has this id");
+        assert!(!gateway.is_draining() && !worker.is_draining());
+        let answers = drain(1).await;
+        assert_eq!(answers[0].said, Said::Draining { already: false });
+        assert!(answers[0].who.draining && !answers[0].who.ready);
+        assert!(gateway.is_draining() && !gateway.is_aborting() && !worker.is_draining());
+        assert_eq!(drain(1).await[0].said, Said::Draining { already: true });
+        assert!(!gateway.is_aborting(), "asked twice is not a second signal");
+    }
+}

@@ -1,0 +1,183 @@
+//! What may be shown of an envelope: names, ids, times, lengths. Contents only when asked for. Pure.
+//!
+//! What is shown is listed here, field by field; an event that is not known here shows its name and
+//! its conversation. Tokens never travel in envelopes.
+
+use common::plumbing::Envelope;
+use common::protocol::control::{Answer, Ask, Question, Said};
+use common::protocol::{self, ClientEvent, Control, Uplink};
+use serde_json::{Value, json};
+use worker::share::{Beat, Says};
+
+/// How a panic begins; what follows may quote what it panicked on.
+const PANIC: &str = "a panic";
+
+/// An event from a lane. None: it is none, or damaged.
+pub fn event(envelope: &Envelope, bodies: bool) -> Option<Value> {
+    let Uplink { from, at, event } = protocol::decode(&envelope.body).ok()?;
+    let mut shown = json!({
+        "event": event.name(),
+        "at": at,
+        "user": from.user,
+        "socket": from.socket.map(|socket| socket.to_string()),
+        "conversation": event.conversation(),
+    });
+    match event {
+        ClientEvent::SendMessage(message) => {
+            shown["guid"] = json!(message.guid);
+            shown["messageType"] = json!(message.message_type);
+            shown["contentChars"] = message.content.chars().count().into();
+            shown["attachments"] = message.attachments.len().into();
+            if bodies {
+                shown["content"] = message.content.into();
+                shown["attachmentUrls"] = json!(message.attachments);
+            }
+        }
+        ClientEvent::MessageRead(read) => shown["message"] = json!(read.message),
+        ClientEvent::Typing(typing) => shown["isTyping"] = typing.is_typing.into(),
+        _ => {}
+    }
+    Some(shown)
+}
+
+/// Why something was set aside.
+pub fn reason(reason: &str, bodies: bool) -> String {
+    match reason.find(PANIC) {
+        Some(at) if !bodies => format!("{}{PANIC} (its words with --bodies)", &reason[..at]),
+        _ => reason.to_owned(),
+    }
+}
+
+/// What passes the topic exchange, in one line and as JSON.
+pub fn control(envelope: &Envelope) -> (String, Value) {
+    let body = &envelope.body;
+    let known = match envelope.subject.as_str() {
+        "control.gateways" => protocol::decode(body).ok().map(told),
+        "control.workers" => protocol::decode(body).ok().map(beat),
+        "control.programs" => protocol::decode(body).ok().map(asked),
+        subject if subject.starts_with("control.answers.") => protocol::decode(body).ok().map(answered),
+        _ => None,
+    };
+    known.unwrap_or_else(|| (format!("{} bytes", body.len()), Value::Null))
+}
+
+fn told(control: Control) -> (String, Value) {
+    match control {
+        Control::EndLogin { user, login } => (
+            format!("login {login} of user {user} ends"),
+            json!({ "endLogin": { "user": user, "login": login } }),
+        ),
+    }
+}
+
+fn beat(beat: Beat) -> (String, Value) {
+    let says = match beat.says {
+        Says::Hello => "hello",
+        Says::Here => "here",
+        Says::Bye => "bye",
+    };
+    (format!("{} says {says}", beat.node), json!({ "node": beat.node.to_string(), "says": says }))
+}
+
+fn asked(ask: Ask) -> (String, Value) {
+    let (name, about) = match ask.question {
+        Question::Roll => ("roll", Value::Null),
+        Question::Lanes => ("lanes", Value::Null),
+        Question::Sockets(user) => ("sockets", json!({ "user": user })),
+        Question::Kick { user, ended } => ("kick", json!({ "user": user, "login": ended })),
+        Question::Drain(node) => ("drain", json!({ "node": node.to_string() })),
+    };
+    let line = match &about {
+        Value::Null => format!("{} asks: {name}", ask.from),
+        about => format!("{} asks: {name} {about}", ask.from),
+    };
+    (line, json!({ "from": ask.from.to_string(), "asks": name, "about": about }))
+}
+
+fn answered(answer: Answer) -> (String, Value) {
+    let said = match answer.said {
+        Said::Here { sockets, shards } => json!({ "sockets": sockets, "shards": shards }),
+        Said::Lanes(held) => json!({ "shardsHeld": held.len() }),
+        Said::Sockets { total, .. } => json!({ "socketsOfUser": total }),
+        Said::Closed(closed) => json!({ "closed": closed }),
+        Said::Draining { already } => json!({ "draining": true, "already": already }),
+    };
+    let node = answer.who.node.to_string();
+    (format!("{node} answers: {said}"), json!({ "node": node, "answers": said }))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
+    use common::plumbing::Subject;
+    use common::protocol::{
+        Attachment, CallStatus, CallType, MessageType, SendMessage, Sender, Timestamp, encode,
+    };
+
+    use super::*;
+
+    fn message() -> Envelope {
+        let event = ClientEvent::SendMessage(SendMessage {
+            conversation: ConversationId(7),
+            guid: Some(Guid::new("g-1").unwrap()),
+            message_type: MessageType::Text,
+            content: "xin chào".into(),
+            call_type: CallType::Voice,
+            call_status: CallStatus::Ended,
+            attachments: vec![Attachment {
+                thumb_url: "secret-thumb".into(),
+                file_url: "secret-file".into(),
+            }],
+        });
+        let from = Sender { user: UserId(3), socket: Some(SocketId { node: NodeId(1), serial: 2 }) };
+        let uplink = Uplink { from, at: Timestamp(0), event };
+        Envelope { subject: Subject::new("high.sendMessage").unwrap(), key: 7, body: encode(&uplink) }
+    }
+
+    #[test]
+    fn a_message_shows_ids_and_lengths_and_nothing_it_says() {
+        let shown = event(&message(), false).unwrap();
+        assert_eq!(shown["event"], "sendMessage");
+        assert_eq!((&shown["user"], &shown["conversation"]), (&json!(3), &json!(7)));
+        assert_eq!(
+            (&shown["guid"], &shown["contentChars"], &shown["attachments"]),
+            (&json!("g-1"), &json!(8), &json!(1))
+        );
+        let text = shown.to_string();
+        assert!(!text.contains("chào") && !text.contains("secret"), "{text}");
+        let shown = event(&message(), true).unwrap();
+        assert_eq!(shown["content"], "xin chào");
+        assert_eq!(shown["attachmentUrls"][0]["fileUrl"], "secret-file");
+    }
+
+    #[test]
+    fn what_is_no_event_shows_nothing() {
+        let envelope = Envelope { body: "xin chào".into(), ..message() };
+        assert_eq!(event(&envelope, true), None);
+        let subject = Subject::new("news.today").unwrap();
+        assert_eq!(control(&Envelope { subject, ..envelope }), ("9 bytes".into(), Value::Null));
+    }
+
+    #[test]
+    fn a_panic_may_quote_what_it_panicked_on() {
+        let panic = "a panic: byte index 1 is not a char boundary of `chào`";
+        assert_eq!(reason(panic, false), "a panic (its words with --bodies)");
+        assert_eq!(reason(panic, true), panic);
+        assert_eq!(reason("undecodable: damaged", false), "undecodable: damaged");
+    }
+
+    #[test]
+    fn control_is_shown_by_its_ids() {
+        let show = |subject: &str, body| {
+            control(&Envelope { subject: Subject::new(subject).unwrap(), key: 0, body })
+        };
+        let end = Control::EndLogin { user: UserId(3), login: common::ids::LoginId(5) };
+        assert_eq!(show("control.gateways", encode(&end)).0, "login 5 of user 3 ends");
+        let ask = Ask { from: NodeId(1), number: 1, question: Question::Sockets(UserId(3)) };
+        let (line, value) = show("control.programs", encode(&ask));
+        assert_eq!(line, r#"0000000000000001 asks: sockets {"user":3}"#);
+        assert_eq!(value["about"]["user"], 3);
+        let beat = Beat { node: NodeId(2), says: Says::Bye };
+        assert_eq!(show("control.workers", encode(&beat)).0, "0000000000000002 says bye");
+    }
+}

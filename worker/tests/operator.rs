@@ -1,0 +1,73 @@
+//! What only an operator asks of the store.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/database.rs"]
+mod database;
+
+use std::time::Duration;
+
+use common::ids::NodeId;
+use common::protocol::Role;
+use database::Database;
+use worker::store::{NewAccount, Store, Taken};
+
+fn account<'a>(email: &'a str, phone: &'a str) -> NewAccount<'a> {
+    NewAccount {
+        email,
+        phone,
+        password: "a hash",
+        first_name: "An",
+        middle_name: None,
+        last_name: "",
+        preferences: None,
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_is_one_from_the_first_moment() {
+    let Some(db) = Database::fresh().await else { return };
+    let make =
+        async |email, phone, role| db.store.create_account_of(account(email, phone), role).await.unwrap();
+    let admin = make("an@b.vn", "none:an@b.vn", Role::Admin).await.unwrap();
+    assert_eq!(db.store.account(admin).await.unwrap().unwrap().role, Role::Admin);
+    assert_eq!(make("an@b.vn", "other", Role::Admin).await, Err(Taken::Email));
+    assert_eq!(make("other@b.vn", "none:an@b.vn", Role::User).await, Err(Taken::Phone));
+    let user = make("other@b.vn", "other", Role::User).await.unwrap();
+    assert_eq!(db.store.account(user).await.unwrap().unwrap().role, Role::User);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn logins_are_listed_with_their_end() {
+    let Some(db) = Database::fresh().await else { return };
+    let (an, binh) = (db.user("an").await, db.user("binh").await);
+    let hour = Duration::from_secs(3_600);
+    let first = db.store.begin_login(an, &[1; 32], hour).await.unwrap();
+    let second = db.store.begin_login(an, &[2; 32], hour).await.unwrap();
+    db.store.end_login(an, first).await.unwrap();
+    let logins = db.store.logins_of(an, 10).await.unwrap();
+    let seen: Vec<_> =
+        logins.iter().map(|login| (login.id, login.ended_at.is_some(), login.expires_at.is_some())).collect();
+    assert_eq!(seen, [(second, false, true), (first, true, false)]);
+    assert_eq!(db.store.logins_of(an, 1).await.unwrap().len(), 1);
+    assert_eq!(db.store.logins_of(binh, 10).await.unwrap(), []);
+    assert!(db.store.has_login(an, first).await.unwrap());
+    assert!(!db.store.has_login(binh, first).await.unwrap(), "of its own user only");
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn migrations_are_told_by_name_once() {
+    let Some(db) = Database::fresh().await else { return };
+    assert!(db.store.migrate_and_tell().await.unwrap().is_empty());
+    let name = format!("chatchit_test_{}", NodeId::random());
+    db.client.batch_execute(&format!("create database {name}")).await.unwrap();
+    let url = db.url.replace(db.url.rsplit('/').next().unwrap(), &name);
+    let store = Store::connect(&url, 1).await.unwrap();
+    let applied = store.migrate_and_tell().await.unwrap();
+    assert_eq!(applied.first().map(String::as_str), Some("V1__the_spine"));
+    drop(store);
+    db.client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+    db.finish().await;
+}
