@@ -55,6 +55,30 @@ contract! {
         batch.ack();
     }
 
+    /// What waits is seen from outside while nobody is there to take it, and so is who is in line.
+    what_waits_in_a_lane_is_seen_from_outside => |rig| {
+        let bus = rig.bus().await;
+        let mut lanes = rig.bus().await.watch_lanes();
+        support::publish(&bus, envelope("high.sendMessage", 7, "a")).await;
+        let waiting = deadline(async {
+            loop {
+                let seen = lanes.look().await.unwrap();
+                if seen[0].batches > 0 { return seen; }
+            }
+        });
+        let [high, medium, low] = waiting.await;
+        assert_eq!((high.batches, high.consumers), (1, 0));
+        assert_eq!((medium.batches, low.batches, low.consumers), (0, 0, 0));
+        let later = lanes.look().await.unwrap()[0];
+        assert!(later.batches == 1 && later.backlog > high.backlog, "{later:?}");
+
+        let mut consumer = bus.consume(Lane::High).await.unwrap();
+        let batch = deadline(consumer.next()).await.unwrap();
+        let high = lanes.look().await.unwrap()[0];
+        assert_eq!((high.batches, high.backlog, high.consumers), (0, Duration::ZERO, 1), "in somebody's hands");
+        batch.ack();
+    }
+
     /// `*` is one token, `>` one or more at the tail; every subscriber gets every envelope.
     subscribers_get_what_their_pattern_wants => |rig| {
         let bus = rig.bus().await;
