@@ -157,6 +157,13 @@ impl Socket {
         self.stream.write_all(&out).unwrap();
     }
 
+    /// Answers a ping, whether one came or not.
+    pub fn pongs(&mut self) {
+        let mut out = Vec::new();
+        frame::write(&mut out, 10, b"", 0x1234_5678);
+        self.stream.write_all(&out).unwrap();
+    }
+
     /// The data of the next event of this name; others are passed over, but not a reject.
     pub fn hears(&mut self, wanted: &str) -> Value {
         loop {

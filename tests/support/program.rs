@@ -54,6 +54,11 @@ impl Program {
         if unwell.is_empty() { status.to_string() } else { format!("{status}: {}", unwell.join(", ")) }
     }
 
+    /// An answer of the admin port: status and body.
+    pub fn asks(&self, path: &str) -> (u16, String) {
+        http(self.admin, "GET", path, None, "").unwrap()
+    }
+
     /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.
     pub fn metric(&self, name: &str) -> f64 {
         self.metric_but(name, "\n")
