@@ -247,9 +247,9 @@ fn does_the_rest(cluster: &Cluster) -> Socket {
 fn as_asked(query: &str) -> String {
     query
         .replace("$__rate_interval", "15s")
-        .replace("\"$job\"", "\".*\"")
-        .replace("\"$instance\"", "\".*\"")
-        .replace("\"$broker\"", "\".*\"")
+        .replace("$job", "gateway|worker")
+        .replace("$instance", ".*")
+        .replace("$broker", ".*")
 }
 
 /// An alert that is silent gives nothing, because its comparison holds for nothing: asked for the comparison's outcome,

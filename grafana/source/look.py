@@ -72,6 +72,8 @@ def lines(title, question, unit, *queries, width=8, height=8, stacked=False, lim
         "fillOpacity": 30 if stacked else 8, "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "off" if limit is None else "dashed"},
     }
+    if limit is not None:
+        custom["axisSoftMax"] = 1.1 * limit  # so that the line is in the picture
     defaults = {"color": {"mode": "palette-classic"}, "custom": custom, "thresholds": thresholds(limit)}
     if least is not None:
         defaults["min"] = least
@@ -138,10 +140,10 @@ def laid_out(rows):
 
 
 def choice(name, label, query):
-    """A variable: several of them, or all."""
+    """A variable: several of what the query finds, or all of that (not everything: Prometheus has processes too)."""
     return {
         "name": name, "label": label, "type": "query", "datasource": SOURCE, "query": {"query": query, "refId": name},
-        "refresh": 2, "sort": 1, "multi": True, "includeAll": True, "allValue": ".*", "regex": "",
+        "refresh": 2, "sort": 1, "multi": True, "includeAll": True, "regex": "",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]}, "options": [],
     }
 

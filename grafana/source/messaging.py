@@ -36,7 +36,7 @@ DASHBOARD = dashboard(
               (f"sum(increase({chosen('gateway_lapses_total')}[$__rate_interval]))", "lapses")),
         lines("Asked and answered", "How long do REST and `sync` wait for a worker, by what comes?", "s", (quantile(0.99, "bus_request_seconds", "result"), "p99 {{result}}")),
         lines("Worked on", "How fast does a worker answer, without the way to it and back?", "s", *quantiles("worker_request_seconds", "area")),
-        lines("Requests", "What is asked of the workers, and how does it end?", "reqps", (rate("worker_requests_total", "area, outcome"), "{{area}} {{outcome}}"), many=True),
+        lines("Requests", "What is asked of the workers, and how does it end?", "reqps", (rate("worker_requests_total", "area, outcome"), "{{area}} {{outcome}}"), many=True, width=24),
     ),
     row(
         "Presence",
