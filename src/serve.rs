@@ -73,13 +73,13 @@ async fn together(
     let addr = gateway.addr()?;
 
     let free_port = (!has_admin_port).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let mut admin_addr = None;
-    if let Some(wanted) = free_port.or(admin) {
-        let ops = Ops::bind(wanted).await.with_context(|| format!("the admin port cannot be {wanted}"))?;
-        admin_addr = Some(ops.addr()?);
-        let readiness = gateway.readiness().with("chatchit", worker.readiness());
-        tokio::spawn(ops.run(metrics, readiness, lifecycle.clone()));
-    }
+    let wanted = free_port.or(admin);
+    let ops = Ops::bind(wanted).await;
+    let ops =
+        ops.with_context(|| wanted.map_or(String::new(), |addr| format!("the admin port cannot be {addr}")))?;
+    let admin_addr = ops.addr();
+    let readiness = gateway.readiness().with("chatchit", worker.readiness());
+    tokio::spawn(ops.run(metrics, readiness, lifecycle.clone()));
     welcome(addr.port(), admin_addr, data, [bus_kind, directory_kind, database])?;
 
     // The gateway leaves first: what its clients were promised is then worked off.

@@ -30,9 +30,9 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::{OPS_CONNECTION_MS_MAX, OPS_CONNECTIONS_MAX, OPS_UPKEEP_MS};
 use crate::telemetry::MetricsHandle;
 
-/// The admin port, bound.
+/// The admin port, bound, or none: what has to be done every few seconds is done all the same.
 pub struct Ops {
-    listener: TcpListener,
+    listener: Option<TcpListener>,
 }
 
 /// What every connection needs.
@@ -46,30 +46,26 @@ struct Context {
 }
 
 impl Ops {
-    /// Binds and serves; fails only if the port cannot be bound.
-    pub async fn serve(
-        addr: SocketAddr,
-        metrics: MetricsHandle,
-        readiness: Readiness,
-        lifecycle: Lifecycle,
-    ) -> io::Result<()> {
-        Self::bind(addr).await?.run(metrics, readiness, lifecycle).await;
-        Ok(())
-    }
-
-    /// Binds the port.
-    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(addr).await? })
+    /// Binds the port, if there is to be one.
+    ///
+    /// # Errors
+    /// It cannot be bound.
+    pub async fn bind(addr: Option<SocketAddr>) -> io::Result<Self> {
+        let listener = match addr {
+            Some(addr) => Some(TcpListener::bind(addr).await?),
+            None => None,
+        };
+        Ok(Self { listener })
     }
 
     /// The address that was bound.
-    pub fn addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
     }
 
     /// Serves until the process aborts.
     pub async fn run(self, metrics: MetricsHandle, readiness: Readiness, lifecycle: Lifecycle) {
-        if let Ok(addr) = self.addr() {
+        if let Some(addr) = self.addr() {
             info!("Admin port on http://{addr} (/livez /readyz /health /health/detailed /metrics)");
         }
         let now = metrics.sample();
@@ -82,7 +78,7 @@ impl Ops {
             tokio::select! {
                 () = context.lifecycle.aborting() => return,
                 _ = upkeep.tick() => context.keep_up(),
-                accepted = self.listener.accept() => match accepted {
+                accepted = accept(self.listener.as_ref()) => match accepted {
                     // Full: the connection is closed at once; probes come again.
                     Ok((stream, _)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                         let context = context.clone();
@@ -98,6 +94,14 @@ impl Ops {
                 },
             }
         }
+    }
+}
+
+/// Who asks next; without a port nobody ever does.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -193,7 +197,7 @@ mod tests {
     async fn the_probes_say_how_things_are() {
         let readiness = Readiness::new("test", NodeId(7));
         let lifecycle = Lifecycle::manual();
-        let ops = Ops::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let ops = Ops::bind(Some(([127, 0, 0, 1], 0).into())).await.unwrap();
         let addr = ops.addr().unwrap();
         let serving = tokio::spawn(ops.run(init_metrics(), readiness.clone(), lifecycle.clone()));
         let check = async |request: &str, expected: &[&str]| {
@@ -225,5 +229,20 @@ mod tests {
         check("GET /health", &["503", "\"draining\":true"]).await;
         lifecycle.abort();
         serving.await.unwrap();
+    }
+    /// Samples of histograms are kept raw until somebody folds them: without an admin port too.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_port_the_samples_are_folded_all_the_same() {
+        let readiness = Readiness::new("test", NodeId(7));
+        readiness.set("portless", Ok(()));
+        let ops = Ops::bind(None).await.unwrap();
+        assert_eq!(ops.addr(), None);
+        let (metrics, lifecycle) = (init_metrics(), Lifecycle::manual());
+        let keeping = tokio::spawn(ops.run(metrics.clone(), readiness, lifecycle.clone()));
+        assert!(!metrics.render().contains("portless"));
+        tokio::time::sleep(Duration::from_millis(OPS_UPKEEP_MS)).await;
+        assert!(metrics.render().contains("portless"), "measured with every folding");
+        lifecycle.abort();
+        keeping.await.unwrap();
     }
 }

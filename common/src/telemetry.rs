@@ -69,7 +69,7 @@ impl MetricsHandle {
     }
 
     /// Folds raw samples into their buckets. Without it, or a scrape, memory grows with every
-    /// sample; the admin port calls it every few seconds.
+    /// sample; `ops` calls it every few seconds.
     pub fn run_upkeep(&self) {
         self.0.run_upkeep();
     }

@@ -39,9 +39,7 @@ async fn run(config: ClusterConfig) -> anyhow::Result<()> {
     let verifier = Verifier::new(&config.auth);
     let gateway = Gateway::bind(config.gateway, id, bus.clone(), directory, verifier).await?;
     info!(node.id = %gateway.node(), "Gateway listening on {}", gateway.addr()?);
-    if let Some(addr) = admin {
-        tokio::spawn(Ops::bind(addr).await?.run(metrics, gateway.readiness(), lifecycle.clone()));
-    }
+    tokio::spawn(Ops::bind(admin).await?.run(metrics, gateway.readiness(), lifecycle.clone()));
     gateway.run(lifecycle).await?;
     bus.drain().await;
     Ok(())

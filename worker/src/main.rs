@@ -43,9 +43,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let bus = Bus::connect(peers.bus.context("checked")?, node).await?;
 
     let worker = Worker::start(&config, node, store, bus.clone(), directory).await?;
-    if let Some(addr) = config.admin {
-        tokio::spawn(Ops::bind(addr).await?.run(metrics, worker.readiness(), lifecycle.clone()));
-    }
+    tokio::spawn(Ops::bind(config.admin).await?.run(metrics, worker.readiness(), lifecycle.clone()));
     worker.run(lifecycle).await?;
     bus.drain().await;
     Ok(())
