@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench hold swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
+.PHONY: help run test check bench hold soak swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -32,6 +32,11 @@ hold: ## SOCKETS=200000 idle sockets for HOLD_SECONDS=60 while some talk: none l
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
 	ulimit -n "$$(ulimit -Hn)" && deploy/with-peers cargo run --quiet --release -p bench -- hold $${SOCKETS:-200000} $${HOLD_SECONDS:-60} loadtest/HOLD.md
+
+soak: ## half of saturation for SOAK_SECONDS=1200: no program's memory grows, no queue, no error is logged
+	@deploy/need cargo cc peers
+	cargo build --release --workspace --bins
+	deploy/with-peers cargo run --quiet --release -p bench -- soak $${SOAK_SECONDS:-1200} loadtest/SOAK.md
 
 swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 workers, judged
 	@deploy/need cargo cc peers

@@ -15,6 +15,7 @@ use crate::process::{Started, Watched};
 pub const SECRET: &str = "a secret of the bench, for loopback only";
 
 /// Where things are.
+#[derive(Clone)]
 pub struct Places {
     /// Release binaries.
     pub binaries: PathBuf,

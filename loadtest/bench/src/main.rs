@@ -1,5 +1,6 @@
 //! `make bench`: what ours costs and gives, as ratios against peer programs in the same run.
-//! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold`: `hold/mod.rs`.
+//! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold` (`hold/mod.rs`),
+//! `make soak` (`soak/mod.rs`).
 
 /// Programs under measurement: CPU and memory.
 mod process;
@@ -28,6 +29,9 @@ mod profile;
 /// Very many sockets, held.
 mod hold;
 
+/// Half of saturation, for long.
+mod soak;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,6 +53,12 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("hold") => {
             let wanted = hold::Wanted::parse(&arguments[1..])?;
             if !hold::run(&Places::find()?, &runtime()?, &wanted)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Some("soak") => {
+            let wanted = soak::Wanted::parse(&arguments[1..])?;
+            if !soak::run(&Places::find()?, &runtime()?, &wanted)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

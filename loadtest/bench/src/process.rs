@@ -45,8 +45,13 @@ impl Watched {
         if !self.with_children {
             return Stat::read(self.pid).map_or(0.0, |stat| stat.cpu_s);
         }
-        // A server's children may have sessions of their own (PostgreSQL's do): parents tell.
-        let all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
+        self.family_stats().iter().map(|stat| stat.cpu_s).sum()
+    }
+
+    /// Of it and everything it started. A server's children may have sessions of their own
+    /// (PostgreSQL's do): parents tell.
+    fn family_stats(&self) -> Vec<Stat> {
+        let mut all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
         let is_family = |mut pid: u32| {
             while pid != self.pid {
                 match all.get(&pid) {
@@ -56,18 +61,30 @@ impl Watched {
             }
             true
         };
-        all.iter().filter(|(pid, _)| is_family(**pid)).map(|(_, stat)| stat.cpu_s).sum()
+        let family: Vec<u32> = all.keys().copied().filter(|pid| is_family(*pid)).collect();
+        family.iter().filter_map(|pid| all.remove(pid)).collect()
+    }
+
+    /// Memory that nobody else has, with that of everything it started, KiB.
+    pub fn private_kib(&self) -> u64 {
+        self.family_stats().iter().map(|stat| status_kib(stat.pid, "RssAnon:")).sum()
     }
 
     /// Resident memory, KiB.
     pub fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        status_kib(self.pid, "VmRSS:")
     }
 }
 
+/// A line of /proc/<pid>/status; 0: it is gone.
+fn status_kib(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 struct Stat {
+    pid: u32,
     parent: u32,
     /// With the children that have ended.
     cpu_s: f64,
@@ -79,7 +96,7 @@ impl Stat {
         // The name is in parentheses and may hold anything.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { parent: fields.get(1)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
+        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
     }
 }
 

@@ -42,6 +42,17 @@ pub async fn delete_queues(places: &Places, prefix: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Messages in all queues whose name begins so, handed out and not: as RabbitMQ counted them last.
+///
+/// # Errors
+/// It does not answer.
+pub async fn waiting(places: &Places, prefix: &str) -> anyhow::Result<u64> {
+    let queues = call(places, "GET", "/api/queues?columns=name,messages").await?;
+    let queues = queues.as_array().context("a list of queues")?.iter();
+    let ours = queues.filter(|queue| queue["name"].as_str().is_some_and(|name| name.starts_with(prefix)));
+    Ok(ours.filter_map(|queue| queue["messages"].as_u64()).sum())
+}
+
 /// What RabbitMQ has of one system, and how often anybody declared a queue since it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
