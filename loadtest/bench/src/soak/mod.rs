@@ -34,8 +34,9 @@ const SHARE: f64 = 0.5;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// The part of the time in which caches, pools and allocators may fill.
 const WARMING: f64 = 0.25;
-/// Growth of memory that is none even if nothing spreads.
-const RSS_SHARE: f64 = 0.01;
+/// Growth of memory that is none even if nothing spreads: one allocation of an allocator's, KiB. A
+/// byte lost with each message would be ten times that.
+const GROWTH_KIB: f64 = 1_024.0;
 /// AMQP messages: as many as are under way at any moment.
 const WAITING: f64 = 64.0;
 /// To read back and judge what was written.
@@ -278,7 +279,7 @@ impl Found {
             let trend = looks.trend(|look| Some(look.memory[at] as f64));
             let (what, target, how) = match trend {
                 Some(trend) if at < looks.ours => {
-                    let noise = trend.noise(trend.mean * RSS_SHARE) / 1_024.0;
+                    let noise = trend.noise(GROWTH_KIB) / 1_024.0;
                     (format!("growth of {name}'s RSS"), Target::Most(noise, "MiB"), trend_text(&trend, looks))
                 }
                 Some(trend) => {
@@ -315,12 +316,12 @@ impl Found {
             BETWEEN_LOOKS.as_secs(),
             WARMING * 100.0
         ));
-        outcome.notes.push(format!(
+        outcome.notes.push(
             "Growth is what a straight line through all looks rises (least squares). It is none when it is not more than \
-             three times their spread about that line, or than {:.0} % of the mean. A peer's own memory is its anonymous \
-             pages with those of its children: no shared buffers.",
-            RSS_SHARE * 100.0
-        ));
+             three times their spread about that line, or than 1 MiB. A peer's own memory is its anonymous \
+             pages with those of its children: no shared buffers."
+                .into(),
+        );
     }
 }
 
