@@ -14,6 +14,8 @@ DASHBOARD = dashboard(
         lines("Statements without an answer", "How many statements had no answer: `unavailable` (repeated), `fault`?", "ops", (rate("worker_store_failures_total", "reason"), "{{reason}}")),
         lines("Time spent", "In which statements do the workers spend their time (seconds per second)?", "short",
               (f"topk(5, {rate('worker_store_statement_seconds_sum', 'statement')})", "{{statement}}")),
+        lines("Read replica", "Which pages did the read replica give (`served`), and which not (`behind`; `paused` after a fault)? Empty without a replica.", "ops",
+              (rate("worker_store_replica_reads_total", "outcome"), "{{outcome}}")),
         lines("Two workers at once", "How often was another worker faster with the same message? It happens when a shard changes hands.", "ops",
               (rate("worker_store_collisions_total"), "collisions")),
     ),
