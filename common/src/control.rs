@@ -69,23 +69,27 @@ impl Ear {
         lifecycle: &Lifecycle,
         own: &impl Fn(&Question) -> Option<Said>,
     ) {
+        let leaves = ask.question == Question::Drain(self.node);
         let said = match ask.question {
-            Question::Drain(node) if node == self.node => {
-                let already = lifecycle.is_draining();
-                info!(node.id = %self.node, "The operator says: drain");
-                lifecycle.drain();
-                Some(Said::Draining { already })
-            }
+            Question::Drain(_) if leaves => Some(Said::Draining { already: lifecycle.is_draining() }),
             Question::Drain(_) => None,
             question => own(&question),
         };
         let Some(said) = said else { return };
-        let who = self.who(readiness, lifecycle).await;
+        let mut who = self.who(readiness, lifecycle).await;
+        if leaves {
+            (who.draining, who.ready) = (true, false);
+        }
         let body = protocol::encode(&Answer { number: ask.number, who, said });
         let Ok(subject) = Subject::new(&answers_subject(ask.from)) else { return };
         if let Err(err) = self.bus.publish(Envelope { subject, key: 0, body }).await {
             // The operator sees that this node was silent.
             warn!("An answer to the operator was not taken: {err}");
+        }
+        // After the answer: a gateway without sockets is gone in a moment.
+        if leaves {
+            info!(node.id = %self.node, "The operator says: drain");
+            lifecycle.drain();
         }
     }
 

@@ -14,6 +14,9 @@ pub mod nginx;
 /// A load of correct clients.
 pub mod load;
 
+/// What is empty as long as all is well.
+pub mod faults;
+
 /// RabbitMQ's management API.
 pub mod broker;
 

@@ -1,0 +1,27 @@
+//! What is empty as long as all is well.
+
+/// What appears only when something fails, and with which fault. Everything else of METRICS.md has
+/// to be there after a few minutes' talk.
+pub const ONLY_A_FAULT: &[(&str, &str)] = &[
+    ("gateway_accepts_refused_total", "no file or no place is left, or it drains"),
+    ("gateway_api_failed_total", "no worker answers"),
+    ("worker_holds_total", "a peer is away"),
+    ("worker_releases_total", "a shard or a peer is lost while work waits"),
+    ("worker_set_aside_total", "an event fails alone"),
+    ("worker_presence_faults_total", "a peer is away"),
+    ("worker_reaped_nodes_total", "a gateway dies without a word"),
+    ("worker_reaped_users_total", "a gateway dies without a word"),
+    ("worker_shed_total", "typing is stale, or there is too much of it"),
+    ("worker_store_failures_total", "PostgreSQL is away"),
+    ("worker_store_replica_reads_total", "none: there is no read replica here"),
+    ("worker_store_collisions_total", "two workers have the same batch"),
+    ("bus_reconnects_total", "a connection to the broker is lost"),
+    ("bus_returned_total", "a gateway died, or no worker serves requests"),
+    ("bus_retries_total", "an event fails alone"),
+    ("bus_quarantined_total", "an event fails for the last time"),
+    ("bus_shed_total", "a subscriber is slow, or the low lane is full"),
+    ("bus_handovers_total", "a worker comes or goes"),
+    ("directory_faults_total", "Redis is away"),
+    ("directory_rebuilds_total", "Redis gives no answers"),
+    ("directory_sweep_faults_total", "Redis is away"),
+];
