@@ -34,7 +34,11 @@ pub fn talk(form: Form, input: &[u8]) {
             match action {
                 Action::Close(_) | Action::End(_) => return,
                 Action::Send(bytes) => assert!(bytes.len() < 2 * line.len() + 1_000, "an amplifier"),
-                Action::Accept(_) | Action::Publish { .. } | Action::Ask { .. } | Action::Count(_) => {}
+                Action::Accept(_)
+                | Action::Publish { .. }
+                | Action::Ask { .. }
+                | Action::Beat(_)
+                | Action::Count(_) => {}
             }
         }
     }
