@@ -19,7 +19,7 @@ use support::{Cluster, Peers, pause};
 
 /// Parts of queries that find nothing as long as all is well, and the fault that fills them.
 const ONLY_A_FAULT_HERE: &[(&str, &str)] = &[
-    ("health_part_up{job=~\"gateway|worker\",instance=~\".*\"}) < 1", "a peer that is away"),
+    ("health_part_up{job=~\"gateway|worker|canary\",instance=~\".*\"}) < 1", "a peer that is away"),
     ("gateway_api_requests_total{status=\"5xx\"}", "a REST request that no worker answers"),
     ("bus_request_seconds_count{result!=\"answered\"}", "a request that no worker answers"),
 ];
@@ -68,7 +68,8 @@ fn alerts() -> Vec<(String, String)> {
 
 /// What is asked in a query: names, as far as they could be a metric's.
 fn names(query: &str) -> BTreeSet<&str> {
-    let ours = ["gateway_", "worker_", "bus_", "directory_", "process_", "health_", "build_info"];
+    let ours =
+        ["gateway_", "worker_", "bus_", "directory_", "process_", "health_", "build_info", "chatchit_"];
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| ours.iter().any(|prefix| word.starts_with(prefix))).collect()
 }
@@ -153,7 +154,7 @@ fn every_alert_has_its_section_and_its_tests() {
     let (_, chapter) = runbook.split_once("\n## Alerts\n").unwrap();
     let chapter = chapter.split("\n## ").next().unwrap();
     let sections: Vec<&str> = chapter.lines().filter_map(|line| line.strip_prefix("### ")).collect();
-    let cases: String = ["promises", "programs", "lanes", "stores"]
+    let cases: String = ["promises", "programs", "lanes", "stores", "canary"]
         .map(|name| file(&format!("deploy/prometheus/rules/tests/{name}.yml")))
         .concat();
     let alerts = alerts();
@@ -270,7 +271,7 @@ impl Pair {
 fn as_asked(query: &str) -> String {
     query
         .replace("$__rate_interval", "15s")
-        .replace("$job", "gateway|worker")
+        .replace("$job", "gateway|worker|canary")
         .replace("$instance", ".*")
         .replace("$broker", ".*")
 }
@@ -293,9 +294,15 @@ fn every_query_has_an_answer_from_real_programs() {
     let Some(_peers) = Peers::of_this_run() else { return };
     let cluster = Cluster::start("dashboards", 2, 2);
     let of = |programs: &[support::program::Program]| programs.iter().map(|one| one.admin).collect();
+    let mut canary = cluster.canary();
+    canary.wait_until_ready();
     let broker: u16 = std::env::var("RABBIT_SCRAPE_PORT").unwrap().parse().unwrap();
-    let targets =
-        [("gateways", of(&cluster.gateways)), ("workers", of(&cluster.workers)), ("rabbitmq", vec![broker])];
+    let targets = [
+        ("gateways", of(&cluster.gateways)),
+        ("workers", of(&cluster.workers)),
+        ("rabbitmq", vec![broker]),
+        ("canary", vec![canary.admin]),
+    ];
     let Some(prometheus) = Prometheus::start("dashboards", &targets) else { return };
 
     // Longer than a heartbeat takes to come.
