@@ -56,7 +56,7 @@ chaos: ## a whole cluster, and every fault under load; one table, written into d
 k6: ## scenarios against URL, or a cluster of its own; PROFILE=full (or smoke), SCENARIO=chat,rest; into loadtest/README.md
 	@deploy/need k6
 	@[ -n "$$URL" ] || deploy/need cluster
-	@[ -n "$$URL$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit-gateway -p chatchit-worker --bins; }
+	@[ -n "$$URL$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit -p chatchit-gateway -p chatchit-worker --bins; }
 	@loadtest/scenarios/run
 
 fuzz: ## every fuzz target for FUZZ_SECONDS=60 (needs nightly and cargo-fuzz)
@@ -71,9 +71,9 @@ peers: ## real peers in ./.peers for development; prints what to export
 peers-down: ## stop them and delete ./.peers
 	@deploy/peers down
 
-cluster: ## nginx on PORT=8080, GATEWAYS=2, WORKERS=2, BROKERS=1 (or 3), and all peers, in ./.cluster
+cluster: ## nginx on PORT=8080, GATEWAYS=2, WORKERS=2, BROKERS=1 (or 3), a canary, and all peers, in ./.cluster
 	@deploy/need cluster
-	@[ -n "$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit-gateway -p chatchit-worker --bins; }
+	@[ -n "$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit -p chatchit-gateway -p chatchit-worker --bins; }
 	@deploy/cluster up && deploy/cluster status
 
 cluster-status: ## every part of it: its port and what it says
@@ -88,7 +88,7 @@ deploy-check: ## the files of deploy/ against the rules of Docker, compose, Helm
 dashboards: ## write grafana/dashboards from grafana/source, and draw them of a cluster under load: target/dashboards
 	@deploy/need cargo cc cluster
 	@grafana/build
-	cargo build --release -p chatchit-gateway -p chatchit-worker -p swarm --bins
+	cargo build --release -p chatchit -p chatchit-gateway -p chatchit-worker -p swarm --bins
 	@grafana/picture
 
 clean: ## stop the peers and the cluster, delete ./target (./data stays)

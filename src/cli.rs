@@ -1,5 +1,6 @@
 //! What `chatchit` can be told. Pure: arguments in, a command or a sentence out.
 
+use crate::canary;
 use crate::tool::command::{self, Parsed, Wanted};
 use crate::tool::help;
 
@@ -13,6 +14,11 @@ chatchit listen [--as NAME] [--url URL]
 chatchit say [--as NAME] [--to NAME] [--url URL] TEXT
 chatchit history [--as NAME] [--with NAME] [--url URL]
 NAME is anybody (alice and bob if left out), URL is http://host:port of a gateway.
+
+The canary: two people who talk through every pair of gateways and measure it (README.md):
+chatchit canary             each 10 s, until a signal; health and metrics on ADMIN_PORT
+chatchit canary --once [--json]   one round, a table; the exit code is 1 when anything was lost
+chatchit canary --check     read its configuration, say what is wrong with it, end
 
 For the operator of a cluster (`chatchit help COMMAND` says more):
 ";
@@ -31,6 +37,8 @@ pub enum Command {
     Check,
     /// Print it.
     Help(String),
+    /// Watch the gateways as a client.
+    Canary(canary::Wanted),
     /// An operator's.
     Operate(Wanted),
     /// Be a person.
@@ -63,6 +71,7 @@ pub fn parse(arguments: &[String], port: u16) -> Result<Command, String> {
         ("help", [name]) if help::page(name).is_some() => {
             return Ok(Command::Help(help::page(name).map(help::Page::text).unwrap_or_default()));
         }
+        ("canary", options) => return canary(options).map(Command::Canary),
         ("listen" | "say" | "history", _) => {}
         _ => {
             return match command::parse(first, rest) {
@@ -101,6 +110,20 @@ pub fn parse(arguments: &[String], port: u16) -> Result<Command, String> {
     Ok(Command::Demo(demo))
 }
 
+fn canary(options: &[String]) -> Result<canary::Wanted, String> {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    match options[..] {
+        [] => Ok(canary::Wanted::Run),
+        ["--check"] => Ok(canary::Wanted::Check),
+        ["--once"] => Ok(canary::Wanted::Once { json: false }),
+        ["--once", "--json"] | ["--json", "--once"] => Ok(canary::Wanted::Once { json: true }),
+        _ => Err(format!(
+            "'canary {}' is not understood\nusage: chatchit canary [--once [--json] | --check]",
+            options.join(" ")
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,8 +143,13 @@ mod tests {
         assert_eq!(read(&["say", "xin chào"]), Ok(Command::Demo(said.clone())));
         assert_eq!(read(&["say", "--to", "bob", "xin", "chào"]), Ok(Command::Demo(said)));
         assert_eq!(read(&["listen", "--as", "alice"]), Ok(Command::Demo(Demo::Listen { who: alice, url })));
+        assert_eq!(read(&["canary"]), Ok(Command::Canary(canary::Wanted::Run)));
+        let once = canary::Wanted::Once { json: true };
+        assert_eq!(read(&["canary", "--once", "--json"]), Ok(Command::Canary(once)));
         for bad in [
-            &["fly"][..],
+            &["canary", "--json"][..],
+            &["canary", "bob"],
+            &["fly"],
             &["say"],
             &["listen", "--as"],
             &["listen", "--as", "a b"],

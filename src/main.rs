@@ -1,4 +1,5 @@
-//! `chatchit`: all programs in one process, people to try it with, and the operator's commands.
+//! `chatchit`: all programs in one process, people to try it with, the canary, and the operator's
+//! commands.
 //!
 //! Configuration, then the peers (`serve.rs`), then everything until a signal. What a gateway or
 //! a worker *is* stands in their own `lib.rs`; here they are only put together.
@@ -18,8 +19,17 @@ mod postgres;
 /// Everything in one process.
 mod serve;
 
+/// The client's side of HTTP and of a socket.
+mod wire;
+
+/// People who log in.
+mod account;
+
 /// Two people on the command line.
 mod demo;
+
+/// Two people who measure what people get.
+mod canary;
 
 /// The operator's commands.
 mod tool;
@@ -27,7 +37,7 @@ mod tool;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use common::config::EXIT_CONFIG;
+use common::config::{EXIT_CONFIG, Env};
 
 use crate::cli::Command;
 use crate::config::Config;
@@ -56,6 +66,15 @@ fn main() -> anyhow::Result<ExitCode> {
             if let Err(err) = Config::check() {
                 return usage(&err.to_string());
             }
+        }
+        Command::Canary(wanted) => {
+            let mut env = Env::from_process();
+            let config = canary::config::Config::from_env(&mut env);
+            if let Err(err) = env.finish() {
+                return usage(&err.to_string());
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(canary::run(config, wanted));
         }
         Command::Demo(demo) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

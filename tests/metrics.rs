@@ -25,6 +25,8 @@ const SCRAPE: Duration = Duration::from_millis(20);
 fn everything_documented_is_measured_and_quickly() {
     let Some(_peers) = Peers::of_this_run() else { return };
     let cluster = Cluster::start("metrics", 1, 1);
+    let mut canary = cluster.canary();
+    canary.wait_until_ready();
     let mut crowd = Crowd::comes(&cluster);
     crowd.talks();
 
@@ -33,7 +35,8 @@ fn everything_documented_is_measured_and_quickly() {
     let limit = now() + Duration::from_secs(40);
     loop {
         crowd.sockets.iter_mut().for_each(Socket::pongs);
-        let shown: Vec<String> = programs(&cluster).map(|program| program.asks("/metrics").1).collect();
+        let shown: Vec<String> =
+            programs(&cluster).chain([&canary]).map(|program| program.asks("/metrics").1).collect();
         missing =
             documented().into_iter().filter(|name| !shown.iter().any(|text| shows(text, name))).collect();
         if missing.is_empty() || now() > limit {
@@ -45,6 +48,9 @@ fn everything_documented_is_measured_and_quickly() {
 
     let gateway = &cluster.gateways[0];
     // What is counted now and then has been by then.
+    until(Duration::from_secs(15), "the canary is healthy", || {
+        serde_json::from_str::<Value>(&canary.asks("/health").1).unwrap()["score"] == 100
+    });
     until(Duration::from_secs(15), "all sockets are counted, and a worker on each lane", || {
         gateway.metric("gateway_sockets_open") >= SOCKETS as f64
             && gateway.metric("process_open_fds") >= SOCKETS as f64

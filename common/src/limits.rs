@@ -413,6 +413,43 @@ pub const CONTROL_SOCKETS_MAX: usize = 500;
 /// Envelopes of the quarantine that are shown at once.
 pub const QUARANTINE_SHOWN_MAX: usize = 1_000;
 
+// ---- The canary ---------------------------------------------------------------------------
+
+/// Between two rounds of the canary: an alert over five minutes sees thirty, and nobody notices the
+/// load.
+pub const CANARY_ROUND_MS: u64 = 10_000;
+
+/// How long a message of the canary is waited for. Longer than the high lane may be late (1 s), and
+/// than a shard takes to move from a dead worker to another.
+pub const CANARY_DEADLINE_MS: u64 = 5_000;
+
+/// Gateways that one canary watches: pairs grow with their square, and so do deliveries.
+pub const CANARY_GATEWAYS_MAX: usize = 32;
+
+/// From a connection of the canary to `ready`.
+pub const CANARY_HANDSHAKE_MS_MAX: u64 = 5_000;
+
+/// How long `--once` waits until all gateways are reached.
+pub const CANARY_CONNECT_MS_MAX: u64 = 10_000;
+
+/// First pause before a socket of the canary is opened again; doubled up to the longest.
+pub const CANARY_RECONNECT_MS_MIN: u64 = 500;
+
+/// Longest pause: how late the canary notices that a gateway is back.
+pub const CANARY_RECONNECT_MS_MAX: u64 = 10_000;
+
+/// For how long a gateway that said goodbye is not missed: a roll starts the next one meanwhile.
+pub const CANARY_LEAVE_MS_MAX: u64 = 60_000;
+
+/// How long the name of gateways may take to be looked up.
+pub const CANARY_NAME_MS_MAX: u64 = 2_000;
+
+/// Messages that a socket of the canary remembers, to know a repeat, and lost ones that may yet come.
+pub const CANARY_REMEMBERED_MAX: usize = 1_024;
+
+/// What the canary's sockets have told and the judge has not heard yet: a round of all of them.
+pub const CANARY_NEWS_MAX: usize = 4 * 1024;
+
 // ---- Relations ----------------------------------------------------------------------------
 
 const _: () = {
@@ -444,5 +481,11 @@ const _: () = {
     assert!(PRESENCE_GRACE_MS + 2 * PRESENCE_TICK_MS < 20_000, "a dead gateway's users are offline in time");
     assert!(PRESENCE_TELL_MS_MAX < PRESENCE_CLAIM_MS, "two workers never tell of one user at once");
     assert!(CONTROL_LAG_PROBE_MS * 10 < CONTROL_WAIT_MS && CONTROL_WAIT_MS < CONTROL_WAIT_MS_MAX);
+    assert!(
+        CANARY_DEADLINE_MS + CANARY_NAME_MS_MAX < CANARY_ROUND_MS,
+        "a round is judged before the next one"
+    );
+    assert!(CANARY_GATEWAYS_MAX <= USER_EVENTS_BURST as usize, "a round is within the rate of one user");
+    assert!(CANARY_GATEWAYS_MAX * CANARY_GATEWAYS_MAX <= CANARY_NEWS_MAX);
     assert!(HEARTBEAT_TIMEOUT_MS < HEARTBEAT_MS, "a pong is due before the next ping");
 };

@@ -1,7 +1,9 @@
-# Our own programs: gateways and workers. Each runs with what `settings` in the folder says and
+# Our own programs: gateways, workers and the canary. Each runs with what `settings` in the folder says and
 # with nothing of the caller's environment, so a part that is started again is the same part.
 patience[gateway]=60
 patience[worker]=90 # the first one makes the tables
+patience[canary]=30
+user[canary]=nobody
 user[gateway]=nobody
 user[worker]=nobody
 
@@ -12,6 +14,7 @@ keep_settings() {
     (
         umask 077
         echo "JWT_ACCESS_TOKEN=$(random_secret 32)"
+        echo "CANARY_PASSWORD=$(random_secret 16)"
         echo "DRAIN_MS=2000" # on one machine nobody waits as long as in production
         echo "CHATCHIT_QUEUES=$([ ${#brokers[@]} -gt 1 ] && echo quorum || echo classic)"
         for name in $(compgen -e); do ! kept "$name" || printf '%s=%q\n' "$name" "${!name}"; done
@@ -42,5 +45,12 @@ start_worker() (
     binary=$(program worker "$1"); folder "$1"; only_settings "$1"
     launch "$1" "$binary"
 )
+canary_gateways() { local part list=; for part in "${gateways[@]}"; do list+="${list:+,}127.0.0.1:$(port_of "$part")"; done; echo "$list"; }
+start_canary() (
+    binary=$(program chatchit "$1"); folder "$1"; only_settings "$1"
+    export CANARY_GATEWAYS=$(canary_gateways)
+    launch "$1" "$binary" canary
+)
 ready_gateway() { ask "$(port_of "admin_$1")" /readyz; }
 ready_worker() { ask "$(port_of "admin_$1")" /readyz; }
+ready_canary() { ask "$(port_of "admin_$1")" /readyz; }

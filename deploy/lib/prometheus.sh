@@ -13,6 +13,7 @@ render_prometheus() {
     pairs=(); for part in "${gateways[@]}"; do pairs+=("$part=$(port_of "admin_$part")"); done; targets gateways.yml "${pairs[@]}"
     pairs=(); for part in "${workers[@]}"; do pairs+=("$part=$(port_of "admin_$part")"); done; targets workers.yml "${pairs[@]}"
     pairs=(); for part in "${brokers[@]}"; do pairs+=("$part=$(port_of "${part/rabbitmq/scrape}")"); done; targets rabbitmq.yml "${pairs[@]}"
+    targets canary.yml "canary=$port_admin_canary"
     targets prometheus.yml "prometheus=$port_prometheus"
     folder prometheus
 }

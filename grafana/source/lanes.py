@@ -1,8 +1,12 @@
 """Lanes, the bus that carries them, and the broker below."""
-from look import choice, chosen, dashboard, lines, quantile, quantiles, rate, row, total
+from look import choice, chosen, dashboard, lines, mean, mean_and_most, quantiles, rate, row, total
 
 LANE = "{{lane}}"
 BROKER = 'instance=~"$broker"'
+
+# Queues come and go with their nodes; the names behind the prefix say what they are for.
+KIND = "lane[.](?:high|medium|low)|deliver|inbox|ask|sub|group|retry|quarantine"
+KINDS_OF_QUEUE = f'sum by (kind) (label_replace(rabbitmq_detailed_queue_messages{{{BROKER}}}, "kind", "$1", "queue", ".*[.]({KIND})(?:[.].*)?"))'
 
 DASHBOARD = dashboard(
     "lanes", "lanes and broker", "Does each lane keep up, does the bus work, and is the broker well?", "bus_up",
@@ -22,7 +26,7 @@ DASHBOARD = dashboard(
         "Work",
         lines("Events", "How many events per second are done, and how many failed alone?", "ops", (rate("worker_events_total", "lane, outcome"), "{{lane}} {{outcome}}")),
         lines("One piece of work", "How long from taking a piece of work to its acknowledgement?", "s", *quantiles("worker_work_seconds", "lane")),
-        lines("Events in one piece", "How many events are in one piece of work? Small ones cost more per event.", "short", (quantile(0.5, "worker_work_events", "lane"), "p50 {{lane}}")),
+        lines("Events in one piece", "How many events are in one piece of work? Small ones cost more per event.", "short", (mean("worker_work_events", "lane"), LANE)),
         lines("Held and given back", "How often was work held because a peer is away, and how many batches were given back?", "ops",
               (rate("worker_holds_total", "lane, reason"), "held, {{lane}}: {{reason}}"), (rate("worker_releases_total", "lane, reason"), "given back, {{lane}}: {{reason}}")),
         lines("Not worth the work", "What was not worked on, because it is stale or a newer one says more?", "ops", (rate("worker_shed_total", "event, reason"), "{{event}}: {{reason}}")),
@@ -34,7 +38,7 @@ DASHBOARD = dashboard(
         lines("Published", "What became of what was published? `none`: no lane (deliveries, requests).", "ops", (rate("bus_publishes_total", "lane, result"), "{{lane}} {{result}}")),
         lines("Confirm of a batch", "How long does the broker take to confirm a batch?", "s", *quantiles("bus_confirm_seconds")),
         lines("Unconfirmed", "How many envelopes does each program hold that the broker has not confirmed?", "short", (total("bus_in_flight_envelopes", "lane"), LANE)),
-        lines("Envelopes in a batch", "How many envelopes travel together?", "short", *quantiles("bus_batch_envelopes")),
+        lines("Envelopes in a batch", "How many envelopes travel together?", "short", *mean_and_most("bus_batch_envelopes")),
         lines("Could not publish", "Which share of the time could nothing be published: `blocked` (alarm of the broker), `away`?", "percentunit",
               (f"max by (reason) (rate({chosen('bus_blocked_seconds_total')}[$__rate_interval]))", "{{reason}}"), most=1),
         lines("Lost on the way", "What did the bus drop, give back, or hand over, and how often did it reconnect?", "ops", (rate("bus_shed_total", "reason"), "shed: {{reason}}"),
@@ -43,7 +47,7 @@ DASHBOARD = dashboard(
     ),
     row(
         "Broker",
-        lines("Batches in queues", "Which queues hold the most?", "short", (f"topk(10, sum by (queue) (rabbitmq_detailed_queue_messages{{{BROKER}}}))", "{{queue}}"), many=True, width=12),
+        lines("Batches in queues", "Which kind of queue holds how much, waiting and taken? RabbitMQ's page shows single ones.", "short", (KINDS_OF_QUEUE, "{{kind}}"), many=True, width=12),
         lines("Quarantine", "How many envelopes wait in quarantine for a person?", "short",
               (f'sum by (queue) (rabbitmq_detailed_queue_messages{{{BROKER},queue=~".*[.]quarantine"}})', "{{queue}}"), width=6),
         lines("Consumers", "How many consumers do all queues have together? A drop: somebody went.", "short", (f"sum by (instance) (rabbitmq_detailed_queue_consumers{{{BROKER}}})", "{{instance}}"), width=6),

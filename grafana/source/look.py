@@ -40,6 +40,16 @@ def quantiles(metric, by="", only=""):
     return (quantile(USUAL, metric, by, only), f"p50{of}"), (quantile(SLOW, metric, by, only), f"p99{of}")
 
 
+def mean(metric, by=""):
+    """A histogram of counts: its buckets are too coarse for what is usual (half an event is none)."""
+    return f"{rate(metric + '_sum', by)} / ({rate(metric + '_count', by)} > 0)"
+
+
+def mean_and_most(metric):
+    """What is usual and what is much, as two queries of a panel."""
+    return (mean(metric), "mean"), (quantile(SLOW, metric), "p99")
+
+
 # ---- Panels -------------------------------------------------------------------------------
 
 def target(number, query, legend, **more):

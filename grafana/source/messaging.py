@@ -1,5 +1,5 @@
 """From one person to another: end to end, step by step."""
-from look import chosen, dashboard, heatmap, lines, quantile, quantiles, rate, row
+from look import chosen, dashboard, heatmap, lines, mean_and_most, quantile, quantiles, rate, row
 
 DASHBOARD = dashboard(
     "messaging", "messaging", "How long is the way from a person to another, to how many does it lead, and what is told of presence?", "bus_up",
@@ -17,8 +17,8 @@ DASHBOARD = dashboard(
     ),
     row(
         "How far it goes",
-        lines("Gateways per event", "On how many gateways are an event's recipients?", "short", *quantiles("worker_fanout_nodes")),
-        lines("Recipients per event", "How many recipients with a socket has an event?", "short", *quantiles("worker_fanout_recipients")),
+        lines("Gateways per event", "On how many gateways are an event's recipients?", "short", *mean_and_most("worker_fanout_nodes")),
+        lines("Recipients per event", "How many recipients with a socket has an event?", "short", *mean_and_most("worker_fanout_recipients")),
         lines("Who is there", "How many recipients per second had a socket somewhere, how many none?", "ops", (rate("worker_recipients_total", "outcome"), "{{outcome}}"), stacked=True),
         lines("Deliveries to nodes", "What became of deliveries? `no_route`: the gateway has gone.", "ops", (rate("worker_deliveries_total", "outcome"), "{{outcome}}")),
         lines("Into outboxes", "Into how many outboxes does one downlink go?", "short",

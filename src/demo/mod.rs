@@ -4,41 +4,35 @@
 //! People are made when they are first named; their password is in the data folder, so these
 //! commands work for the one who runs the server and for nobody else.
 
-/// HTTP/1.1 and the client's side of RFC 6455, as small as it can be.
-mod wire;
-
 use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use self::wire::{Site, Socket};
+use crate::account::{Account, Person};
 use crate::cli::Demo;
 use crate::data::{Data, random_text};
-
-/// A person who is logged in.
-struct Person {
-    id: i64,
-    token: String,
-}
+use crate::wire::{Site, Socket};
 
 /// Runs one demo command to its end.
 pub async fn run(demo: Demo, data: &Data) -> anyhow::Result<()> {
     let site = Site::parse(demo.url())?;
     let password = data.secret("demo.password", random_text)?;
     let login = |name: &str| {
-        let (site, name, password) = (site.clone(), name.to_owned(), password.clone());
-        async move { enter(&site, &name, password.expose()).await }
+        let email = format!("{}@demo.invalid", name.to_lowercase());
+        let account = Account { email, name: name.to_owned(), password: password.clone() };
+        let site = site.clone();
+        async move { account.enter(&site).await.context("is `make run` running?") }
     };
     match &demo {
         Demo::Listen { who, .. } => listen(&site, who, &login(who).await?).await,
         Demo::Say { who, to, text, .. } => {
             let (me, other) = (login(who).await?, login(to).await?);
-            say(&site, &me, conversation(&site, &me, &other, who, to).await?, text).await
+            say(&site, &me, me.conversation_with(&site, &other, &title(who, to)).await?, text).await
         }
         Demo::History { who, with, .. } => {
             let (me, other) = (login(who).await?, login(with).await?);
-            history(&site, &me, conversation(&site, &me, &other, who, with).await?).await
+            history(&site, &me, me.conversation_with(&site, &other, &title(who, with)).await?).await
         }
     }
 }
@@ -90,48 +84,11 @@ async fn history(site: &Site, me: &Person, conversation: i64) -> anyhow::Result<
     Ok(())
 }
 
-/// Logs in; registers first when nobody has that name yet.
-async fn enter(site: &Site, name: &str, password: &str) -> anyhow::Result<Person> {
-    let email = format!("{}@demo.invalid", name.to_lowercase());
-    let credentials = json!({ "email": email, "password": password });
-    let answer = match site.post("/auth/login", None, &credentials).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            let digits: String =
-                random_text().bytes().take(10).map(|byte| char::from(b'0' + byte % 10)).collect();
-            let account = json!({
-                "email": email, "password": password, "phone": format!("+84{digits}"),
-                "firstName": name, "lastName": "Demo", "role": "USER",
-            });
-            site.post("/auth/register", None, &account)
-                .await
-                .with_context(|| format!("{name} cannot register"))?;
-            site.post("/auth/login", None, &credentials)
-                .await
-                .with_context(|| format!("{name} cannot log in"))?
-        }
-    };
-    let data = &answer["data"];
-    Ok(Person {
-        id: data["user"]["id"].as_i64().context("the login has no user")?,
-        token: data["accessToken"].as_str().context("the login has no token")?.to_owned(),
-    })
-}
-
-/// The conversation of the two, made at the first use.
-async fn conversation(site: &Site, me: &Person, other: &Person, who: &str, to: &str) -> anyhow::Result<i64> {
+/// The same for both of them.
+fn title(who: &str, to: &str) -> String {
     let mut names = [who, to];
     names.sort_unstable();
-    let title = format!("{} & {} (demo)", names[0], names[1]);
-    let page = site.get("/conversations?page=1&size=100", &me.token).await?;
-    let known = page["data"]["result"].as_array().into_iter().flatten();
-    if let Some(id) = known.filter(|one| one["title"] == title.as_str()).find_map(|one| one["id"].as_i64()) {
-        return Ok(id);
-    }
-    let participants = json!([{ "userId": me.id, "type": "LEAD" }, { "userId": other.id, "type": "MEMBER" }]);
-    let wanted = json!({ "title": title, "participants": participants });
-    let made = site.post("/conversations/create", Some(&me.token), &wanted).await?;
-    made["data"]["id"].as_i64().context("the conversation has no id")
+    format!("{} & {} (demo)", names[0], names[1])
 }
 
 fn line(message: &Value) -> String {

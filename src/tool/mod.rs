@@ -14,7 +14,7 @@ pub mod help;
 mod peers;
 
 /// Tables, ages, JSON.
-mod print;
+pub mod print;
 
 /// What may be shown of an envelope.
 mod redact;

@@ -3,6 +3,10 @@
 /// What appears only when something fails, and with which fault. Everything else of METRICS.md has
 /// to be there after a few minutes' talk.
 pub const ONLY_A_FAULT: &[(&str, &str)] = &[
+    ("chatchit_canary_late_total", "a worker is late by seconds"),
+    ("chatchit_canary_excused_total", "a gateway goes while the canary waits"),
+    ("chatchit_canary_faults_total", "a delivery is repeated, or out of order"),
+    ("chatchit_canary_unreachable_total", "a gateway is away"),
     ("gateway_accepts_refused_total", "no file or no place is left, or it drains"),
     ("gateway_api_failed_total", "no worker answers"),
     ("worker_holds_total", "a peer is away"),

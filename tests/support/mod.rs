@@ -132,6 +132,20 @@ impl Cluster {
         Program::start("gateway", port, &self.env)
     }
 
+    /// A canary at all of its gateways, starting.
+    pub fn canary(&self) -> Program {
+        Program::start("canary", 0, &self.canary_env())
+    }
+
+    /// What a canary has to know.
+    pub fn canary_env(&self) -> Vec<(String, String)> {
+        let places: Vec<_> =
+            self.gateways.iter().map(|gateway| format!("127.0.0.1:{}", gateway.port)).collect();
+        [("CANARY_GATEWAYS", places.join(",")), ("CANARY_PASSWORD", "a canary's".to_owned())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    }
+
     /// What its queues and keys begin with.
     pub fn prefix(&self) -> String {
         let (_, prefix) = self.env.iter().find(|(name, _)| name == "CHATCHIT_PREFIX").unwrap();

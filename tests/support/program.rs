@@ -20,15 +20,20 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `gateway` or `worker`.
+    /// Starts `gateway`, `worker`, or `chatchit canary`.
     pub fn start(name: &str, port: u16, env: &[(String, String)]) -> Self {
         let chatchit = PathBuf::from(env!("CARGO_BIN_EXE_chatchit"));
-        let binary = chatchit.with_file_name(name);
+        let is_canary = name == "canary";
+        let binary = if is_canary { chatchit } else { chatchit.with_file_name(name) };
         assert!(binary.exists(), "{} is not built: `make test` does it", binary.display());
         let admin = free_port();
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{admin}.log"));
         let mut command = Command::new(binary);
-        command.envs(env.iter().cloned()).env("PORT", port.to_string()).env("ADMIN_PORT", admin.to_string());
+        command
+            .args(is_canary.then_some(name))
+            .envs(env.iter().cloned())
+            .env("PORT", port.to_string())
+            .env("ADMIN_PORT", admin.to_string());
         command.env("RUST_LOG", "info").env("LOG_FORMAT", "json").env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         Self { port, admin, child: command.spawn().unwrap(), log }
@@ -57,6 +62,11 @@ impl Program {
     /// An answer of the admin port: status and body.
     pub fn asks(&self, path: &str) -> (u16, String) {
         http(self.admin, "GET", path, None, "").unwrap()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.

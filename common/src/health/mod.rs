@@ -235,6 +235,11 @@ fn score(parts: &[(&'static str, State)], strain: &Strain) -> u8 {
             most += weight;
         }
     }
+    // A program that has no peers of its own (the canary): all of its parts alike.
+    if most == 0.0 {
+        reached = parts.iter().map(|(_, state)| state.worth()).sum();
+        most = parts.len() as f64;
+    }
     let up = if most > 0.0 { 100.0 * reached / most } else { 0.0 };
     let late = |(lane, target): (Lane, Duration)| {
         // From the target to ten times the target.

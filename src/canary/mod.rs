@@ -1,0 +1,108 @@
+//! The canary: two people who talk through every pair of gateways each ten seconds, and measure what
+//! people get. It is a client and nothing else: REST, native sockets, no secret of the cluster.
+//!
+//! The speaker sends one message through each gateway; the listener has to hear each of them at
+//! every gateway. So N messages judge N × N pairs. A pair that was not heard is in the log with its
+//! guid, so that an operator can follow it through the cluster.
+//!
+//! It never ends because of a fault: sockets come again, and so does a login. Only what no repetition
+//! mends (the environment, a wrong password) ends it at the start.
+
+/// What it is told.
+pub mod config;
+
+/// One socket.
+mod line;
+
+/// The two accounts.
+mod login;
+
+/// What is measured.
+mod metrics;
+
+/// What is printed.
+mod report;
+
+/// What is said and heard, judged.
+mod round;
+
+/// All gateways, round after round.
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use common::config::EXIT_CONFIG;
+use common::health::Readiness;
+use common::ids::NodeId;
+use common::lifecycle::Lifecycle;
+use common::ops::Ops;
+use common::telemetry;
+use tracing::error;
+
+use self::config::Config;
+use self::login::Tokens;
+use self::watch::Watch;
+use crate::account::WrongPassword;
+
+/// What is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Round after round, until a signal.
+    Run,
+    /// Read the configuration and end.
+    Check,
+    /// One round, printed.
+    Once { json: bool },
+}
+
+/// Does it, and says how the process ends: as the operator's commands do.
+pub async fn run(config: Config, wanted: Wanted) -> anyhow::Result<ExitCode> {
+    match wanted {
+        Wanted::Check => Ok(ExitCode::SUCCESS),
+        Wanted::Once { json } => once(config, json).await,
+        Wanted::Run => for_ever(config).await,
+    }
+}
+
+async fn once(config: Config, json: bool) -> anyhow::Result<ExitCode> {
+    let (tokens, conversation) = match Tokens::take(&config, true).await {
+        Ok(taken) => taken,
+        Err(err) => {
+            eprintln!("chatchit: {err:#}");
+            let is_wrong = err.downcast_ref::<WrongPassword>().is_some();
+            return Ok(ExitCode::from(if is_wrong { EXIT_CONFIG } else { 2 }));
+        }
+    };
+    let report = Watch::new(config.gateways, tokens, conversation).once().await;
+    report.print(json)?;
+    Ok(ExitCode::from(u8::from(!report.is_good())))
+}
+
+async fn for_ever(config: Config) -> anyhow::Result<ExitCode> {
+    // The first signal ends it: it owes nobody anything.
+    let lifecycle = Lifecycle::install()?;
+    telemetry::init_logs("canary");
+    let metrics = telemetry::init_metrics();
+    let readiness = Readiness::new("canary", NodeId::random());
+    readiness.set("gateways", Err("not logged in yet".to_owned()));
+    if let Some(addr) = config.admin {
+        let ops = Ops::bind(addr).await.with_context(|| format!("the admin port cannot be {addr}"))?;
+        tokio::spawn(ops.run(metrics, readiness.clone(), lifecycle.clone()));
+    }
+    let watching = async {
+        let (tokens, conversation) = Tokens::take(&config, false).await?;
+        Watch::new(config.gateways.clone(), tokens, conversation).run(readiness).await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = watching => match ended {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(err) => {
+                error!("{err:#}");
+                Ok(ExitCode::from(EXIT_CONFIG))
+            }
+        },
+        () = lifecycle.draining() => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,336 @@
+//! The gateways that are watched: who they are at the moment, two lines to each of them, and the
+//! rounds. What a round means is decided in `round.rs`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use common::health::{Readiness, State};
+use common::ids::NodeId;
+use common::limits::{
+    CANARY_CONNECT_MS_MAX, CANARY_DEADLINE_MS, CANARY_GATEWAYS_MAX, CANARY_LEAVE_MS_MAX, CANARY_NAME_MS_MAX,
+    CANARY_NEWS_MAX, CANARY_REMEMBERED_MAX, CANARY_ROUND_MS,
+};
+use serde_json::Value;
+use tokio::net::lookup_host;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::line::{Line, News, Role, Told, Trouble, message};
+use super::login::Tokens;
+use super::metrics;
+use super::round::{Ear, Outcome, Pair, Place, Round};
+
+/// The lines to one gateway. They end when this is dropped.
+struct Standing {
+    speaker: mpsc::Sender<Value>,
+    _listener: mpsc::Sender<Value>,
+    up: BTreeSet<Role>,
+    /// It said goodbye then.
+    left: Option<Instant>,
+    trouble: Option<Trouble>,
+    ear: Ear,
+}
+
+impl Standing {
+    fn is_reached(&self) -> bool {
+        self.up.len() == 2
+    }
+
+    fn is_missed(&self) -> bool {
+        let grace = Duration::from_millis(CANARY_LEAVE_MS_MAX);
+        !self.is_reached() && self.left.is_none_or(|left| left.elapsed() > grace)
+    }
+}
+
+/// All gateways, and the round of the moment.
+pub struct Watch {
+    named: Vec<String>,
+    tokens: Tokens,
+    conversation: i64,
+    /// Begins every guid, so that two canaries do not take one another's messages for their own.
+    id: NodeId,
+    said: u64,
+    standings: BTreeMap<Place, Standing>,
+    teller: mpsc::Sender<Told>,
+    told: mpsc::Receiver<Told>,
+    round: Option<(Round, Instant)>,
+    /// Lost, and it may yet come.
+    lost: VecDeque<(String, Place)>,
+}
+
+/// What `--once` saw.
+pub struct Report {
+    pub pairs: Vec<Pair>,
+    /// Gateways that were not reached, and why.
+    pub away: Vec<(String, String)>,
+}
+
+impl Watch {
+    /// Of the gateways of these names.
+    pub fn new(named: Vec<String>, tokens: Tokens, conversation: i64) -> Self {
+        let (teller, told) = mpsc::channel(CANARY_NEWS_MAX);
+        Self {
+            named,
+            tokens,
+            conversation,
+            id: NodeId::random(),
+            said: 0,
+            standings: BTreeMap::new(),
+            teller,
+            told,
+            round: None,
+            lost: VecDeque::new(),
+        }
+    }
+
+    /// Round after round, for ever.
+    pub async fn run(mut self, readiness: Readiness) {
+        let mut rounds = interval(Duration::from_millis(CANARY_ROUND_MS));
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first lines need a moment.
+        self.look().await;
+        rounds.reset();
+        loop {
+            let deadline = self.round.as_ref().map(|(_, deadline)| *deadline);
+            tokio::select! {
+                _ = rounds.tick() => {
+                    self.end();
+                    self.look().await;
+                    while let Ok(told) = self.told.try_recv() {
+                        self.hear(told);
+                    }
+                    self.miss();
+                    self.begin();
+                    report(&readiness, &self.standings);
+                }
+                Some(told) = self.told.recv() => self.hear(told),
+                () = until(deadline) => drop(self.end()),
+            }
+        }
+    }
+
+    /// One round with all that are reached in time.
+    pub async fn once(mut self) -> Report {
+        let unnamed = self.look().await;
+        let limit = Instant::now() + Duration::from_millis(CANARY_CONNECT_MS_MAX);
+        let mut reasons = BTreeMap::new();
+        while !self.standings.values().all(Standing::is_reached) {
+            tokio::select! {
+                Some(told) = self.told.recv() => {
+                    if let News::Away(_, why) = &told.news {
+                        reasons.insert(told.place, why.clone());
+                    }
+                    self.hear(told);
+                }
+                () = sleep_until(limit) => break,
+            }
+        }
+        self.begin();
+        while let Some((round, deadline)) = &self.round {
+            if round.is_over() {
+                break;
+            }
+            let deadline = *deadline;
+            tokio::select! {
+                Some(told) = self.told.recv() => self.hear(told),
+                () = sleep_until(deadline) => break,
+            }
+        }
+        let pairs = self.end();
+        let missed = self.standings.iter().filter(|(_, standing)| !standing.is_reached());
+        let why = |place| reasons.remove(place).unwrap_or_else(|| "it gave no socket in time".to_owned());
+        let away = missed.map(|(place, _)| place).map({
+            let mut why = why;
+            move |place| (place.to_string(), why(place))
+        });
+        let away = unnamed.into_iter().chain(away.collect::<Vec<_>>()).collect();
+        Report { pairs, away }
+    }
+
+    /// Looks the names up: lines to who is new, none to who is gone. Which names give nothing, and why.
+    async fn look(&mut self) -> Vec<(String, String)> {
+        let (mut found, mut unnamed) = (BTreeSet::new(), Vec::new());
+        for name in &self.named {
+            let limit =
+                Duration::from_millis(CANARY_NAME_MS_MAX) / u32::try_from(self.named.len()).unwrap_or(1);
+            let why = match timeout(limit, lookup_host(name)).await {
+                Ok(Ok(places)) => {
+                    found.extend(places);
+                    continue;
+                }
+                Ok(Err(err)) => err.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            warn!("{name} cannot be looked up: {why}");
+            metrics::unnamed();
+            unnamed.push((name.clone(), why));
+        }
+        if found.len() > CANARY_GATEWAYS_MAX {
+            warn!("{} gateways: only {CANARY_GATEWAYS_MAX} of them are watched", found.len());
+            found = found.into_iter().take(CANARY_GATEWAYS_MAX).collect();
+        }
+        // Who cannot be looked up may still be there.
+        if unnamed.is_empty() {
+            self.standings.retain(|place, _| {
+                let stays = found.contains(place);
+                if !stays {
+                    info!("The gateway {place} is not named any more");
+                    if let Some((round, _)) = &mut self.round {
+                        round.is_mute(*place);
+                        round.is_deaf(*place);
+                    }
+                }
+                stays
+            });
+        }
+        for place in found {
+            if !self.standings.contains_key(&place) {
+                info!("The gateway {place} is watched");
+                let [speaker, listener] = [Role::Speaker, Role::Listener].map(|role| self.line(place, role));
+                let standing = Standing {
+                    speaker,
+                    _listener: listener,
+                    up: BTreeSet::new(),
+                    left: None,
+                    trouble: None,
+                    ear: Ear::default(),
+                };
+                self.standings.insert(place, standing);
+            }
+        }
+        unnamed
+    }
+
+    fn line(&self, place: Place, role: Role) -> mpsc::Sender<Value> {
+        let (orders, taken) = mpsc::channel(1);
+        let token: watch::Receiver<String> = self.tokens.of(role);
+        tokio::spawn(Line { place, role, token, orders: taken, told: self.teller.clone() }.keep());
+        orders
+    }
+
+    fn begin(&mut self) {
+        let now = Instant::now();
+        let reached: Vec<Place> =
+            self.standings.iter().filter(|(_, one)| one.is_reached()).map(|(place, _)| *place).collect();
+        metrics::began(reached.len(), self.standings.len());
+        let mut round = Round::new(reached.iter().copied());
+        for place in reached {
+            self.said += 1;
+            let guid = format!("canary-{}-{}", self.id, self.said);
+            let order = message(self.conversation, &guid);
+            // Full: the line has not sent the last one; it is stuck in a socket that takes nothing.
+            let _ = self.standings[&place].speaker.try_send(order);
+            round.says(guid, place, now);
+        }
+        self.round = Some((round, now + Duration::from_millis(CANARY_DEADLINE_MS)));
+    }
+
+    /// Judges the round.
+    fn end(&mut self) -> Vec<Pair> {
+        let Some((round, _)) = self.round.take() else { return Vec::new() };
+        let pairs = round.pairs();
+        for pair in &pairs {
+            metrics::judged(pair);
+            let Outcome::Lost(loss) = pair.outcome else { continue };
+            warn!(
+                message.guid = pair.guid,
+                gateway.from = %pair.from,
+                gateway.to = %pair.to,
+                conversation.id = self.conversation,
+                reason = loss.label(),
+                "A message was lost: said at {}, not heard at {} within {CANARY_DEADLINE_MS} ms",
+                pair.from,
+                pair.to
+            );
+            if self.lost.len() == CANARY_REMEMBERED_MAX {
+                self.lost.pop_front();
+            }
+            self.lost.push_back((pair.guid.clone(), pair.to));
+        }
+        pairs
+    }
+
+    fn hear(&mut self, Told { place, role, at, news }: Told) {
+        let Some(standing) = self.standings.get_mut(&place) else { return };
+        let mut unused = Round::default();
+        let round = self.round.as_mut().map_or(&mut unused, |(round, _)| round);
+        match news {
+            News::Up => {
+                standing.up.insert(role);
+                (standing.left, standing.trouble) = (None, None);
+            }
+            News::Leaving => {
+                standing.up.remove(&role);
+                standing.left = Some(at);
+                Self::goes(round, place, role);
+            }
+            News::Away(trouble, why) => {
+                let was_up = standing.up.remove(&role);
+                Self::goes(round, place, role);
+                match trouble {
+                    // The gateway is well: it wants another token.
+                    Trouble::Token => self.tokens.renew(),
+                    Trouble::Cut if was_up => metrics::unreachable(trouble),
+                    _ => {}
+                }
+                if standing.trouble.replace(trouble) != Some(trouble) && standing.left.is_none() {
+                    warn!("The gateway {place} is not reached ({}): {why}", trouble.label());
+                }
+            }
+            News::Queued(guid) => round.queued(&guid),
+            News::Refused(guid, code) => {
+                info!(message.guid = guid, "The gateway {place} refused a message: {code}");
+                round.refused(&guid);
+            }
+            News::Heard { guid, seq } => {
+                if let Some(fault) = standing.ear.hears(&guid, seq) {
+                    warn!(message.guid = guid, "Heard at {place} {fault:?}");
+                    metrics::faulty(fault);
+                }
+                round.heard(&guid, place, at);
+                if let Some(known) = self.lost.iter().position(|lost| *lost == (guid.clone(), place)) {
+                    self.lost.remove(known);
+                    info!(message.guid = guid, "Heard after all at {place}");
+                    metrics::late();
+                }
+            }
+            News::Lapsed => warn!("The gateway {place} may have missed deliveries"),
+        }
+    }
+
+    fn goes(round: &mut Round, place: Place, role: Role) {
+        match role {
+            Role::Speaker => round.is_mute(place),
+            Role::Listener => round.is_deaf(place),
+        }
+    }
+
+    /// Counts the gateways that should be there and are not.
+    fn miss(&self) {
+        for (place, standing) in self.standings.iter().filter(|(_, standing)| standing.is_missed()) {
+            let trouble = standing.trouble.unwrap_or(Trouble::Connect);
+            warn!("The gateway {place} is away ({})", trouble.label());
+            metrics::unreachable(trouble);
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ready as long as it sees any gateway.
+fn report(readiness: &Readiness, standings: &BTreeMap<Place, Standing>) {
+    let (reached, all) = (standings.values().filter(|one| one.is_reached()).count(), standings.len());
+    match reached {
+        0 => readiness.set("gateways", Err(format!("none of {all} is reached"))),
+        _ if reached < all => {
+            readiness.report_as("gateways", State::Degraded(format!("{reached} of {all} are reached")));
+        }
+        _ => readiness.set("gateways", Ok(())),
+    }
+}
