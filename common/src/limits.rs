@@ -413,6 +413,24 @@ pub const CONTROL_SOCKETS_MAX: usize = 500;
 /// Envelopes of the quarantine that are shown at once.
 pub const QUARANTINE_SHOWN_MAX: usize = 1_000;
 
+/// Of how many messages a program remembers the way unless told otherwise: minutes at hundreds per
+/// second, 12 MB when it is full.
+pub const TRACE_MESSAGES: usize = 64 * 1024;
+
+/// The most that a program may be told to remember: a search of it still takes milliseconds.
+pub const TRACE_MESSAGES_MAX: usize = 4 * 1024 * 1024;
+
+/// Entries of the ring per message that is to be remembered: a worker writes taken, committed, and
+/// published once per gateway; a gateway writes two.
+pub const TRACE_MILESTONES_PER_MESSAGE: usize = 4;
+
+/// Milestones in one program's answer: a guid that is repeated for ever still fits an envelope.
+pub const TRACE_MILESTONES_MAX: usize = 500;
+
+/// Conversations of a user, or members of a conversation, among which the database looks for an
+/// older message.
+pub const TRACE_PLACES_MAX: i64 = 10_000;
+
 // ---- Relations ----------------------------------------------------------------------------
 
 const _: () = {
