@@ -74,9 +74,7 @@ async fn together(
 
     let free_port = (!has_admin_port).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let wanted = free_port.or(admin);
-    let ops = Ops::bind(wanted).await;
-    let ops =
-        ops.with_context(|| wanted.map_or(String::new(), |addr| format!("the admin port cannot be {addr}")))?;
+    let ops = Ops::bind(wanted).await.context("the admin port")?;
     let admin_addr = ops.addr();
     let readiness = gateway.readiness().with("chatchit", worker.readiness());
     tokio::spawn(ops.run(metrics, readiness, lifecycle.clone()));

@@ -10,65 +10,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::ids::{ConversationId, Guid, NodeId, UserId};
-use common::plumbing::{Bus, BusConfig, Envelope, Fate, LaneEnvelope, QueueKind, Subject};
-use common::protocol::{
-    CallStatus, CallType, ClientEvent, Lane, MessageType, SendMessage, Sender, Timestamp, Uplink, encode,
-};
+use common::plumbing::{Envelope, Subject};
 use serde_json::{Value, json};
+use support::operator::{Said, Tool, finish, message, set_aside};
 use support::person::{Person, call, http};
 use support::{Cluster, Peers, until};
 
 /// What the operator may not read unless asked for.
 const WORDS: &str = "bí mật";
-
-/// The tool, with the environment of one system.
-struct Tool {
-    prefix: String,
-}
-
-/// How a command ended and what it said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|err| panic!("{err}: {}{}", self.out, self.err))
-    }
-}
-
-impl Tool {
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chatchit"));
-        command.args(line.split(' ')).env("CHATCHIT_PREFIX", &self.prefix).stdin(Stdio::null());
-        command
-    }
-
-    fn runs(&self, line: &str) -> Said {
-        finish(self.command(line))
-    }
-
-    /// The same with `--json`, which must be JSON.
-    #[track_caller]
-    fn json(&self, line: &str, code: i32) -> Value {
-        self.runs(&format!("{line} --json")).ends_with(code).json()
-    }
-}
-
-fn finish(mut command: Command) -> Said {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
 
 /// Without any peer.
 fn alone(line: &str, env: &[(&str, &str)]) -> Said {
@@ -94,6 +43,7 @@ fn what_is_missing_is_said_before_anything_is_tried() {
     check("sessions an@b.vn", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("kick 7 --login 1", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("drain 0000000000000001", &["AMQP_URL"]);
+    check("trace g-1", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("migrate", &["DATABASE_URL"]);
     check("user create --email an@b.vn", &["DATABASE_URL"]);
     check("user show 7", &["DATABASE_URL"]);
@@ -219,7 +169,7 @@ fn what_was_set_aside(tool: &Tool, port: u16, alice: &Person, bob: &Person) {
 
     let conversation = alice.creates_conversation_with(port, &[bob]);
     let reason = format!("a panic: not a char boundary of `{WORDS}`");
-    set_aside(&tool.prefix, &[message(conversation, alice.id, "g-1"), of_no_lane()], &reason);
+    set_aside(&tool.prefix, &[message(conversation, alice.id, "g-1", WORDS), of_no_lane()], &reason);
     let said = tool.runs("quarantine ls --json").ends_with(0);
     assert!(!said.out.contains(WORDS), "{}", said.out);
     let seen = said.json();
@@ -244,7 +194,7 @@ fn what_was_set_aside(tool: &Tool, port: u16, alice: &Person, bob: &Person) {
     assert_eq!((&replayed["replayed"], &replayed["kept"][0]["subject"]), (&json!([]), &json!("news.today")));
 
     // The same envelope once more: its guid gives back the first result.
-    set_aside(&tool.prefix, &[message(conversation, alice.id, "g-1")], &reason);
+    set_aside(&tool.prefix, &[message(conversation, alice.id, "g-1", WORDS)], &reason);
     assert_eq!(tool.json("quarantine replay 2", 0)["replayed"][0]["guid"], "g-1");
     until(Duration::from_secs(20), "the lane is worked off", || {
         let seen = tool.json("lanes", 0);
@@ -377,36 +327,6 @@ fn one_leaves(tool: &Tool, cluster: &mut Cluster) {
     assert_eq!(tool.json("nodes", 0)["nodes"].as_array().unwrap().len(), 3);
 }
 
-fn message(conversation: i64, user: i64, guid: &str) -> Envelope {
-    let event = ClientEvent::SendMessage(SendMessage {
-        conversation: ConversationId(conversation),
-        guid: Some(Guid::new(guid).unwrap()),
-        message_type: MessageType::Text,
-        content: WORDS.into(),
-        call_type: CallType::Voice,
-        call_status: CallStatus::Ended,
-        attachments: vec![],
-    });
-    let from = Sender { user: UserId(user), socket: None };
-    let body = encode(&Uplink { from, at: Timestamp::now(), event });
-    Envelope { subject: Subject::new("high.sendMessage").unwrap(), key: conversation.cast_unsigned(), body }
-}
-
 fn of_no_lane() -> Envelope {
     Envelope { subject: Subject::new("news.today").unwrap(), key: 0, body: WORDS.into() }
-}
-
-/// As a worker does after the last attempt.
-fn set_aside(prefix: &str, envelopes: &[Envelope], reason: &str) {
-    let url = std::env::var("AMQP_URL").unwrap();
-    let config = BusConfig { url, prefix: prefix.into(), queues: QueueKind::Classic };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let bus = Bus::connect(config, NodeId::random()).await.unwrap();
-        for envelope in envelopes {
-            let failed = LaneEnvelope { envelope: envelope.clone(), attempt: 5 };
-            assert_eq!(bus.retry(Lane::High, failed, reason).await, Ok(Fate::Quarantined));
-        }
-        bus.drain().await;
-    });
 }

@@ -38,3 +38,6 @@ pub mod lifecycle;
 
 /// An operator's questions to all programs, asked and answered over the bus.
 pub mod control;
+
+/// What a program remembers of the way of the last messages.
+pub mod recorder;

@@ -1,5 +1,10 @@
 //! Every bound in the system, unit last, with the reason beside it. Relations are asserted.
 
+/// Of what operators use.
+mod operators;
+
+pub use self::operators::*;
+
 // ---- Frames and sockets -------------------------------------------------------------------
 
 /// Largest WebSocket message a client may send, fragments together. Fits the longest chat
@@ -372,83 +377,6 @@ pub const PEERS_WATCH_MS: u64 = 2_000;
 
 /// A draining worker finishes what it works on within this.
 pub const WORKER_DRAIN_MS_MAX: u64 = 15_000;
-
-// ---- The admin port -----------------------------------------------------------------------
-
-/// Connections to the admin port at once: probes, Prometheus, an operator.
-pub const OPS_CONNECTIONS_MAX: usize = 64;
-
-/// How long one connection to the admin port may live; Prometheus opens a new one.
-pub const OPS_CONNECTION_MS_MAX: u64 = 60_000;
-
-/// Between two looks at what waits in the lanes, by every gateway: 17 questions to the broker.
-pub const LANES_LOOK_MS: u64 = 5_000;
-
-/// Between two looks of a program at its own gauges: memory, outboxes, what is unconfirmed.
-pub const MEASURE_MS: u64 = 1_000;
-
-/// What an idle socket takes of a gateway's own memory, as `make hold` measures it. It tells memory by
-/// cause; nothing depends on it.
-pub const SOCKET_MEMORY_BYTES: usize = 1_000;
-
-/// Between two foldings of raw samples into their buckets.
-pub const OPS_UPKEEP_MS: u64 = 5_000;
-
-// ---- The operator's tool ------------------------------------------------------------------
-
-/// How long the operator waits for answers unless told otherwise: a busy program answers within a
-/// tenth of it.
-pub const CONTROL_WAIT_MS: u64 = 1_000;
-
-/// The longest that an operator may ask to wait.
-pub const CONTROL_WAIT_MS_MAX: u64 = 60_000;
-
-/// The timer with which a program measures how late it is when it is asked.
-pub const CONTROL_LAG_PROBE_MS: u64 = 5;
-
-/// Sockets of a user that one gateway lists: what fits an envelope many times over, and more than
-/// a person reads. The number of all is told beside them.
-pub const CONTROL_SOCKETS_MAX: usize = 500;
-
-/// Envelopes of the quarantine that are shown at once.
-pub const QUARANTINE_SHOWN_MAX: usize = 1_000;
-
-// ---- The canary ---------------------------------------------------------------------------
-
-/// Between two rounds of the canary: an alert over five minutes sees thirty, and nobody notices the
-/// load.
-pub const CANARY_ROUND_MS: u64 = 10_000;
-
-/// How long a message of the canary is waited for. Longer than the high lane may be late (1 s), and
-/// than a shard takes to move from a dead worker to another.
-pub const CANARY_DEADLINE_MS: u64 = 5_000;
-
-/// Gateways that one canary watches: pairs grow with their square, and so do deliveries.
-pub const CANARY_GATEWAYS_MAX: usize = 32;
-
-/// From a connection of the canary to `ready`.
-pub const CANARY_HANDSHAKE_MS_MAX: u64 = 5_000;
-
-/// How long `--once` waits until all gateways are reached.
-pub const CANARY_CONNECT_MS_MAX: u64 = 10_000;
-
-/// First pause before a socket of the canary is opened again; doubled up to the longest.
-pub const CANARY_RECONNECT_MS_MIN: u64 = 500;
-
-/// Longest pause: how late the canary notices that a gateway is back.
-pub const CANARY_RECONNECT_MS_MAX: u64 = 10_000;
-
-/// For how long a gateway that said goodbye is not missed: a roll starts the next one meanwhile.
-pub const CANARY_LEAVE_MS_MAX: u64 = 60_000;
-
-/// How long the name of gateways may take to be looked up.
-pub const CANARY_NAME_MS_MAX: u64 = 2_000;
-
-/// Messages that a socket of the canary remembers, to know a repeat, and lost ones that may yet come.
-pub const CANARY_REMEMBERED_MAX: usize = 1_024;
-
-/// What the canary's sockets have told and the judge has not heard yet: a round of all of them.
-pub const CANARY_NEWS_MAX: usize = 4 * 1024;
 
 // ---- Relations ----------------------------------------------------------------------------
 

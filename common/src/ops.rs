@@ -52,7 +52,10 @@ impl Ops {
     /// It cannot be bound.
     pub async fn bind(addr: Option<SocketAddr>) -> io::Result<Self> {
         let listener = match addr {
-            Some(addr) => Some(TcpListener::bind(addr).await?),
+            Some(addr) => {
+                let named = |err: io::Error| io::Error::new(err.kind(), format!("{addr}: {err}"));
+                Some(TcpListener::bind(addr).await.map_err(named)?)
+            }
             None => None,
         };
         Ok(Self { listener })

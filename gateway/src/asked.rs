@@ -23,6 +23,7 @@ pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Ou
         Question::Roll => Some(Said::Here { sockets: Some(node.hub.count() as u64), shards: None }),
         Question::Sockets(user) => Some(sockets(&node, user)),
         Question::Kick { user, ended } => Some(kick(&node, user, ended)),
+        Question::Trace(guid) => Some(node.recorder.said(guid)),
         Question::Lanes | Question::Drain(_) => None,
     })
 }

@@ -7,6 +7,7 @@ use common::config::{AuthConfig, ConfigError, Env, Peers};
 use common::directory::DirectoryConfig;
 use common::limits;
 use common::plumbing::BusConfig;
+use common::recorder;
 
 use crate::rate::Rate;
 use crate::session::SessionLimits;
@@ -49,6 +50,9 @@ pub struct Config {
     pub session: SessionLimits,
     /// `RATE_USER_PER_S` and `RATE_USER_BURST`: events of all sockets of one user on this node.
     pub user_rate: Rate,
+    /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
+    /// none.
+    pub trace_messages: usize,
 }
 
 /// What the gateway's own binary needs: a gateway alone is nothing without its peers.
@@ -120,6 +124,7 @@ impl Config {
                 ..SessionLimits::default()
             },
             user_rate: rate(env, "RATE_USER", limits::USER_EVENTS_PER_S, limits::USER_EVENTS_BURST),
+            trace_messages: recorder::messages_from_env(env),
         }
     }
 }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::ids::{LoginId, UserId};
 use common::plumbing::{Arrival, Envelope, Subscription};
+use common::protocol::control::Stage;
 use common::protocol::{
-    self, Audience, CloseCode, Control, Downlink, Recipients, ServerEvent, Timestamp, Urgency,
+    self, Audience, CloseCode, Control, Downlink, Origin, Recipients, Reject, ServerEvent, Timestamp, Urgency,
 };
+use common::recorder::Ticket;
 use tracing::{info, warn};
 
 use crate::hub::SHARDS;
@@ -100,6 +102,26 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
     }
 }
 
+/// Remembers what became of a chat message; the ticket is for what is shown.
+fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize) -> Option<Ticket> {
+    #[derive(serde::Deserialize)]
+    struct Refusal<'a> {
+        code: &'a str,
+    }
+    let now = Timestamp::now();
+    if downlink.event == "messageComing" {
+        let found = u32::try_from(sockets).unwrap_or(u32::MAX);
+        return node.recorder.note(of, now, Stage::Written { found, written: 0, last: None });
+    }
+    // The worker that refused it may be gone when somebody asks.
+    if let Ok(refusal) = serde_json::from_str::<Refusal<'_>>(downlink.data)
+        && let Some(reject) = Reject::ALL.iter().find(|reject| reject.code() == refusal.code)
+    {
+        node.recorder.note(of, now, Stage::Refused(*reject));
+    }
+    None
+}
+
 /// The frames of one event, built when wanted.
 struct Frames<'a> {
     event: &'a str,
@@ -150,18 +172,21 @@ impl Batch {
         }
         let except = downlink.except.filter(|socket| socket.node == node.id).map(|socket| socket.serial);
         let mut frames = Frames::new(downlink.event, downlink.data);
-        let (mut delivered, class) = (0, Class::of_event(downlink.event));
+        let class = Class::of_event(downlink.event);
+        let wants = |slot: &Slot| {
+            let may = downlink.audience == Audience::All || slot.form == Form::SocketIo;
+            may && Some(slot.serial) != except
+        };
+        self.found.retain(|slot| wants(slot));
+        let delivered = self.found.len();
+        // Before the frames are queued: the kernel may have them a moment later.
+        let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered));
         for slot in self.found.drain(..) {
-            let unwanted = downlink.audience == Audience::SocketIo && slot.form != Form::SocketIo;
-            if unwanted || Some(slot.serial) == except {
-                continue;
-            }
-            delivered += 1;
-            if slot.push(frames.of(slot.form), downlink.urgency, class, metrics) {
+            if slot.push_noted(frames.of(slot.form), downlink.urgency, class, ticket, metrics) {
                 self.to_wake.push(slot);
             }
         }
-        metrics.deliveries.increment(delivered);
+        metrics.deliveries.increment(delivered as u64);
         if let Some(since) = downlink.since.filter(|_| delivered > 0) {
             metrics.delivered(class, since, Timestamp::now());
         }

@@ -10,6 +10,7 @@ use common::health::Readiness;
 use common::ids::{NodeId, SocketId};
 use common::plumbing::Bus;
 use common::protocol::{Account, Reject, Timestamp};
+use common::recorder::Recorder;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +50,8 @@ pub struct Node {
     pub subjects: Subjects,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is remembered of the way of messages.
+    pub recorder: Recorder,
     /// Told to the admin port.
     pub readiness: Readiness,
     /// Cancelled when the drain begins.
@@ -70,6 +73,7 @@ impl Node {
             id,
             limits: config.session,
             admission: Admission::new(config.upgrades_per_s),
+            recorder: Recorder::new(config.trace_messages),
             config,
             bus,
             directory,

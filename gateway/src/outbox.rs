@@ -10,6 +10,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use common::limits::{OUTBOX_BYTES_MAX, OUTBOX_SHED_BYTES};
 use common::protocol::Urgency;
+use common::recorder::Ticket;
 
 use crate::metrics::{Class, Tally};
 
@@ -47,6 +48,8 @@ struct Waiting {
     bytes: Bytes,
     latest: Option<u64>,
     class: Class,
+    /// Where it is remembered that it was written.
+    ticket: Option<Ticket>,
 }
 
 /// What a push did.
@@ -64,7 +67,7 @@ pub struct Pushed {
 
 impl Outbox {
     /// Queues a whole frame.
-    pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class) -> Pushed {
+    pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, ticket: Option<Ticket>) -> Pushed {
         let mut pushed = Pushed::default();
         let queue = match &mut self.state {
             State::Closed | State::Finishing(_) => return pushed,
@@ -76,7 +79,11 @@ impl Outbox {
                 queue
             }
         };
-        queue.push(bytes, urgency, class, &mut pushed);
+        let latest = match urgency {
+            Urgency::Keep => None,
+            Urgency::Latest(key) => Some(key),
+        };
+        queue.push(Waiting { bytes, latest, class, ticket }, &mut pushed);
         pushed
     }
 
@@ -125,7 +132,7 @@ impl Outbox {
             queue.stale = 0;
         }
         queue.bytes += last.len();
-        queue.frames.push_back(Waiting { bytes: last, latest: None, class: Class::Control });
+        queue.frames.push_back(Waiting { bytes: last, latest: None, class: Class::Control, ticket: None });
         self.state = State::Finishing(queue);
     }
 
@@ -144,36 +151,33 @@ impl Outbox {
 }
 
 impl Queue {
-    fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, pushed: &mut Pushed) {
-        let latest = match urgency {
-            Urgency::Keep => None,
-            Urgency::Latest(key) => Some(key),
-        };
+    fn push(&mut self, frame: Waiting, pushed: &mut Pushed) {
+        let (latest, len) = (frame.latest, frame.bytes.len());
         if latest.is_some() && self.stale > 0 {
             // A half-written head has lost its key, so it is never replaced.
             if let Some(older) = self.frames.iter_mut().find(|frame| frame.latest == latest) {
-                self.bytes = self.bytes - older.bytes.len() + bytes.len();
-                older.bytes = bytes;
+                self.bytes = self.bytes - older.bytes.len() + len;
+                *older = frame;
                 pushed.replaced = 1;
                 return;
             }
         }
-        if self.bytes + bytes.len() > OUTBOX_SHED_BYTES {
+        if self.bytes + len > OUTBOX_SHED_BYTES {
             if self.stale > 0 {
                 pushed.shed += self.shed();
             }
-            if latest.is_some() && self.bytes + bytes.len() > OUTBOX_SHED_BYTES {
+            if latest.is_some() && self.bytes + len > OUTBOX_SHED_BYTES {
                 pushed.shed += 1;
                 return;
             }
         }
-        if self.bytes + bytes.len() > OUTBOX_BYTES_MAX {
+        if self.bytes + len > OUTBOX_BYTES_MAX {
             pushed.full = true;
             return;
         }
-        self.bytes += bytes.len();
+        self.bytes += len;
         self.stale += usize::from(latest.is_some());
-        self.frames.push_back(Waiting { bytes, latest, class });
+        self.frames.push_back(frame);
     }
 
     fn shed(&mut self) -> u32 {
@@ -190,8 +194,9 @@ impl Queue {
         pairs.map(|(slice, frame)| *slice = IoSlice::new(&frame.bytes)).count()
     }
 
-    /// So many bytes were written; they are counted in `tally`, a frame with its last byte.
-    pub fn advance(&mut self, mut written: usize, tally: &mut Tally) {
+    /// So many bytes were written; they are counted in `tally`, a frame with its last byte. `is_out`
+    /// hears of the tickets of the frames that are.
+    pub fn advance(&mut self, mut written: usize, tally: &mut Tally, mut is_out: impl FnMut(Ticket)) {
         self.bytes -= written.min(self.bytes);
         while let Some(head) = self.frames.front_mut() {
             if written < head.bytes.len() {
@@ -205,6 +210,9 @@ impl Queue {
                 return;
             }
             tally.add(head.class, 1, head.bytes.len());
+            if let Some(ticket) = head.ticket {
+                is_out(ticket);
+            }
             written -= head.bytes.len();
             self.stale -= usize::from(head.latest.is_some());
             self.half_written = false;
@@ -230,7 +238,7 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, bytes: impl Into<Bytes>, urgency: Urgency) -> Pushed {
-        outbox.push(bytes.into(), urgency, Class::High)
+        outbox.push(bytes.into(), urgency, Class::High, None)
     }
 
     fn bytes(len: usize) -> Bytes {
@@ -261,7 +269,7 @@ mod tests {
         let mut outbox = Outbox::default();
         push(&mut outbox, "abc", Urgency::Latest(7));
         let mut queue = outbox.take().unwrap();
-        queue.advance(1, &mut Tally::default());
+        queue.advance(1, &mut Tally::default(), drop);
         push(&mut outbox, "def", Urgency::Latest(8));
         assert!(outbox.give_back(queue));
         assert_eq!(push(&mut outbox, "xyz", Urgency::Latest(7)).replaced, 0);
@@ -308,7 +316,7 @@ mod tests {
                 let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
                 let count = all.len().min(step);
                 written.extend_from_slice(&all[..count]);
-                queue.advance(count, &mut tally);
+                queue.advance(count, &mut tally, drop);
                 if !queue.is_empty() {
                     outbox.give_back(queue);
                 }

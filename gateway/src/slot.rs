@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::ids::{LoginId, UserId};
 use common::protocol::{CloseCode, Urgency};
+use common::recorder::Ticket;
 use futures_util::task::AtomicWaker;
 
 use crate::metrics::{Class, Metrics};
@@ -77,7 +78,19 @@ impl Slot {
 
     /// Queues a frame. True: the task must be woken.
     pub fn push(&self, bytes: Bytes, urgency: Urgency, class: Class, metrics: &Metrics) -> bool {
-        let pushed = self.outbox(metrics, |outbox| outbox.push(bytes, urgency, class));
+        self.push_noted(bytes, urgency, class, None, metrics)
+    }
+
+    /// The same, of a frame of which is remembered when it was written.
+    pub fn push_noted(
+        &self,
+        bytes: Bytes,
+        urgency: Urgency,
+        class: Class,
+        ticket: Option<Ticket>,
+        metrics: &Metrics,
+    ) -> bool {
+        let pushed = self.outbox(metrics, |outbox| outbox.push(bytes, urgency, class, ticket));
         if pushed.replaced > 0 {
             metrics.outbox_replaced.increment(1);
         }

@@ -342,7 +342,8 @@ impl Socket {
             let blocked = match outcome {
                 Poll::Ready(Ok(written)) => {
                     let mut tally = Tally::default();
-                    queue.advance(written, &mut tally);
+                    let recorder = &self.place.recorder;
+                    queue.advance(written, &mut tally, |out| recorder.written(out, Timestamp::now()));
                     self.place.metrics.writes.increment(1);
                     self.place.metrics.written.count(&tally);
                     false

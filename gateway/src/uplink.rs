@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::plumbing::{Envelope, PublishError, RequestError, Subject};
+use common::protocol::control::Stage;
 use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, Uplink, Urgency};
+use common::recorder::Ticket;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -44,6 +46,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
     let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
     if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, node.uptime()) {
         node.metrics.uplinks_limited.increment(1);
+        noted(node, uplink, Stage::Refused(Reject::RateLimited));
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
         return;
@@ -54,11 +57,14 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
     let (may_drop, class) = (lane == Some(Lane::Low), Class::of_lane(lane));
     let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
     node.metrics.uplinks.increment(1);
+    let ticket = noted(&node, uplink, Stage::Accepted { socket: Some(slot.serial), confirmed: None });
+    let unconfirmed = node.recorder.is_on().then(|| uplink.origin()).flatten();
     let bus = node.bus.clone();
     bus.enqueue(
         envelope,
         Box::new(move |outcome| match outcome {
             Ok(()) => {
+                node.recorder.confirmed(ticket, Timestamp::now());
                 node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
                 if let Some(queued) = reply.queued(Timestamp::now()) {
                     answer(&node, &slot, class, queued);
@@ -71,11 +77,20 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
                 answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
             }
             Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
+                if let Some(of) = unconfirmed {
+                    node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
+                }
                 node.metrics.uplinks_busy.increment(1);
                 answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
             }
         }),
     );
+}
+
+/// Remembers where a chat message is; nothing else is remembered.
+fn noted(node: &Node, uplink: &Uplink, stage: Stage) -> Option<Ticket> {
+    let of = node.recorder.is_on().then(|| uplink.origin()).flatten()?;
+    node.recorder.note(of, uplink.at, stage)
 }
 
 /// Asks a worker what a socket missed; one at a time per socket.

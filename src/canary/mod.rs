@@ -86,10 +86,8 @@ async fn for_ever(config: Config) -> anyhow::Result<ExitCode> {
     let metrics = telemetry::init_metrics();
     let readiness = Readiness::new("canary", NodeId::random());
     readiness.set("gateways", Err("not logged in yet".to_owned()));
-    if let Some(addr) = config.admin {
-        let ops = Ops::bind(addr).await.with_context(|| format!("the admin port cannot be {addr}"))?;
-        tokio::spawn(ops.run(metrics, readiness.clone(), lifecycle.clone()));
-    }
+    let ops = Ops::bind(config.admin).await.context("the admin port")?;
+    tokio::spawn(ops.run(metrics, readiness.clone(), lifecycle.clone()));
     let watching = async {
         let (tokens, conversation) = Tokens::take(&config, false).await?;
         Watch::new(config.gateways.clone(), tokens, conversation).run(readiness).await;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use common::ids::{LoginId, NodeId, UserId};
+use common::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
 use common::limits::{CONTROL_WAIT_MS, CONTROL_WAIT_MS_MAX};
 use common::plumbing::Pattern;
 use common::plumbing::Which;
 
 use super::help::{self, Page};
+use super::trace::Hint;
 
 /// A command, and how it should be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub enum Command {
     Sessions(Whose),
     Kick { whose: Whose, login: Option<LoginId> },
     Drain(NodeId),
+    Trace { guid: Guid, hint: Hint },
     Migrate,
     UserCreate(NewUser),
     UserShow(Whose),
@@ -145,11 +147,21 @@ impl<'a> Line<'a> {
                     .transpose()?,
             },
             ("drain", [node]) => Command::Drain(node_id(node)?),
+            ("trace", [guid]) => Command::Trace { guid: guid_of(guid)?, hint: self.hint()? },
             ("migrate", []) => Command::Migrate,
             ("user", ["create"]) => Command::UserCreate(self.new_user()?),
             ("user", ["show", user]) => Command::UserShow(whose(user)?),
             (_, []) => return Err(format!("{name} what?")),
             (_, words) => return Err(format!("'{}' is not understood", words.join(" "))),
+        })
+    }
+
+    fn hint(&self) -> Result<Hint, String> {
+        let conversation =
+            self.value("--conversation").map(|text| positive("--conversation", text).map(ConversationId));
+        Ok(Hint {
+            sender: self.value("--user").map(whose).transpose()?,
+            conversation: conversation.transpose()?,
         })
     }
 
@@ -174,6 +186,10 @@ fn whose(text: &str) -> Result<Whose, String> {
     positive("a user", &text)
         .map(|id| Whose::Id(UserId(id)))
         .map_err(|_| format!("'{text}' is no user's id or e-mail"))
+}
+
+fn guid_of(text: &str) -> Result<Guid, String> {
+    Guid::new(text).map_err(|err| format!("'{text}' is no guid: {err}"))
 }
 
 fn positive(what: &str, text: &str) -> Result<i64, String> {
@@ -236,6 +252,10 @@ mod tests {
         let email = Whose::Email("an@b.vn".to_owned());
         check("kick An@B.vn --login 3", Command::Kick { whose: email, login: Some(LoginId(3)) });
         check("drain 00000000000000ab", Command::Drain(NodeId(0xab)));
+        let hint = Hint { sender: Some(Whose::Id(UserId(7))), conversation: Some(ConversationId(3)) };
+        let guid = Guid::new("g-1").unwrap();
+        check("trace g-1 --user 7 --conversation 3", Command::Trace { guid: guid.clone(), hint });
+        check("trace g-1", Command::Trace { guid, hint: Hint::default() });
         let pattern = Pattern::new("control.>").unwrap();
         check("tail control.> --for 2", Command::Tail { pattern, lasting: Some(Duration::from_secs(2)) });
         let user = NewUser {
@@ -277,6 +297,11 @@ mod tests {
             "kick 7 --login x",
             "drain 12",
             "drain 00000000000000zz",
+            "trace",
+            "trace a b",
+            "trace é",
+            "trace g --user bob",
+            "trace g --conversation 0",
             "migrate up",
             "user create",
             "user create --email x",

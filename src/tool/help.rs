@@ -126,6 +126,27 @@ later, by its own deadlines, and whoever started it may start it again. Asking a
 signal: nothing is aborted.",
     },
     Page {
+        name: "trace",
+        forms: &["GUID [--user USER] [--conversation ID] [--wait SECONDS] [--json]"],
+        flags: &["--json"],
+        values: &["--user", "--conversation", "--wait"],
+        line: "where is my message? Its stages, with times and places",
+        needs: "AMQP_URL, REDIS_NODES, DATABASE_URL",
+        more: "\
+GUID is the sender's name for the message. Every program is asked what it remembers of it, the
+quarantine is looked through, and the database says whether it is kept. Several senders may have
+used one guid: all are shown. Its text never is.
+Stages: accepted by a gateway, confirmed by the broker (it waits in its lane), taken by a worker,
+delayed (retry ladder), quarantined, refused; committed (in the database), published to a gateway;
+written: its last byte was handed to the kernel for that socket, which is not yet that somebody has
+it; read: so many members have said messageRead for it or a later one. Clients acknowledge nothing
+else. Every time is by the clock of the program beside it.
+Programs remember the last 65,536 messages or so (TRACE_MESSAGES), and what a killed program knew is
+gone: then the database knows what is committed, and what is confirmed and nowhere else waits in its
+lane. For an older message, --user (its sender, an id or an e-mail) or --conversation says where the
+database should look. Exit code 1 when nobody knows it, or a program was silent.",
+    },
+    Page {
         name: "migrate",
         forms: &["[--json]"],
         flags: &["--json"],

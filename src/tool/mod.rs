@@ -37,6 +37,9 @@ mod sockets;
 /// `user`, `migrate`.
 mod accounts;
 
+/// `trace`.
+mod trace;
+
 use std::process::ExitCode;
 
 use common::config::EXIT_CONFIG;
@@ -106,6 +109,7 @@ async fn carry_out(wanted: &Wanted) -> Result<Outcome, Failure> {
         Command::Tail { pattern, lasting } => tail::tail(&peers, &out, pattern, *lasting).await,
         Command::Sessions(whose) => sockets::sessions(&peers, &out, wait, whose).await,
         Command::Kick { whose, login } => sockets::kick(&peers, &out, wait, whose, *login).await,
+        Command::Trace { guid, hint } => trace::trace(&peers, &out, wait, guid, hint).await,
         Command::Migrate => accounts::migrate(&peers, &out).await,
         Command::UserCreate(new) => accounts::create(&peers, &out, new).await,
         Command::UserShow(whose) => accounts::show(&peers, &out, whose).await,

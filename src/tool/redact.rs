@@ -85,6 +85,8 @@ fn asked(ask: Ask) -> (String, Value) {
         Question::Lanes => ("lanes", Value::Null),
         Question::Sockets(user) => ("sockets", json!({ "user": user })),
         Question::Kick { user, ended } => ("kick", json!({ "user": user, "login": ended })),
+        // The hash of a guid leads to nobody.
+        Question::Trace(_) => ("trace", Value::Null),
         Question::Drain(node) => ("drain", json!({ "node": node.to_string() })),
     };
     let line = match &about {
@@ -100,6 +102,7 @@ fn answered(answer: Answer) -> (String, Value) {
         Said::Lanes(held) => json!({ "shardsHeld": held.len() }),
         Said::Sockets { total, .. } => json!({ "socketsOfUser": total }),
         Said::Closed(closed) => json!({ "closed": closed }),
+        Said::Trace { milestones, .. } => json!({ "milestones": milestones.len() }),
         Said::Draining { already } => json!({ "draining": true, "already": already }),
     };
     let node = answer.who.node.to_string();

@@ -8,6 +8,9 @@ pub mod program;
 /// People: REST and native sockets, blocking.
 pub mod person;
 
+/// The operator's commands.
+pub mod operator;
+
 /// nginx in front of gateways.
 pub mod nginx;
 

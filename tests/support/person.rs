@@ -198,6 +198,12 @@ impl Socket {
         Some((event["event"].as_str()?.to_owned(), event["data"].take()))
     }
 
+    /// Everything that comes within this time, and what was passed over before.
+    pub fn gathers(&mut self, time: Duration) -> Vec<Value> {
+        self.awaits(&[], time);
+        self.passed.drain(..).collect()
+    }
+
     /// Waits for the close, and its code; events before it are passed over.
     pub fn closes(&mut self) -> Option<u16> {
         loop {

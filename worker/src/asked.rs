@@ -10,6 +10,7 @@ use common::limits::LANE_SHARDS;
 use common::plumbing::{Envelope, LaneView};
 use common::protocol::control::{HeldShard, Question, Said};
 use common::protocol::{self, Lane, Timestamp, Uplink};
+use common::recorder::Recorder;
 use tokio::sync::watch;
 
 use crate::share::share;
@@ -17,6 +18,8 @@ use crate::share::share;
 /// What the answers are made of.
 pub(crate) struct Desk {
     pub node: NodeId,
+    /// What it remembers.
+    pub recorder: Recorder,
     /// The lanes as this worker's consumers hold them.
     pub views: Vec<LaneView>,
     /// Who is alive.
@@ -32,6 +35,7 @@ impl Desk {
         ear.listen(readiness, lifecycle, move |question| match question {
             Question::Roll => Some(Said::Here { sockets: None, shards: Some(self.shards()) }),
             Question::Lanes => Some(Said::Lanes(self.held())),
+            Question::Trace(guid) => Some(self.recorder.said(*guid)),
             Question::Sockets(_) | Question::Kick { .. } | Question::Drain(_) => None,
         })
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use common::health::Readiness;
 use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
 use common::plumbing::{Fate, LaneBatch, LaneEnvelope};
-use common::protocol::{self, Lane, Reject, Uplink};
+use common::protocol::control::Stage;
+use common::protocol::{self, Lane, Origin, Reject, Timestamp, Uplink};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -42,13 +43,21 @@ impl Bench {
         let begun = Instant::now();
         let lane = work.lane;
         let events = work.batches.iter().map(|batch| batch.envelopes.len()).sum();
-        let mut shift = Shift { bench: self, lane, batches: &work.batches, pause: HOLD_MS_MIN, held: None };
+        let mut shift = Shift {
+            bench: self,
+            lane,
+            batches: &work.batches,
+            pause: HOLD_MS_MIN,
+            held: None,
+            in_hand: Vec::new(),
+        };
         match shift.work_off().await {
             Ok(()) => {
                 work.batches.into_iter().for_each(LaneBatch::ack);
                 metrics::worked(lane, events, begun.elapsed());
             }
             Err(LetGo) => {
+                shift.note_given_back();
                 metrics::released(lane, "held", work.batches.len());
                 work.batches.into_iter().for_each(LaneBatch::release);
             }
@@ -64,6 +73,8 @@ struct Shift<'a> {
     pause: u64,
     /// The peer that was away at the last try.
     held: Option<Peer>,
+    /// The chat messages that were taken, if the way of messages is remembered.
+    in_hand: Vec<Origin>,
 }
 
 impl<'a> Shift<'a> {
@@ -122,7 +133,9 @@ impl<'a> Shift<'a> {
             for source in &batch.envelopes {
                 match protocol::decode::<Uplink>(&source.envelope.body) {
                     Ok(uplink) => {
-                        taken.push(Taken { uplink, again: batch.redelivered || source.attempt > 0 });
+                        let again = batch.redelivered || source.attempt > 0;
+                        let origin = self.take(&uplink, source.attempt, batch.redelivered);
+                        taken.push(Taken { uplink, again, origin });
                         sources.push(source);
                     }
                     Err(err) => {
@@ -135,6 +148,21 @@ impl<'a> Shift<'a> {
         Ok((taken, sources))
     }
 
+    fn take(&mut self, uplink: &Uplink, failed: u8, again: bool) -> Option<Origin> {
+        let recorder = &self.bench.ctx.recorder;
+        let of = recorder.is_on().then(|| uplink.origin()).flatten()?;
+        recorder.note(of, Timestamp::now(), Stage::Taken { attempt: failed.saturating_add(1), again });
+        self.in_hand.push(of);
+        Some(of)
+    }
+
+    fn note_given_back(&self) {
+        let (recorder, now) = (&self.bench.ctx.recorder, Timestamp::now());
+        for of in &self.in_hand {
+            recorder.note(*of, now, Stage::GivenBack);
+        }
+    }
+
     /// Handles a run. A panic is a fault like another.
     async fn attempt(&self, run: &[Taken]) -> Result<Vec<Effects>, Halt> {
         let outcome = AssertUnwindSafe(dispatch(&self.bench.ctx, run)).catch_unwind().await;
@@ -143,19 +171,19 @@ impl<'a> Shift<'a> {
 
     /// Tells everybody, and waits until the bus has taken it.
     async fn tell(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
-        let mut envelopes = loop {
+        let mut parcels = loop {
             match fanout::route(&self.bench.ctx, effects).await {
-                Ok(envelopes) => break envelopes,
+                Ok(parcels) => break parcels,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
                 // Routing asks only peers; a fault here is theirs as well.
                 Err(Halt::Fault(err)) => self.hold(Peer::Directory, &err).await?,
             }
         };
         loop {
-            match fanout::publish(&self.bench.ctx.bus, envelopes).await {
+            match fanout::publish(&self.bench.ctx, parcels).await {
                 Ok(busy) if busy.is_empty() => break,
                 Ok(busy) => {
-                    envelopes = busy;
+                    parcels = busy;
                     self.hold(Peer::Bus, &anyhow::anyhow!("deliveries were not taken")).await?;
                 }
                 Err(_closed) => return Err(LetGo),
@@ -177,11 +205,13 @@ impl<'a> Shift<'a> {
         loop {
             match self.bench.ctx.bus.retry(self.lane, source.clone(), &reason).await {
                 Ok(Fate::Delayed { attempt }) => {
+                    uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Delayed { attempt }));
                     warn!(lane = %self.lane, subject = %source.envelope.subject, attempt, "Tried again later: {reason}");
                     metrics::set_aside(self.lane, label, "delayed");
                     return Ok(None);
                 }
                 Ok(Fate::Quarantined) => {
+                    uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Quarantined));
                     error!(lane = %self.lane, subject = %source.envelope.subject, "Quarantined: {reason}");
                     metrics::set_aside(self.lane, label, "quarantined");
                     return Ok(uplink.map(|uplink| refuse(uplink, Reject::Failed)));

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use common::config::{AuthConfig, Env, Peers};
 use common::limits::STORE_CONNECTIONS_MAX;
+use common::recorder;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -21,6 +22,9 @@ pub struct Config {
     /// Whether a worker that leaves works its lanes off first. Not from the environment: for a
     /// program whose bus ends with it. On RabbitMQ the lanes outlive the worker.
     pub finish_lanes: bool,
+    /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
+    /// none.
+    pub trace_messages: usize,
     /// RabbitMQ, Redis, PostgreSQL.
     pub peers: Peers,
     /// How tokens are made.
@@ -46,6 +50,7 @@ impl Config {
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),
             finish_lanes: false,
+            trace_messages: recorder::messages_from_env(env),
             peers: Peers::from_env(env),
             auth: AuthConfig::from_env(env),
         }

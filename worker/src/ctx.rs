@@ -8,6 +8,9 @@ use common::config::AuthConfig;
 use common::directory::Directory;
 use common::ids::NodeId;
 use common::plumbing::Bus;
+use common::protocol::control::Stage;
+use common::protocol::{Timestamp, Uplink};
+use common::recorder::{Recorder, Ticket};
 
 use crate::api::Desk;
 use crate::handlers::typing::RecentAudiences;
@@ -34,10 +37,18 @@ pub struct Ctx {
     pub desk: Arc<Desk>,
     /// Memberships that typing may be judged by.
     pub typing: RecentAudiences,
+    /// What is remembered of the way of messages.
+    pub recorder: Recorder,
 }
 
 impl Ctx {
-    /// The surroundings of one start.
+    /// Remembers where a chat message is now; nothing else is remembered.
+    pub(crate) fn noted(&self, uplink: &Uplink, stage: Stage) -> Option<Ticket> {
+        let of = self.recorder.is_on().then(|| uplink.origin()).flatten()?;
+        self.recorder.note(of, Timestamp::now(), stage)
+    }
+
+    /// The surroundings of one start, which remember nothing of the way of messages.
     pub fn new(node: NodeId, store: Store, directory: Directory, bus: Bus, auth: &AuthConfig) -> Self {
         Self {
             node,
@@ -49,6 +60,7 @@ impl Ctx {
             access_ttl: auth.access_ttl,
             desk: Arc::default(),
             typing: RecentAudiences::default(),
+            recorder: Recorder::new(0),
         }
     }
 }

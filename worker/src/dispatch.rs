@@ -7,8 +7,9 @@
 use common::directory::DirectoryError;
 use common::ids::Guid;
 use common::plumbing::PublishError;
+use common::protocol::control::Stage;
 use common::protocol::{
-    ClientEvent, MessageRead, Reject, SendMessage, Sender, ServerEvent, Timestamp, Typing, Uplink,
+    ClientEvent, MessageRead, Origin, Reject, SendMessage, Sender, ServerEvent, Timestamp, Typing, Uplink,
 };
 
 use crate::ctx::Ctx;
@@ -24,6 +25,8 @@ pub(crate) struct Taken {
     /// It may have been worked on before, here or elsewhere, by somebody who did not live to tell
     /// anybody: what it asked for may be done and still has to be told.
     pub again: bool,
+    /// The chat message it brings, if the way of messages is remembered.
+    pub origin: Option<Origin>,
 }
 
 /// An event as its handler sees it.
@@ -33,6 +36,7 @@ pub(crate) struct Asked<'a, E> {
     pub at: Timestamp,
     pub event: &'a E,
     pub again: bool,
+    pub origin: Option<Origin>,
 }
 
 /// What a handler answers for each event of its run.
@@ -74,8 +78,11 @@ pub(crate) async fn dispatch(ctx: &Ctx, batch: &[Taken]) -> Result<Vec<Effects>,
         // Invariant: a handler answers for each event it was given.
         debug_assert_eq!(outcomes.len(), run.len());
         let settle = |(taken, outcome): (&Taken, Result<Effects, Reject>)| {
-            let effects = outcome.unwrap_or_else(|reject| refuse(&taken.uplink, reject));
-            Effects { since: Some(taken.uplink.at), ..effects }
+            let effects = outcome.unwrap_or_else(|reject| {
+                ctx.noted(&taken.uplink, Stage::Refused(reject));
+                refuse(&taken.uplink, reject)
+            });
+            Effects { since: Some(taken.uplink.at), origin: taken.origin, ..effects }
         };
         effects.extend(run.iter().zip(outcomes).map(settle));
     }
@@ -100,7 +107,8 @@ async fn handle(ctx: &Ctx, run: &[Taken]) -> Outcomes {
 pub(crate) fn refuse(uplink: &Uplink, reject: Reject) -> Effects {
     let event = Some(uplink.event.name());
     let guid = guid(&uplink.event).cloned();
-    Effects::default().reply(&uplink.from, ServerEvent::Rejected { event, reject, guid, retry_in_ms: None })
+    let rejected = ServerEvent::Rejected { event, reject, guid, retry_in_ms: None };
+    Effects { origin: uplink.origin(), ..Effects::default().reply(&uplink.from, rejected) }
 }
 
 fn guid(event: &ClientEvent) -> Option<&Guid> {
@@ -112,9 +120,9 @@ fn guid(event: &ClientEvent) -> Option<&Guid> {
 
 fn each<'a, E>(run: &'a [Taken], pick: fn(&ClientEvent) -> Option<&E>) -> Vec<Asked<'a, E>> {
     let asked = run.iter().filter_map(|taken| {
-        let Taken { uplink, again } = taken;
+        let Taken { uplink, again, origin } = taken;
         let event = pick(&uplink.event)?;
-        Some(Asked { from: &uplink.from, at: uplink.at, event, again: *again })
+        Some(Asked { from: &uplink.from, at: uplink.at, event, again: *again, origin: *origin })
     });
     asked.collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::ids::{ConversationId, SocketId, UserId};
-use common::protocol::{Audience, Sender, ServerEvent, Timestamp, Urgency};
+use common::protocol::{Audience, Origin, Sender, ServerEvent, Timestamp, Urgency};
 
 /// The consequences of one event, in the order in which they shall be seen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Effects {
     pub head: Option<(ConversationId, u64)>,
     /// When a gateway accepted the event they come of. None: they come of none.
     pub since: Option<Timestamp>,
+    /// The chat message they come of. None: of none, or nobody wants to know.
+    pub origin: Option<Origin>,
 }
 
 /// One event for some sockets.

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use common::ids::{NodeId, UserId};
 use common::limits::ENVELOPE_BYTES_MAX;
-use common::plumbing::{Bus, Envelope, PublishError, Subject};
-use common::protocol::{self, Downlink, Recipients, ServerEvent, Timestamp, Urgency};
+use common::plumbing::{Envelope, PublishError, Subject};
+use common::protocol::control::Stage;
+use common::protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, Urgency};
+use common::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use tokio::sync::Notify;
 
@@ -26,8 +28,15 @@ const DOWNLINK_BYTES: usize = 256;
 /// The most bytes that an id takes in a list of recipients: a varint of 64 bits.
 const RECIPIENT_BYTES: usize = 10;
 
+/// An envelope for one gateway.
+pub(crate) struct Parcel {
+    envelope: Envelope,
+    /// The chat message that it shows, where, and to how many users. None: it shows none.
+    shows: Option<(Origin, NodeId, u32)>,
+}
+
 /// Raises the heads, asks where everybody is, and writes the envelopes.
-pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Envelope>, Halt> {
+pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Parcel>, Halt> {
     let mut heads = HashMap::new();
     for (conversation, seq) in effects.iter().filter_map(|effects| effects.head) {
         let head = heads.entry(conversation).or_insert(seq);
@@ -49,39 +58,44 @@ pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Envelope
         async { if users.is_empty() { Ok(HashMap::new()) } else { ctx.directory.nodes_of(&users).await } };
     let ((), nodes) = tokio::try_join!(raise, look_up)?;
     metrics::looked_up(nodes.len(), users.len() - nodes.len());
-    Ok(write(&told, &rooms, &nodes))
+    let (parcels, shown_to_nobody) = write(&told, &rooms, &nodes);
+    for of in shown_to_nobody {
+        ctx.recorder.note(of, Timestamp::now(), Stage::Nobody);
+    }
+    Ok(parcels)
 }
 
 /// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
 /// back, in order.
-pub(crate) async fn publish(bus: &Bus, envelopes: Vec<Envelope>) -> Result<Vec<Envelope>, PublishError> {
-    if envelopes.is_empty() {
-        return Ok(envelopes);
+pub(crate) async fn publish(ctx: &Ctx, parcels: Vec<Parcel>) -> Result<Vec<Parcel>, PublishError> {
+    if parcels.is_empty() {
+        return Ok(parcels);
     }
     let tally = Arc::new(Tally {
-        open: AtomicUsize::new(envelopes.len()),
+        open: AtomicUsize::new(parcels.len()),
         failed: Mutex::new(Vec::new()),
         all: Notify::new(),
     });
-    for (at, envelope) in envelopes.iter().enumerate() {
+    for (at, parcel) in parcels.iter().enumerate() {
         // Nothing may overtake what has to be brought again.
         if tally.has_failed(PublishError::Busy) {
             tally.note(at, Err(PublishError::Busy));
             continue;
         }
         let tally = Arc::clone(&tally);
-        bus.enqueue(envelope.clone(), Box::new(move |outcome| tally.note(at, outcome)));
+        ctx.bus.enqueue(parcel.envelope.clone(), Box::new(move |outcome| tally.note(at, outcome)));
     }
     // The bus promises every receipt within its own deadline.
     tally.all.notified().await;
 
     let failed = std::mem::take(&mut *tally.failed.lock().unwrap_or_else(PoisonError::into_inner));
     let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
-    metrics::delivered("taken", envelopes.len() - failed.len());
+    metrics::delivered("taken", parcels.len() - failed.len());
     // The node is gone, and its users with it; they will ask for what they missed.
     metrics::delivered("no_route", count(PublishError::NoRoute));
     metrics::delivered("too_large", count(PublishError::TooLarge));
     metrics::delivered("busy", count(PublishError::Busy));
+    note(&ctx.recorder, &parcels, &failed);
     if count(PublishError::Closed) > 0 {
         return Err(PublishError::Closed);
     }
@@ -89,8 +103,23 @@ pub(crate) async fn publish(bus: &Bus, envelopes: Vec<Envelope>) -> Result<Vec<E
         failed.iter().filter(|(_, err)| *err == PublishError::Busy).map(|(at, _)| *at).collect();
     busy.sort_unstable();
     let mut busy = busy.into_iter().peekable();
-    let busy = envelopes.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
-    Ok(busy.map(|(_, envelope)| envelope).collect())
+    let busy = parcels.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
+    Ok(busy.map(|(_, parcel)| parcel).collect())
+}
+
+/// Remembers which messages are on their way to which gateways.
+fn note(recorder: &Recorder, parcels: &[Parcel], failed: &[(usize, PublishError)]) {
+    let now = Timestamp::now();
+    for (at, parcel) in parcels.iter().enumerate() {
+        let Some((of, node, users)) = parcel.shows else { continue };
+        // Few fail, and nearly always none.
+        let stage = match failed.iter().find(|(failed, _)| *failed == at) {
+            None => Stage::Published { node, users },
+            Some((_, PublishError::NoRoute)) => Stage::NoRoute { node },
+            Some(_) => continue,
+        };
+        recorder.note(of, now, stage);
+    }
 }
 
 /// Counts the receipts of one publish.
@@ -116,19 +145,30 @@ impl Tally {
     }
 }
 
-/// What is told, and since when it could be.
+/// What is told, since when it could be, and the chat message that it shows or refuses.
 #[derive(Clone, Copy)]
 struct News<'a> {
     told: &'a Told,
     since: Option<Timestamp>,
+    origin: Option<Origin>,
+}
+
+impl<'a> News<'a> {
+    fn of(told: &'a Told, effects: &Effects) -> Self {
+        let is_about_it = matches!(told.event, ServerEvent::MessageComing(_) | ServerEvent::Rejected { .. });
+        Self { told, since: effects.since, origin: effects.origin.filter(|_| is_about_it) }
+    }
+
+    /// The chat message that it shows.
+    fn shows(&self) -> Option<Origin> {
+        self.origin.filter(|_| matches!(self.told.event, ServerEvent::MessageComing(_)))
+    }
 }
 
 /// What is told, without what something later in the batch replaces.
 fn newest(effects: &[Effects]) -> Vec<News<'_>> {
     let mut seen = HashSet::new();
-    let all = effects
-        .iter()
-        .flat_map(|effects| effects.told.iter().map(|told| News { told, since: effects.since }));
+    let all = effects.iter().flat_map(|effects| effects.told.iter().map(|told| News::of(told, effects)));
     let mut news: Vec<News<'_>> = all.collect();
     // From the end: the last one of a key stays.
     news.reverse();
@@ -150,12 +190,18 @@ fn rooms<'a>(news: &[News<'a>]) -> Vec<&'a Arc<[UserId]>> {
     rooms.collect()
 }
 
-fn write(news: &[News<'_>], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<Envelope> {
+/// The envelopes, and the messages for which there are none.
+fn write(
+    news: &[News<'_>],
+    rooms: &[&Arc<[UserId]>],
+    nodes: &HashMap<UserId, Vec<NodeId>>,
+) -> (Vec<Parcel>, Vec<Origin>) {
     let mut places = HashMap::with_capacity(rooms.len());
     for room in rooms {
         places.insert(room.as_ptr(), by_node(room, nodes));
     }
-    let mut writer = Writer { subjects: HashMap::new(), envelopes: Vec::with_capacity(2 * news.len()) };
+    let mut writer = Writer { subjects: HashMap::new(), parcels: Vec::with_capacity(2 * news.len()) };
+    let mut to_nobody = Vec::new();
     for news in news {
         match &news.told.to {
             To::Socket(socket) => {
@@ -164,6 +210,7 @@ fn write(news: &[News<'_>], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Ve
             }
             To::Users(users) => {
                 let Some(place) = places.get_mut(&users.as_ptr()).filter(|place| !place.is_empty()) else {
+                    to_nobody.extend(news.shows());
                     continue;
                 };
                 let recipients = place.iter().map(|(_, users)| count(users)).sum();
@@ -175,7 +222,7 @@ fn write(news: &[News<'_>], rooms: &[&Arc<[UserId]>], nodes: &HashMap<UserId, Ve
             }
         }
     }
-    writer.envelopes
+    (writer.parcels, to_nobody)
 }
 
 /// The recipients of a room that each node holds.
@@ -195,7 +242,7 @@ fn by_node(room: &[UserId], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<(NodeId
 
 struct Writer {
     subjects: HashMap<NodeId, Subject>,
-    envelopes: Vec<Envelope>,
+    parcels: Vec<Parcel>,
 }
 
 impl Writer {
@@ -213,7 +260,8 @@ impl Writer {
 
     /// `to` is lent: it is the same afterwards.
     fn write(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
-        let News { told, since } = news;
+        let News { told, since, origin } = news;
+        let users = u32::try_from(count(to)).unwrap_or(u32::MAX);
         let lent = std::mem::replace(to, Recipients::Socket(0));
         let downlink = Downlink {
             to: lent,
@@ -223,11 +271,13 @@ impl Writer {
             event: told.event.name(),
             data,
             since,
+            origin,
         };
         let body = protocol::encode(&downlink);
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
-        self.envelopes.push(Envelope { subject, key: key(&told.event), body });
+        let envelope = Envelope { subject, key: key(&told.event), body };
+        self.parcels.push(Parcel { envelope, shows: news.shows().map(|of| (of, node, users)) });
     }
 }
 
@@ -272,12 +322,12 @@ mod tests {
     fn written(effects: &[Effects], nodes: &[(i64, &[NodeId])]) -> Vec<(String, Recipients, String)> {
         let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
         let told = newest(effects);
-        let envelopes = write(&told, &rooms(&told), &nodes);
-        let read = |envelope: &Envelope| {
-            let downlink: Downlink<'_> = protocol::decode(&envelope.body).unwrap();
-            (envelope.subject.to_string(), downlink.to.clone(), downlink.data.to_owned())
+        let (parcels, _) = write(&told, &rooms(&told), &nodes);
+        let read = |parcel: &Parcel| {
+            let downlink: Downlink<'_> = protocol::decode(&parcel.envelope.body).unwrap();
+            (parcel.envelope.subject.to_string(), downlink.to.clone(), downlink.data.to_owned())
         };
-        envelopes.iter().map(read).collect()
+        parcels.iter().map(read).collect()
     }
 
     #[test]
@@ -333,8 +383,8 @@ mod tests {
         assert_eq!((written.len(), told), (4, 60_000));
         let told = newest(&effects);
         let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
-        let envelopes = write(&told, &rooms(&told), &nodes);
-        assert!(envelopes.iter().all(|envelope| envelope.body.len() <= ENVELOPE_BYTES_MAX));
+        let (parcels, _) = write(&told, &rooms(&told), &nodes);
+        assert!(parcels.iter().all(|parcel| parcel.envelope.body.len() <= ENVELOPE_BYTES_MAX));
     }
 
     #[tokio::test]

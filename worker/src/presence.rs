@@ -109,7 +109,7 @@ async fn deliver(ctx: &Ctx, effects: &[Effects]) -> Result<(), Halt> {
         return Ok(());
     }
     let envelopes = fanout::route(ctx, effects).await?;
-    let busy = fanout::publish(&ctx.bus, envelopes).await?;
+    let busy = fanout::publish(ctx, envelopes).await?;
     if busy.is_empty() {
         return Ok(());
     }

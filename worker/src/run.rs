@@ -16,6 +16,7 @@ use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
 use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
 use common::protocol::control::Part;
 use common::protocol::{self, Downlink};
+use common::recorder::Recorder;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,8 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let readiness = Readiness::new("worker", node);
         let leaving = CancellationToken::new();
-        let ctx = Ctx::new(node, store, directory, bus.clone(), &config.auth);
+        let recorder = Recorder::new(config.trace_messages);
+        let ctx = Ctx { recorder, ..Ctx::new(node, store, directory, bus.clone(), &config.auth) };
         ctx.store.ping().await?;
 
         let beats = bus.subscribe(Pattern::from(Subject::new(BEATS_SUBJECT)?)).await?;
@@ -102,6 +104,7 @@ impl Worker {
         let tasks = TaskTracker::new();
         let desk = Desk {
             node: ctx.node,
+            recorder: ctx.recorder.clone(),
             views: consumer.views(),
             live: live.subscribe(),
             readiness: readiness.clone(),

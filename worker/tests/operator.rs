@@ -7,8 +7,8 @@ mod database;
 
 use std::time::Duration;
 
-use common::ids::NodeId;
-use common::protocol::Role;
+use common::ids::{Guid, NodeId};
+use common::protocol::{MessageRead, Role};
 use database::Database;
 use worker::store::{NewAccount, Store, Taken};
 
@@ -69,5 +69,36 @@ async fn migrations_are_told_by_name_once() {
     assert_eq!(applied.first().map(String::as_str), Some("V1__the_spine"));
     drop(store);
     db.client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_its_guid_where_it_may_be_and_shows_no_contents() {
+    let Some(db) = Database::fresh().await else { return };
+    let (an, binh, chi) = (db.user("an").await, db.user("binh").await, db.user("chi").await);
+    let (two, three) = (db.conversation(&[an, binh]).await, db.conversation(&[an, binh, chi]).await);
+    for (sender, conversation) in [(an, two), (an, three), (binh, two)] {
+        db.say(sender, conversation, "g").await;
+    }
+    let guid = Guid::new("g").unwrap();
+    let places = db.store.places_of_sender(an).await.unwrap();
+    assert_eq!(places, [(three, an), (two, an)]);
+    let kept = db.store.kept_messages(&guid, &places).await.unwrap();
+    let mut seen: Vec<_> =
+        kept.iter().map(|one| (one.conversation, one.sender, one.seq, one.others, one.read)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(two, an, 1, 1, 0), (three, an, 1, 2, 0)]);
+
+    let read = MessageRead {
+        conversation: two,
+        message: kept.iter().find(|one| one.conversation == two).unwrap().message,
+    };
+    db.store.mark_read(&[(binh, read)]).await.unwrap();
+    let places = db.store.places_of_conversation(two).await.unwrap();
+    let kept = db.store.kept_messages(&guid, &places).await.unwrap();
+    let mut seen: Vec<_> = kept.iter().map(|one| (one.sender, one.seq, one.read)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(an, 1, 1), (binh, 2, 0)], "who sent it is not counted among those who read it");
+    assert_eq!(db.store.kept_messages(&Guid::new("other").unwrap(), &places).await.unwrap(), []);
     db.finish().await;
 }

@@ -26,6 +26,7 @@ const RULES: &str = include_str!("citus/rules.sql");
 const EVERYWHERE: &[(&str, &str)] = &[
     ("conversations_of", "a user's conversations are on all nodes; one short index scan on each"),
     ("circles", "whose presence is told: a user's conversations are on all nodes, as above"),
+    ("places_of_sender", "only an operator asks it, for an old message; as `conversations_of`"),
     ("message", "its id is all that the route has; one look into an index on each"),
 ];
 

@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, Timestamp};
-use crate::ids::{LoginId, NodeId, SocketId, UserId};
+use super::{Lane, Reject, Timestamp};
+use crate::ids::{ConversationId, LoginId, NodeId, SocketId, UserId};
 
 /// Where every program listens for questions.
 pub const PROGRAMS_SUBJECT: &str = "control.programs";
@@ -49,6 +49,9 @@ pub enum Question {
     },
     /// Whoever has this id leaves, as after SIGTERM. It answers [`Said::Draining`].
     Drain(NodeId),
+    /// What do you remember of messages whose guid has this hash
+    /// ([`Origin::hash`](super::Origin::hash))? Everybody answers [`Said::Trace`].
+    Trace(u64),
 }
 
 /// The body of an envelope on [`answers_subject`].
@@ -122,6 +125,90 @@ pub enum Said {
         /// It drained already.
         already: bool,
     },
+    /// To [`Question::Trace`].
+    Trace {
+        /// The newest of them, in the order in which they were reached.
+        milestones: Vec<Milestone>,
+        /// What happened before this is forgotten. None: nothing is.
+        since: Option<Timestamp>,
+        /// It keeps milestones at all.
+        is_on: bool,
+    },
+}
+
+/// That a message came to a stage, at a time by the clock of the program that says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milestone {
+    /// Who sent the message.
+    pub sender: UserId,
+    /// Where to.
+    pub conversation: ConversationId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub stage: Stage,
+}
+
+/// A stage in the life of a message. Variants are only ever appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// This gateway has taken it from a socket (by its serial), or this worker from a REST request.
+    Accepted {
+        /// None: it came over REST.
+        socket: Option<u64>,
+        /// When the broker confirmed it. None: not yet.
+        confirmed: Option<Timestamp>,
+    },
+    /// The broker did not confirm in time: its sender heard `busy`. It may be on its lane later.
+    Unconfirmed,
+    /// This worker began to work on it.
+    Taken {
+        /// 1 at first, and one more after each rung of the retry ladder.
+        attempt: u8,
+        /// It was handed out before, here or to another worker that did not finish.
+        again: bool,
+    },
+    /// This worker has it in the database.
+    Committed {
+        /// Its place in the conversation.
+        seq: u64,
+        /// It was there already.
+        repeat: bool,
+    },
+    /// It was refused, for good.
+    Refused(Reject),
+    /// The bus has taken what tells the sockets of one gateway.
+    Published {
+        /// The gateway.
+        node: NodeId,
+        /// Users who have sockets there, as the directory says.
+        users: u32,
+    },
+    /// There was no such gateway any more.
+    NoRoute {
+        /// The gateway.
+        node: NodeId,
+    },
+    /// Nobody of its conversation was connected.
+    Nobody,
+    /// It failed, and waits on the retry ladder.
+    Delayed {
+        /// How often it has failed.
+        attempt: u8,
+    },
+    /// It failed for the last time.
+    Quarantined,
+    /// This worker gave it back to its lane.
+    GivenBack,
+    /// This gateway put it into the outboxes of its sockets.
+    Written {
+        /// How many.
+        found: u32,
+        /// Of these, the sockets for which the kernel has taken its last byte.
+        written: u32,
+        /// When it was the last of them.
+        last: Option<Timestamp>,
+    },
 }
 
 /// What one worker holds of one shard.
@@ -164,6 +251,7 @@ mod tests {
         assert_eq!(ask(Question::Sockets(UserId(7)))[..], [1, 1, 2, 2, 14]);
         assert_eq!(ask(Question::Kick { user: UserId(7), ended: None })[..], [1, 1, 2, 3, 14, 0]);
         assert_eq!(ask(Question::Drain(NodeId(9)))[..], [1, 1, 2, 4, 9]);
+        assert_eq!(ask(Question::Trace(300))[..], [1, 1, 2, 5, 172, 2]);
         assert_eq!(decode::<Ask>(&[1, 1, 2, 99]), Err(crate::protocol::BadBytes), "a younger question");
     }
 

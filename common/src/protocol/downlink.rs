@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{Origin, Timestamp};
 use crate::ids::{LoginId, SocketId, UserId};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
@@ -24,6 +24,8 @@ pub struct Downlink<'a> {
     /// When a gateway accepted the event that it comes of, by that gateway's clock. None: it comes
     /// of none.
     pub since: Option<Timestamp>,
+    /// The chat message that it shows or refuses. None: there is none, or nobody wants to know.
+    pub origin: Option<Origin>,
 }
 
 /// Whose sockets.

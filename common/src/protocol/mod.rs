@@ -42,7 +42,7 @@ pub use self::server::{
     ConversationKind, Gap, MessageView, MissedMessages, Person, ReadReceipt, Ready, ServerEvent, Synced,
     TypingView,
 };
-pub use self::uplink::{Sender, Uplink};
+pub use self::uplink::{Origin, Sender, Uplink};
 
 use crate::ids::{LoginId, UserId};
 

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{ClientEvent, Timestamp};
-use crate::ids::{SocketId, UserId};
+use crate::ids::{ConversationId, Guid, SocketId, UserId};
 
 /// Who sent an event, as the gateway knows from the token. Never from the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,4 +25,42 @@ pub struct Uplink {
     pub at: Timestamp,
     /// What.
     pub event: ClientEvent,
+}
+
+impl Uplink {
+    /// Which chat message it brings. None: it is another event.
+    pub fn origin(&self) -> Option<Origin> {
+        let ClientEvent::SendMessage(message) = &self.event else { return None };
+        let guid = Origin::hash(message.guid.as_ref()?);
+        Some(Origin { guid, sender: self.from.user, conversation: message.conversation })
+    }
+}
+
+/// Which chat message something is about, in a few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// [`Origin::hash`] of its guid.
+    pub guid: u64,
+    /// Who sent it.
+    pub sender: UserId,
+    /// Where to.
+    pub conversation: ConversationId,
+}
+
+impl Origin {
+    /// The same in every program and version.
+    pub fn hash(guid: &Guid) -> u64 {
+        xxh3_64(guid.as_str().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_guid_never_changes() {
+        let hash = |text| Origin::hash(&Guid::new(text).unwrap());
+        assert_eq!([hash("g-1"), hash("0d5c")], [8_797_309_664_067_016_039, 5_304_205_430_070_349_661]);
+    }
 }

@@ -40,6 +40,7 @@ fn downlink() -> Downlink<'static> {
         event: "typing",
         data: "{}",
         since: Some(Timestamp(7)),
+        origin: None,
     }
 }
 

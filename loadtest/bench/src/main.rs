@@ -62,6 +62,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Some("trace") => {
+            let outcome = rows::trace::run(&Places::find()?, &runtime()?)?;
+            say(&outcome.markdown("What `chatchit trace` costs", "Ratios of one run, in pairs."));
+        }
         _ => measure(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::ids::{MessageId, SocketId, UserId};
 use common::limits::{REST_SEND_MS_MAX, REST_SENDS_MAX};
 use common::plumbing::{Envelope, PublishError, Subject};
+use common::protocol::control::Stage;
 use common::protocol::{
     self, ClientEvent, Downlink, Recipients, Reject, SendMessage, Sender, Timestamp, Uplink,
 };
@@ -60,10 +61,16 @@ impl Answers {
         let socket = SocketId { node: ctx.node, serial: place.serial };
         let uplink = Uplink { from: Sender { user, socket: Some(socket) }, at: Timestamp::now(), event };
         let envelope = Envelope { subject, key, body: protocol::encode(&uplink) };
+        let accepted = Stage::Accepted { socket: None, confirmed: None };
+        let ticket = ctx.noted(&uplink, accepted);
         ctx.bus.publish(envelope).await.map_err(|err| match err {
             PublishError::TooLarge => Reject::TooLarge,
-            PublishError::Busy | PublishError::NoRoute | PublishError::Closed => Reject::Busy,
+            PublishError::Busy | PublishError::NoRoute | PublishError::Closed => {
+                ctx.noted(&uplink, Stage::Unconfirmed);
+                Reject::Busy
+            }
         })?;
+        ctx.recorder.confirmed(ticket, Timestamp::now());
         match timeout(Duration::from_millis(REST_SEND_MS_MAX), answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(Reject::Busy),
@@ -135,6 +142,7 @@ mod tests {
             event: event.name(),
             data: &event.data(),
             since: None,
+            origin: None,
         });
     }
 

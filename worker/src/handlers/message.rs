@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::ids::{ConversationId, UserId};
+use common::protocol::control::Stage;
 use common::protocol::{
     self, ConversationKind, MessageRead, MessageView, Person, ReadReceipt, Reject, SendMessage, ServerEvent,
+    Timestamp,
 };
 use foldhash::{HashSet, HashSetExt};
 
@@ -58,6 +60,10 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
                 continue;
             }
         };
+        if let Some(of) = batch[at].origin {
+            let stage = Stage::Committed { seq: row.seq, repeat: matches!(saved, Saved::Repeat(_)) };
+            ctx.recorder.note(of, Timestamp::now(), stage);
+        }
         let mut effects = Effects::default();
         let conversation = new.event.conversation;
         let processed = ServerEvent::MessageProcessed {

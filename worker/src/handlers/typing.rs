@@ -173,9 +173,14 @@ mod tests {
                 events.iter().map(|(user, ..)| Sender { user: UserId(*user), socket: None }).collect();
             let typing = |is_typing| Typing { conversation: ConversationId(7), is_typing };
             let typings: Vec<_> = events.iter().map(|(_, is_typing, _)| typing(*is_typing)).collect();
-            let batch = events.iter().zip(&senders).zip(&typings).map(|(((.., age_ms), from), event)| {
-                Asked { from, at: Timestamp(wall.0 - age_ms), event, again: from.user == UserId(9) }
-            });
+            let batch =
+                events.iter().zip(&senders).zip(&typings).map(|(((.., age_ms), from), event)| Asked {
+                    from,
+                    at: Timestamp(wall.0 - age_ms),
+                    event,
+                    again: from.user == UserId(9),
+                    origin: None,
+                });
             let now = start + Duration::from_millis(after_ms);
             assert_eq!(memory.select(&batch.collect::<Vec<_>>(), wall, now), expect, "{events:?}");
         };

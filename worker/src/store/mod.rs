@@ -24,6 +24,9 @@ mod circles;
 /// What only an operator asks for.
 mod operator;
 
+/// Where a message is, for an operator.
+mod trace;
+
 /// Saving and marking chat messages.
 mod messages;
 
@@ -62,6 +65,7 @@ pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage, Standi
 pub use self::metrics::describe;
 pub use self::operator::LoginRow;
 pub use self::pool::Statement;
+pub use self::trace::KeptMessage;
 
 use self::pool::{Connections, PRIMARY, Params, statement};
 use self::replica::Replica;
@@ -87,6 +91,7 @@ pub fn statements() -> Vec<Statement> {
         logins::STATEMENTS,
         messages::STATEMENTS,
         operator::STATEMENTS,
+        trace::STATEMENTS,
     ];
     parts.concat()
 }

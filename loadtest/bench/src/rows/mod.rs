@@ -12,6 +12,9 @@ pub mod accepted;
 /// The whole chain: persisted, routed, delivered.
 pub mod chain;
 
+/// What it costs to remember the way of messages.
+pub mod trace;
+
 /// What it costs to be many programs instead of few, and what it gains.
 pub mod scale;
 

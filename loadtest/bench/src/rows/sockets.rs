@@ -42,6 +42,7 @@ pub async fn deliver(
         event: "messageComing",
         data: &data,
         since: None,
+        origin: None,
     });
     let subject = Subject::new(&format!("deliver.{}", gateway.parse::<NodeId>()?))?;
     let one = || bus.publish(Envelope { subject: subject.clone(), key: 0, body: body.clone() });

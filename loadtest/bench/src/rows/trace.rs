@@ -1,0 +1,110 @@
+//! `bench trace`: what it costs that programs remember the way of messages (`TRACE_MESSAGES`), the
+//! whole chain with it and without it, pass by pass in turn.
+
+use anyhow::Context;
+use swarm::options::{Forms, Options};
+use tokio::runtime::Runtime;
+
+use super::chain::{Measured, measure};
+use crate::cluster::{Cluster, Layout, Places, SECRET};
+use crate::outcome::{Bar, Outcome, Target, median, number};
+use crate::process::Watched;
+
+/// Pairs; each is begun by the other one.
+const PAIRS: usize = 9;
+const SECONDS: u64 = 6;
+const BYTES: usize = 150;
+
+/// One system of ours, and what its passes found.
+struct Side {
+    options: Options,
+    programs: Vec<Watched>,
+    passes: Vec<Measured>,
+    _cluster: Cluster,
+}
+
+/// The row. Blocks.
+///
+/// # Errors
+/// A program does not do its part, or the judge convicts.
+pub fn run(places: &Places, runtime: &Runtime) -> anyhow::Result<Outcome> {
+    let side = |name: &str, messages: usize| -> anyhow::Result<Side> {
+        let env = vec![("TRACE_MESSAGES", messages.to_string())];
+        let layout = Layout { env, ..Layout::of(1, 1) };
+        let prefix = format!("bench-trace-{name}");
+        let cluster = runtime.block_on(Cluster::lay_out(places, &prefix, &layout))?;
+        let mut programs = cluster.watched();
+        programs.extend(places.watched()?);
+        let options = Options {
+            urls: vec![cluster.gateway().address.clone()],
+            senders: 50,
+            conversations: 200,
+            members: 2,
+            seconds: Some(SECONDS),
+            window: 40,
+            pipeline: 40,
+            bytes: BYTES,
+            form: Forms::Native,
+            cache: places.binaries.join("bench-users"),
+            jwt_secret: Some(SECRET.into()),
+            ..Options::default()
+        };
+        Ok(Side { options, programs, passes: vec![], _cluster: cluster })
+    };
+    let mut sides = [side("off", 0)?, side("on", common::limits::TRACE_MESSAGES)?];
+    for pair in 0..=PAIRS {
+        let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
+        for at in order {
+            let side = &mut sides[at];
+            let measured = measure(&side.options, &side.programs)?;
+            // The first pair warms up.
+            if pair > 0 {
+                side.passes.push(measured);
+            }
+        }
+    }
+    outcome(places, runtime, &sides)
+}
+
+fn outcome(places: &Places, runtime: &Runtime, [off, on]: &[Side; 2]) -> anyhow::Result<Outcome> {
+    let machine = runtime.block_on(crate::machine::describe(places));
+    let mut outcome = Outcome { machine, ..Outcome::default() };
+    let ours = |pass: &Measured| pass.cpu_us_of(|name| name == "gateway" || name == "worker");
+    let more = |of: &dyn Fn(&Measured) -> f64| -> Vec<f64> {
+        on.passes.iter().zip(&off.passes).map(|(on, off)| (of(on) / of(off) - 1.0) * 100.0).collect()
+    };
+    let each = |side: &Side, of: &dyn Fn(&Measured) -> f64| median(side.passes.iter().map(of).collect());
+    let mut bar = |what: &str, of: &dyn Fn(&Measured) -> f64, target: Target| {
+        let found = more(of);
+        let range =
+            found.iter().fold((f64::MAX, f64::MIN), |(least, most), one| (least.min(*one), most.max(*one)));
+        outcome.bars.push(Bar {
+            what: what.into(),
+            arithmetic: format!(
+                "median of {PAIRS} pairs, {} to {} %; with {}, without {}",
+                number(range.0),
+                number(range.1),
+                number(each(on, of)),
+                number(each(off, of))
+            ),
+            found: Some(median(found)),
+            target,
+        });
+    };
+    bar(
+        "µs of CPU of gateway and worker per message: more with TRACE_MESSAGES",
+        &ours,
+        Target::Most(3.0, "%"),
+    );
+    bar("the same of all programs, peers too", &|pass| pass.cpu_us(0.0), Target::Most(3.0, "%"));
+    bar("messages per second, flat out: more with it", &Measured::persisted_per_s, Target::None("%"));
+    outcome.notes.push(format!(
+        "One gateway and one worker each, both systems up all the time and loaded in turn, {SECONDS} s flat out per pass, \
+         50 senders, 200 conversations of 2."
+    ));
+    for (name, side) in [("without", off), ("with", on)] {
+        let last = side.passes.last().context("passes")?;
+        outcome.profile.push(format!("CPU per message {name}, µs: {}", last.by_program()));
+    }
+    Ok(outcome)
+}

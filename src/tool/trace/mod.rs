@@ -1,0 +1,384 @@
+//! `trace`: where a message is.
+
+/// From what many programs remember to where a message is now.
+mod story;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use common::control::Asker;
+use common::ids::{ConversationId, Guid, NodeId, UserId};
+use common::limits::QUARANTINE_SHOWN_MAX;
+use common::plumbing::Bus;
+use common::protocol::control::{Answer, Part, Question, Said, Stage, Who};
+use common::protocol::{self, ClientEvent, Origin, Timestamp, Uplink};
+use serde_json::{Value, json};
+
+use self::story::{Aside, Now, Place, Story, stories};
+use super::command::Whose;
+use super::peers::{Peers, of_bus};
+use super::print::{Out, age, count, row, span, table};
+use super::{Failure, Outcome, redact};
+
+/// Where else to look for a message that no program remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// Who sent it.
+    pub sender: Option<Whose>,
+    /// Where to.
+    pub conversation: Option<ConversationId>,
+}
+
+type Stories = BTreeMap<(ConversationId, UserId), Story>;
+
+/// Who answered, and who should have.
+struct Heard {
+    answers: Vec<Answer>,
+    /// None: the directory did not say who is there.
+    silent: Option<Vec<String>>,
+    /// Nothing before this is remembered by all of them.
+    since: Option<Timestamp>,
+    /// They remember nothing: `TRACE_MESSAGES=0`.
+    off: Vec<String>,
+}
+
+/// Asks the programs, then the quarantine, then the database, and says where it is.
+pub async fn trace(
+    peers: &Peers,
+    out: &Out,
+    wait: Duration,
+    guid: &Guid,
+    hint: &Hint,
+) -> Result<Outcome, Failure> {
+    peers.need(true, true, true)?;
+    let bus = peers.bus().await?;
+    let heard = ask(peers, &bus, guid, wait).await?;
+    let remembered = heard.answers.iter().filter_map(|answer| match &answer.said {
+        Said::Trace { milestones, .. } => Some((answer.who.clone(), milestones.clone())),
+        _ => None,
+    });
+    let mut found = stories(remembered);
+    look_aside(&bus, guid, &mut found).await?;
+    bus.drain().await;
+    // Last, so that what was committed while the others answered is seen.
+    let store = look_up(peers, guid, hint, &mut found).await;
+
+    let now = Timestamp::now();
+    let store_says = store.as_ref().err().map(ToString::to_string);
+    let sentences: Vec<String> = found.iter().map(|(of, story)| sentence(*of, story, now)).collect();
+    let json = json!({
+        "guid": guid.as_str(),
+        "messages": found.iter().zip(&sentences).map(|((of, story), text)| json_of(*of, story, text)).collect::<Vec<_>>(),
+        "unknown": found.is_empty(),
+        "programs": heard.answers.len(),
+        "rememberedSince": heard.since,
+        "remembersNothing": heard.off,
+        "silent": heard.silent,
+        "database": store_says.clone().unwrap_or_else(|| "ok".to_owned()),
+    });
+    let mut parts: Vec<String> =
+        found.iter().zip(&sentences).map(|((_, story), text)| text_of(story, text)).collect();
+    if found.is_empty() {
+        parts.push(unknown(guid, hint));
+    }
+    parts.push(limits_of(&heard, store_says.as_deref()));
+    out.say(&json, &parts.join("\n\n"))?;
+    let is_whole = heard.silent.as_ref().is_some_and(Vec::is_empty) && store.is_ok();
+    Ok(Outcome::good(!found.is_empty() && is_whole))
+}
+
+async fn ask(peers: &Peers, bus: &Bus, guid: &Guid, wait: Duration) -> Result<Heard, Failure> {
+    let live = async {
+        let live = peers.directory().await?.live_nodes().await.context("Redis")?;
+        Ok::<_, Failure>(live.into_iter().collect::<BTreeSet<NodeId>>())
+    };
+    let live = live.await.ok();
+    let mut asker = Asker::open(bus, peers.node).await.map_err(of_bus)?;
+    let nodes = |heard: &[Answer]| heard.iter().map(|answer| answer.who.node).collect::<BTreeSet<_>>();
+    // Everybody who has a lease has answered: whoever has none is not waited for.
+    let is_enough = |heard: &[Answer]| {
+        live.as_ref().is_some_and(|live| !live.is_empty() && nodes(heard).is_superset(live))
+    };
+    let answers =
+        asker.ask(Question::Trace(Origin::hash(guid)), wait, is_enough).await.context("RabbitMQ")?;
+    let heard = nodes(&answers);
+    let silent = live.map(|live| live.difference(&heard).map(ToString::to_string).collect());
+    let now = Timestamp::now();
+    let off = answers.iter().filter(|one| matches!(one.said, Said::Trace { is_on: false, .. }));
+    Ok(Heard {
+        since: answers.iter().map(|answer| remembers_since(answer, now)).max(),
+        off: off.map(|answer| answer.who.node.to_string()).collect(),
+        silent,
+        answers,
+    })
+}
+
+/// A ring that has not gone round remembers everything since its program began.
+fn remembers_since(answer: &Answer, now: Timestamp) -> Timestamp {
+    let began = Timestamp(now.0 - i64::try_from(answer.who.up_ms).unwrap_or(i64::MAX));
+    match answer.said {
+        Said::Trace { since: Some(since), .. } => since,
+        _ => began,
+    }
+}
+
+/// Whether it is in quarantine.
+async fn look_aside(bus: &Bus, guid: &Guid, found: &mut Stories) -> Result<(), Failure> {
+    // Looking takes what is there and gives it back: not for nothing.
+    if bus.depths().await.map_err(of_bus)?.quarantine == 0 {
+        return Ok(());
+    }
+    let aside = bus.quarantined(QUARANTINE_SHOWN_MAX).await.map_err(of_bus)?;
+    for (nth, one) in (1..).zip(&aside) {
+        let Ok(Uplink { from, event: ClientEvent::SendMessage(message), .. }) =
+            protocol::decode::<Uplink>(&one.envelope.body)
+        else {
+            continue;
+        };
+        if message.guid.as_ref() == Some(guid) {
+            let reason = redact::reason(&one.reason, false);
+            let story = found.entry((message.conversation, from.user)).or_default();
+            story.aside = Some(Aside { nth, attempts: one.attempts, reason });
+        }
+    }
+    Ok(())
+}
+
+/// What the database has, where anybody knows of it or the operator says so.
+async fn look_up(peers: &Peers, guid: &Guid, hint: &Hint, found: &mut Stories) -> Result<(), Failure> {
+    let store = peers.store().await?;
+    let mut places: Vec<_> = found.keys().copied().collect();
+    let sender = match &hint.sender {
+        Some(whose) => peers.user(whose).await?,
+        None => None,
+    };
+    places.extend(match (sender, hint.conversation) {
+        (Some(sender), Some(conversation)) => vec![(conversation, sender)],
+        (Some(sender), None) => store.places_of_sender(sender).await.map_err(|err| anyhow!(err))?,
+        (None, Some(conversation)) => {
+            store.places_of_conversation(conversation).await.map_err(|err| anyhow!(err))?
+        }
+        (None, None) => vec![],
+    });
+    for kept in store.kept_messages(guid, &places).await.map_err(|err| anyhow!(err))? {
+        found.entry((kept.conversation, kept.sender)).or_default().kept = Some(kept);
+    }
+    Ok(())
+}
+
+fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now: Timestamp) -> String {
+    let whose = format!("The message of user {sender} to conversation {conversation}");
+    let ago = |since: Timestamp| format!("{} ago", span(age(since, now)));
+    let place = story.kept.map_or_else(String::new, |kept| format!(" as seq {}", kept.seq));
+    match story.now() {
+        Now::Accepted => format!("{whose} is at its gateway: the broker has not confirmed it yet."),
+        Now::Unconfirmed => format!(
+            "{whose} was not confirmed by the broker in time: its sender heard busy and may repeat it; it may \
+             still come."
+        ),
+        Now::Confirmed { since } => format!(
+            "{whose} waits in its lane{}: the broker has it, and no worker that answers works on it.",
+            since.map_or_else(String::new, |since| format!(", since {}", ago(since)))
+        ),
+        Now::Taken { worker, attempt, since } => {
+            format!("{whose} is worked on by worker {worker}, since {}, attempt {attempt}.", ago(since))
+        }
+        Now::Delayed { attempt, since } => format!(
+            "{whose} has failed {}, the last time {}: it waits on the retry ladder.",
+            count(attempt.into(), "time"),
+            ago(since)
+        ),
+        Now::Quarantined => {
+            let Some(Aside { nth, attempts, reason }) = &story.aside else { return whose };
+            format!(
+                "{whose} is in quarantine after {}: {reason} (`chatchit quarantine show {nth}`).",
+                count((*attempts).into(), "attempt")
+            )
+        }
+        Now::Refused(reject) => format!("{whose} was refused: {}, and its sender was told.", reject.code()),
+        Now::Committed if story.milestones.is_empty() => format!(
+            "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
+        ),
+        Now::Committed => format!("{whose} is in the database{place}; nobody has been told of it yet."),
+        Now::Nobody => {
+            format!("{whose} is in the database{place}; nobody of the conversation was connected.")
+        }
+        Now::Published { nodes } => format!(
+            "{whose} is in the database{place} and on its way to {}; no socket there has it.",
+            count(nodes, "gateway")
+        ),
+        Now::Queued { found, gateways } => format!(
+            "{whose} is in the database{place} and waits in the outboxes of {} on {}.",
+            count(found as usize, "socket"),
+            count(gateways, "gateway")
+        ),
+        Now::Written { written, found, gateways } => format!(
+            "{whose} is in the database{place} and was written to {written} of {} on {}; no other member has said \
+             that it was read.",
+            count(found as usize, "socket"),
+            count(gateways, "gateway")
+        ),
+        Now::Read { read, others } => {
+            format!("{whose} is in the database{place} and was read by {read} of {others} others.")
+        }
+    }
+}
+
+fn unknown(guid: &Guid, hint: &Hint) -> String {
+    let more = match hint {
+        Hint { sender: None, conversation: None } => {
+            ", or it is older than what the programs remember: with --user or --conversation the database is asked"
+        }
+        _ => ", and the database does not have it there",
+    };
+    format!("Nobody knows a message {guid}: no gateway has accepted it{more}.")
+}
+
+/// What the answer rests on.
+fn limits_of(heard: &Heard, store: Option<&str>) -> String {
+    let mut lines = vec![match heard.since {
+        Some(since) => {
+            format!("{} answered; all remember since {since}", count(heard.answers.len(), "program"))
+        }
+        None => "no program answered".to_owned(),
+    }];
+    if !heard.off.is_empty() {
+        lines.push(format!("remember nothing (TRACE_MESSAGES=0): {}", heard.off.join(", ")));
+    }
+    match heard.silent.as_deref() {
+        None => lines.push("who is silent is not known: the directory did not answer".to_owned()),
+        Some([]) => {}
+        Some(silent) => {
+            lines.push(format!("silent, and what only they know is missing: {}", silent.join(", ")));
+        }
+    }
+    lines.extend(store.map(|why| format!("the database was not asked: {why}")));
+    lines.join("\n")
+}
+
+fn text_of(story: &Story, sentence: &str) -> String {
+    let mut rows = vec![row(["TIME", "STAGE", "WHERE", "PROCESS", "WHAT"])];
+    for (place, one) in &story.milestones {
+        let (name, about) = about(one.stage, place);
+        rows.push(row([
+            &one.at.to_string(),
+            name,
+            &format!("{} {}", place.role, place.node),
+            &place.process,
+            &words(&about),
+        ]));
+    }
+    if let Some(kept) = story.kept {
+        let what =
+            format!("message {}, seq {}, read by {} of {}", kept.message, kept.seq, kept.read, kept.others);
+        rows.push(row([&kept.created_at.to_string(), "in the database", "PostgreSQL", "", &what]));
+    }
+    format!("{sentence}\n\n{}", table(&rows))
+}
+
+fn words(about: &Value) -> String {
+    let fields = about.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    fields.map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(", ")
+}
+
+fn json_of((conversation, sender): (ConversationId, UserId), story: &Story, sentence: &str) -> Value {
+    let stages = story.milestones.iter().map(|(place, one)| {
+        let (stage, about) = about(one.stage, place);
+        json!({
+            "stage": stage, "at": one.at, "role": place.role, "node": place.node.to_string(),
+            "process": place.process, "about": about,
+        })
+    });
+    json!({
+        "sender": sender,
+        "conversation": conversation,
+        "now": story.now().name(),
+        "sentence": sentence,
+        "stages": stages.collect::<Vec<_>>(),
+        "kept": story.kept.map(|kept| json!({
+            "message": kept.message, "seq": kept.seq, "createdAt": kept.created_at, "read": kept.read,
+            "others": kept.others,
+        })),
+        "quarantine": story.aside.as_ref().map(|aside| json!({
+            "n": aside.nth, "attempts": aside.attempts, "reason": aside.reason,
+        })),
+    })
+}
+
+/// What a stage is called, and what there is to say about it.
+fn about(stage: Stage, place: &Place) -> (&'static str, Value) {
+    match stage {
+        Stage::Accepted { socket, confirmed } => {
+            let socket = socket.map(|serial| format!("{}-{serial:x}", place.node));
+            let from = if socket.is_none() { "REST" } else { "a socket" };
+            ("accepted", json!({ "from": from, "socket": socket, "confirmedAt": confirmed }))
+        }
+        Stage::Unconfirmed => ("unconfirmed", json!({ "senderHeard": "busy" })),
+        Stage::Taken { attempt, again } => ("taken", json!({ "attempt": attempt, "handedOutBefore": again })),
+        Stage::Committed { seq, repeat } => ("committed", json!({ "seq": seq, "repeat": repeat })),
+        Stage::Refused(reject) => ("refused", json!({ "code": reject.code() })),
+        Stage::Published { node, users } => {
+            ("published", json!({ "gateway": node.to_string(), "users": users }))
+        }
+        Stage::NoRoute { node } => ("no route", json!({ "gateway": node.to_string() })),
+        Stage::Nobody => ("nobody connected", Value::Null),
+        Stage::Delayed { attempt } => ("delayed", json!({ "failed": attempt })),
+        Stage::Quarantined => ("quarantined", Value::Null),
+        Stage::GivenBack => ("given back", Value::Null),
+        Stage::Written { found, written, last } => {
+            ("written", json!({ "sockets": found, "written": written, "lastAt": last }))
+        }
+    }
+}
+
+fn role(part: Part) -> &'static str {
+    match part {
+        Part::Gateway => "gateway",
+        Part::Worker => "worker",
+    }
+}
+
+fn process(who: &Who) -> String {
+    format!("{}:{}", who.host, who.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_said_with_what_is_known_of_it() {
+        let place = Place { node: NodeId(0xab), role: "gateway", process: "h:1".into() };
+        let check = |stage, name: &str, text: &str| {
+            let (found, about) = about(stage, &place);
+            assert_eq!((found, words(&about).as_str()), (name, text));
+        };
+        let accepted = Stage::Accepted { socket: Some(31), confirmed: Some(Timestamp(0)) };
+        let said = "confirmedAt 1970-01-01T00:00:00.000Z, from a socket, socket 00000000000000ab-1f";
+        check(accepted, "accepted", said);
+        check(Stage::Accepted { socket: None, confirmed: None }, "accepted", "from REST");
+        check(Stage::Nobody, "nobody connected", "");
+        check(Stage::Taken { attempt: 2, again: true }, "taken", "attempt 2, handedOutBefore true");
+    }
+
+    #[test]
+    fn what_the_answer_rests_on_is_said() {
+        let heard = |silent: Option<Vec<String>>| Heard {
+            answers: vec![],
+            silent,
+            since: Some(Timestamp(0)),
+            off: vec![],
+        };
+        assert!(
+            limits_of(&heard(Some(vec![])), None).starts_with("0 programs answered; all remember since 1970")
+        );
+        assert!(limits_of(&heard(Some(vec!["ab".into()])), None).contains("silent"));
+        assert!(limits_of(&heard(None), Some("away")).contains("the database was not asked: away"));
+        let guid = Guid::new("g").unwrap();
+        assert!(unknown(&guid, &Hint::default()).contains("--user"));
+        let hint = Hint { sender: None, conversation: Some(ConversationId(7)) };
+        assert!(unknown(&guid, &hint).contains("does not have it"));
+    }
+}
