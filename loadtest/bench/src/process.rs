@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use swarm::options::Address;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,29 +44,44 @@ impl Watched {
 
     /// CPU used so far, user and system, seconds.
     pub fn cpu_s(&self) -> f64 {
-        if !self.with_children {
-            return Stat::read(self.pid).map_or(0.0, |stat| stat.cpu_s);
+        if self.with_children {
+            return self.relatives().map(|(_, stat)| stat.cpu_s).sum();
         }
-        // A server's children may have sessions of their own (PostgreSQL's do): parents tell.
+        // Its clock has nanoseconds where /proc has ticks of 10 ms.
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(self.pid.cast_signed())).and_then(ClockId::now);
+        clock.map_or(0.0, |used| Duration::from(used).as_secs_f64())
+    }
+
+    /// Resident memory, KiB.
+    pub fn rss_kib(&self) -> u64 {
+        if self.with_children {
+            return self.relatives().map(|(pid, _)| resident_kib(pid)).sum();
+        }
+        resident_kib(self.pid)
+    }
+
+    /// It and what it started. A server's children may have sessions of their own (PostgreSQL's do): parents tell.
+    fn relatives(&self) -> impl Iterator<Item = (u32, Stat)> {
         let all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
-        let is_family = |mut pid: u32| {
-            while pid != self.pid {
-                match all.get(&pid) {
-                    Some(stat) if stat.parent > 1 => pid = stat.parent,
+        let parents: HashMap<u32, u32> = all.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
+        let oldest = self.pid;
+        let is_family = move |mut pid: u32| {
+            while pid != oldest {
+                match parents.get(&pid) {
+                    Some(parent) if *parent > 1 => pid = *parent,
                     _ => return false,
                 }
             }
             true
         };
-        all.iter().filter(|(pid, _)| is_family(**pid)).map(|(_, stat)| stat.cpu_s).sum()
+        all.into_iter().filter(move |(pid, _)| is_family(*pid))
     }
+}
 
-    /// Resident memory, KiB.
-    pub fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-    }
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 struct Stat {
@@ -127,8 +144,16 @@ impl Started {
     /// # Errors
     /// It does not start.
     pub async fn listening(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         command.env("PORT", port.to_string());
+        Self::listening_on(name, command, logs, port).await
+    }
+
+    /// Starts `command`, which knows its port, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn listening_on(name: &str, command: Command, logs: &Path, port: u16) -> anyhow::Result<Self> {
         let started = Self::spawn(name, command, logs, port)?;
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -162,6 +187,19 @@ impl Started {
     pub fn watched(&self) -> Watched {
         Watched::process(&self.name, self.child.id())
     }
+
+    /// For its figures, with those of the processes that it starts.
+    pub fn watched_family(&self) -> Watched {
+        Watched::family(&self.name, self.child.id())
+    }
+}
+
+/// A port that is free now.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Drop for Started {
