@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench hold soak swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
+.PHONY: help run test check bench flame hold soak swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -23,10 +23,15 @@ check: ## formatting, lints, licences
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not here: licences not checked"; fi
 
-bench: ## ratios against bare lapin, bare accept and Node, taken in one run
-	@deploy/need cargo cc peers node
+bench: ## all goals as ratios against peer programs and the bare kernel, in one run (about 25 minutes); ROWS="g1 g8": some
+	@deploy/need cargo cc peers node bench-peers
 	cargo build --release --workspace --bins
-	deploy/with-peers cargo run --quiet --release -p bench
+	deploy/with-peers cargo run --quiet --release -p bench -- $(ROWS)
+
+flame: ## flame graphs of gateway and worker under the whole chain's load: target/flame
+	@deploy/need cargo cc peers flame
+	cargo build --release --workspace --bins
+	deploy/with-peers cargo run --quiet --release -p bench -- flame
 
 hold: ## SOCKETS=200000 idle sockets for HOLD_SECONDS=60 while some talk: none lost, and what one costs
 	@deploy/need cargo cc peers

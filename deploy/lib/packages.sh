@@ -18,6 +18,8 @@ k6_bin() { # k6/websockets is there since 1.6
     return 1
 }
 
+centrifugo_bin() { first "$(type -P centrifugo)" "$HOME/go/bin/centrifugo"; }
+
 missing() { # missing KIND...: Debian's names of what is not here
     local kind; for kind in "$@"; do
         case $kind in
@@ -27,6 +29,11 @@ missing() { # missing KIND...: Debian's names of what is not here
                 command -v redis-server >/dev/null || echo redis-server
                 command -v redis-cli >/dev/null || echo redis-tools ;;
             nginx) nginx_bin >/dev/null || echo nginx ;;
+            # Peers of `make bench`.
+            nats) command -v nats-server >/dev/null || echo nats-server ;;
+            mosquitto) command -v mosquitto >/dev/null || echo mosquitto ;;
+            nchan) [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || echo nginx libnginx-mod-nchan ;;
+            perf) command -v perf >/dev/null || echo linux-perf ;;
             openssl | prometheus) command -v "$kind" >/dev/null || echo "$kind" ;;
             *) die "nobody knows how to get $kind" ;;
         esac

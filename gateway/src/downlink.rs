@@ -142,6 +142,11 @@ impl<'a> Frames<'a> {
         };
         frame.get_or_insert_with(|| wire::event_frame(form, self.event, self.data)).clone()
     }
+
+    /// How many were.
+    fn built(&self) -> u64 {
+        u64::from(self.native.is_some()) + u64::from(self.socket_io.is_some())
+    }
 }
 
 /// Memory that one batch after the other uses.
@@ -186,6 +191,7 @@ impl Batch {
                 self.to_wake.push(slot);
             }
         }
+        metrics.frames_built.increment(frames.built());
         metrics.deliveries.increment(delivered as u64);
         if let Some(since) = downlink.since.filter(|_| delivered > 0) {
             metrics.delivered(class, since, Timestamp::now());

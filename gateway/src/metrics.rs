@@ -124,6 +124,8 @@ pub struct Metrics {
     pub uplink_confirm: Histogram,
     /// Downlinks that came on `deliver.<node>`.
     pub downlinks: Counter,
+    /// Frames built of downlinks: one for each wire form that is wanted.
+    pub frames_built: Counter,
     /// Frames put into outboxes by downlinks.
     pub deliveries: Counter,
     /// Downlinks whose recipients all were gone.
@@ -179,6 +181,7 @@ impl Metrics {
             uplinks: counter!("gateway_uplinks_total"),
             uplink_confirm: histogram!("gateway_uplink_confirm_seconds"),
             downlinks: counter!("gateway_downlinks_total"),
+            frames_built: counter!("gateway_frames_built_total"),
             deliveries: counter!("gateway_deliveries_total"),
             downlinks_nobody: counter!("gateway_downlinks_dropped_total", "reason" => "nobody"),
             downlinks_damaged: counter!("gateway_downlinks_dropped_total", "reason" => "damaged"),

@@ -1,5 +1,5 @@
 // A bare Socket.IO server: checks an HS256 token of the CONNECT packet, joins a room, answers
-// `ping`, and emits to the room when told to.
+// `ping`, and emits numbered contents to the room when told to.
 import { createServer } from "node:http";
 import jwt from "jsonwebtoken";
 import { Server } from "socket.io";
@@ -14,8 +14,11 @@ function isValid(token) {
 
 const server = createServer((request, response) => {
   const query = new URL(request.url, "http://x").searchParams;
-  const data = { content: ".".repeat(+query.get("bytes")) };
-  for (let at = 0; at < +query.get("times"); at++) io.to("all").emit("messageComing", data);
+  const [first, times, bytes] = ["first", "times", "bytes"].map((name) => +query.get(name));
+  for (let at = first; at < first + times; at++) {
+    const content = `~${String(at).padStart(8, "0")}`.padEnd(bytes, ".");
+    io.to("all").emit("messageComing", { content });
+  }
   response.end("ok");
 });
 const io = new Server(server, { transports: ["websocket"], perMessageDeflate: false, serveClient: false });

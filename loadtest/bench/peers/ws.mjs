@@ -1,5 +1,5 @@
-// A bare `ws` server: checks an HS256 token at the upgrade, answers what it hears, and sends a
-// payload to everybody when told to.
+// A bare `ws` server: checks an HS256 token at the upgrade, answers what it hears, pings every 25 s
+// (as the documentation of `ws` shows it), and sends numbered contents to everybody when told to.
 import { createServer } from "node:http";
 import jwt from "jsonwebtoken";
 import { WebSocketServer } from "ws";
@@ -12,12 +12,17 @@ function isValid(token) {
   }
 }
 
+function onPong() {
+  this.isAlive = true;
+}
+
 const wss = new WebSocketServer({ noServer: true, perMessageDeflate: false });
 const server = createServer((request, response) => {
   const query = new URL(request.url, "http://x").searchParams;
-  const text = JSON.stringify({ event: "messageComing", data: { content: ".".repeat(+query.get("bytes")) } });
-  const data = Buffer.from(text);
-  for (let at = 0; at < +query.get("times"); at++) {
+  const [first, times, bytes] = ["first", "times", "bytes"].map((name) => +query.get(name));
+  for (let at = first; at < first + times; at++) {
+    const content = `~${String(at).padStart(8, "0")}`.padEnd(bytes, ".");
+    const data = Buffer.from(JSON.stringify({ event: "messageComing", data: { content } }));
     for (const socket of wss.clients) socket.send(data, { binary: false });
   }
   response.end("ok");
@@ -25,9 +30,21 @@ const server = createServer((request, response) => {
 server.on("upgrade", (request, socket, head) => {
   if (!isValid(request.headers.authorization?.slice(7))) return socket.destroy();
   wss.handleUpgrade(request, socket, head, (ws) => {
+    ws.isAlive = true;
+    ws.on("pong", onPong);
     ws.on("message", (data) => ws.send(data, { binary: false }));
     ws.on("error", () => {});
     ws.send('{"event":"ready","data":{}}');
   });
 });
+setInterval(() => {
+  for (const socket of wss.clients) {
+    if (!socket.isAlive) {
+      socket.terminate();
+      continue;
+    }
+    socket.isAlive = false;
+    socket.ping();
+  }
+}, 25_000);
 server.listen(+process.env.PORT, "127.0.0.1", 4096);

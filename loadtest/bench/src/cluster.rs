@@ -9,7 +9,8 @@ use common::config::{Env, Peers};
 use swarm::options::Address;
 use swarm::rest::Rest;
 
-use crate::process::{Started, Watched};
+use crate::peers::http;
+use crate::process::{Started, Watched, free_port};
 
 /// Signs the tokens of this bench; long enough for the programs to accept it.
 pub const SECRET: &str = "a secret of the bench, for loopback only";
@@ -27,6 +28,12 @@ pub struct Places {
     pub amqp_url: String,
     /// RabbitMQ's management API, with user and password.
     pub management_url: String,
+    /// RabbitMQ's numbers for Prometheus.
+    pub scrape_port: u16,
+    /// `host:port` of every Redis node.
+    pub redis_nodes: Vec<String>,
+    /// PostgreSQL.
+    pub database_url: String,
 }
 
 impl Places {
@@ -50,6 +57,9 @@ impl Places {
             peers: var("PEERS_DIR")?.into(),
             amqp_url: bus.url,
             management_url: var("RABBIT_MANAGEMENT_URL")?,
+            scrape_port: var("RABBIT_SCRAPE_PORT")?.parse()?,
+            redis_nodes: var("REDIS_NODES")?.split(',').map(str::to_owned).collect(),
+            database_url: var("DATABASE_URL")?,
         })
     }
 
@@ -85,14 +95,14 @@ impl Layout {
         Self { gateways, workers, limited: false, env: vec![] }
     }
 
-    fn command(&self, places: &Places, prefix: &str, name: &str) -> Command {
+    fn command(&self, places: &Places, prefix: &str, name: &str, admin_port: u16) -> Command {
         let mut command = Command::new(places.binaries.join(name));
         command
             .env("JWT_ACCESS_TOKEN", SECRET)
             .env("JWT_REFRESH_TOKEN", SECRET)
             .env("CHATCHIT_PREFIX", prefix)
             .env("BIND", "127.0.0.1")
-            .env("ADMIN_PORT", "0")
+            .env("ADMIN_PORT", admin_port.to_string())
             .env("RUST_LOG", "warn");
         if !self.limited {
             command.env("UPGRADES_PER_S", "4000000000");
@@ -112,6 +122,8 @@ pub struct Cluster {
     pub gateways: Vec<Started>,
     /// As many as asked for.
     pub workers: Vec<Started>,
+    /// Of all of them.
+    admin_ports: Vec<u16>,
 }
 
 impl Cluster {
@@ -133,14 +145,19 @@ impl Cluster {
             1 => kind.to_owned(),
             _ => format!("{kind}{}", at + 1),
         };
-        let mut cluster = Self { gateways: vec![], workers: vec![] };
+        let mut cluster = Self { gateways: vec![], workers: vec![], admin_ports: vec![] };
+        for _ in 0..layout.workers + layout.gateways {
+            cluster.admin_ports.push(free_port()?);
+        }
+        let mut admin_ports = cluster.admin_ports.clone().into_iter();
+        let mut command = |kind: &str| layout.command(places, prefix, kind, admin_ports.next().unwrap_or(0));
         for at in 0..layout.workers {
-            let command = layout.command(places, prefix, "worker");
+            let command = command("worker");
             let name = name("worker", layout.workers, at);
             cluster.workers.push(Started::spawn(&name, command, &places.logs, 0)?);
         }
         for at in 0..layout.gateways {
-            let command = layout.command(places, prefix, "gateway");
+            let command = command("gateway");
             let name = name("gateway", layout.gateways, at);
             cluster.gateways.push(Started::listening(&name, command, &places.logs).await?);
         }
@@ -160,6 +177,26 @@ impl Cluster {
     /// Where the gateways listen.
     pub fn addresses(&self) -> Vec<Address> {
         self.gateways.iter().map(|gateway| gateway.address.clone()).collect()
+    }
+
+    /// What the programs together have counted under a name, all labels.
+    ///
+    /// # Errors
+    /// One does not answer.
+    pub async fn counted(&self, name: &str) -> anyhow::Result<f64> {
+        self.counted_with(name, "").await
+    }
+
+    /// The same, of the lines that have a label.
+    ///
+    /// # Errors
+    /// One does not answer.
+    pub async fn counted_with(&self, name: &str, label: &str) -> anyhow::Result<f64> {
+        let mut sum = 0.0;
+        for port in &self.admin_ports {
+            sum += http::metric(&http::get(*port, "/metrics").await?, name, label);
+        }
+        Ok(sum)
     }
 
     /// The programs.

@@ -1,4 +1,7 @@
 //! Many sockets that only listen: opened as fast as the server lets them, counted, warmed, closed.
+//!
+//! What is published to them carries numbers ([`content`]), and every socket counts only what is
+//! the next: a message that was shed, doubled or overtaken cannot look like speed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,15 +9,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use swarm::form::{Form, Heard, Writer, read};
-use swarm::frame::{self, Frame, Parsed};
 use swarm::options::Address;
-use swarm::socket::{NotNow, upgrade};
+use swarm::socket::{NotNow, upgrade_with};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
+
+use crate::dialect::{Dialect, Said, Speaker};
+use crate::frame;
 
 /// Sockets that are connecting at once.
 const CONNECTING_MAX: usize = 1_024;
@@ -25,15 +29,6 @@ const ALL_READY: Duration = Duration::from_secs(180);
 /// Before a socket that the gateway did not want now tries again: the shortest `Retry-After`.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the sockets expect of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It says when the socket is ready.
-    Speaks(Form),
-    /// It answers the upgrade and nothing else.
-    Mute,
-}
-
 /// The sockets; dropping it cuts them.
 pub struct Herd {
     sockets: JoinSet<anyhow::Result<()>>,
@@ -43,13 +38,14 @@ pub struct Herd {
 
 struct Shared {
     address: Address,
-    kind: Kind,
+    dialect: Dialect,
     /// Addresses of this machine to connect from, in turn; empty: the system chooses.
     from: Vec<IpAddr>,
     connecting: Semaphore,
     open: AtomicUsize,
     put_off: AtomicUsize,
     heard: AtomicU64,
+    astray: AtomicU64,
     answered: AtomicUsize,
     /// The gateway's node, from the first `ready`.
     node: std::sync::OnceLock<String>,
@@ -58,21 +54,22 @@ struct Shared {
 
 impl Herd {
     /// No sockets yet.
-    pub fn new(address: &Address, kind: Kind) -> Self {
-        Self::from(address, kind, vec![], CONNECTING_MAX)
+    pub fn new(address: &Address, dialect: Dialect) -> Self {
+        Self::from(address, dialect, vec![], CONNECTING_MAX)
     }
 
     /// No sockets yet; they will come from these addresses in turn, `at_once` connecting at once.
-    pub fn from(address: &Address, kind: Kind, from: Vec<IpAddr>, at_once: usize) -> Self {
+    pub fn from(address: &Address, dialect: Dialect, from: Vec<IpAddr>, at_once: usize) -> Self {
         let (say, heard) = watch::channel(0);
         let shared = Shared {
             address: address.clone(),
-            kind,
+            dialect,
             from,
             connecting: Semaphore::new(at_once),
             open: AtomicUsize::new(0),
             put_off: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
+            astray: AtomicU64::new(0),
             answered: AtomicUsize::new(0),
             node: std::sync::OnceLock::new(),
             say: heard,
@@ -102,14 +99,14 @@ impl Herd {
         Ok(())
     }
 
-    /// Every socket says `ping` once.
-    pub fn ping(&self) {
-        self.say.send_modify(|times| *times += 1);
-    }
-
-    /// Events heard so far, by all.
+    /// Events heard so far in their order, by all.
     pub fn heard(&self) -> u64 {
         self.shared.heard.load(Relaxed)
+    }
+
+    /// Events that were not the next, by all.
+    pub fn astray(&self) -> u64 {
+        self.shared.astray.load(Relaxed)
     }
 
     /// Waits until so many events were heard since `before`.
@@ -120,7 +117,8 @@ impl Herd {
         let end = Instant::now() + Duration::from_secs(30);
         while self.heard() < before + more {
             if Instant::now() > end {
-                bail!("{} of {more} events were heard after 30 s", self.heard() - before);
+                let (heard, astray) = (self.heard() - before, self.astray());
+                bail!("{heard} of {more} events were heard after 30 s, {astray} were not the next");
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -136,7 +134,7 @@ impl Herd {
     pub async fn alive(&self) -> usize {
         let before = self.shared.answered.load(Relaxed);
         let all = self.shared.open.load(Relaxed);
-        self.ping();
+        self.say.send_modify(|times| *times += 1);
         let end = Instant::now() + READY;
         while self.shared.answered.load(Relaxed) < before + all && Instant::now() < end {
             sleep(Duration::from_millis(5)).await;
@@ -168,21 +166,44 @@ impl Herd {
     }
 }
 
+/// The content of one published message: its number, and as many bytes in all as asked for.
+pub fn content(number: u64, bytes: usize) -> String {
+    let mut content = format!("{MARK}{number:0DIGITS$}");
+    content.extend(std::iter::repeat_n('.', bytes.saturating_sub(content.len())));
+    content
+}
+
+/// Before a number. Nothing else in what a peer puts around a content has it.
+const MARK: char = '~';
+const DIGITS: usize = 8;
+
+/// The number of an event.
+fn number(event: &[u8]) -> Option<u64> {
+    let start = memchr::memchr(MARK as u8, event)? + 1;
+    std::str::from_utf8(event.get(start..start + DIGITS)?).ok()?.parse().ok()
+}
+
+/// What one socket has heard.
+#[derive(Default)]
+struct Heard {
+    /// The number that comes next; None: whichever comes first.
+    next: Option<u64>,
+    is_ready: bool,
+    refused: Option<String>,
+}
+
 async fn live(shared: Arc<Shared>, at: usize, mut token: String) -> anyhow::Result<()> {
-    let form = match shared.kind {
-        Kind::Speaks(form) => form,
-        Kind::Mute => Form::Native,
-    };
     let mut say = shared.say.clone();
     let permit = shared.connecting.acquire().await?;
-    let (mut stream, mut rest) = connect(&shared, at, form, &token).await?;
-    let mut is_ready = shared.kind == Kind::Mute;
-    let mut writer = Writer::new(form, 7);
+    let (mut stream, mut rest) = connect(&shared, at, &token).await?;
+    let mut speaker = Speaker::new(shared.dialect);
+    let mut heard = Heard { is_ready: shared.dialect.is_ready_at_once(), ..Heard::default() };
+    speaker.upgraded(&token, at);
     let end = Instant::now() + READY;
-    while !is_ready {
-        is_ready = drain(&shared, form, &token, &stream, &mut rest, &mut writer)?;
-        stream.write_all(&std::mem::take(&mut writer.out)).await?;
-        if !is_ready {
+    while !heard.is_ready {
+        drain(&shared, &token, &stream, &mut rest, &mut speaker, &mut heard)?;
+        stream.write_all(&std::mem::take(&mut speaker.out.out)).await?;
+        if !heard.is_ready {
             tokio::time::timeout_at(end, stream.readable()).await??;
         }
     }
@@ -190,34 +211,37 @@ async fn live(shared: Arc<Shared>, at: usize, mut token: String) -> anyhow::Resu
     // It was for the handshake; many idle sockets would hold many.
     token = String::new();
     shared.open.fetch_add(1, Relaxed);
+    let mut beat = shared.dialect.heartbeat().map(|time| Box::pin(interval_at(Instant::now() + time, time)));
     loop {
-        drain(&shared, form, &token, &stream, &mut rest, &mut writer)?;
-        if !writer.out.is_empty() {
-            stream.write_all(&std::mem::take(&mut writer.out)).await?;
+        drain(&shared, &token, &stream, &mut rest, &mut speaker, &mut heard)?;
+        if !speaker.out.out.is_empty() {
+            stream.write_all(&std::mem::take(&mut speaker.out.out)).await?;
         }
         tokio::select! {
             readable = stream.readable() => readable?,
             changed = say.changed() => {
                 changed?;
-                writer.event("ping", |out| out.push_str("{}"));
+                speaker.ping();
             }
+            () = async {
+                match &mut beat {
+                    Some(beat) => drop(beat.tick().await),
+                    None => std::future::pending().await,
+                }
+            } => speaker.ping(),
         }
     }
 }
 
 /// Connects and upgrades; comes again as long as the gateway says so.
-async fn connect(
-    shared: &Shared,
-    at: usize,
-    form: Form,
-    token: &str,
-) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+async fn connect(shared: &Shared, at: usize, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
     let from = match shared.from.len() {
         0 => None,
         count => Some(shared.from[at % count]),
     };
+    let (path, headers) = (shared.dialect.path(), shared.dialect.headers(token));
     loop {
-        match timeout(READY, upgrade(&shared.address, from, form, token)).await? {
+        match timeout(READY, upgrade_with(&shared.address, from, path, &headers)).await? {
             Err(err) if err.is::<NotNow>() => {
                 shared.put_off.fetch_add(1, Relaxed);
                 sleep(NOT_NOW_PAUSE).await;
@@ -227,16 +251,15 @@ async fn connect(
     }
 }
 
-/// Handles all that has arrived; true: the socket became ready.
+/// Handles all that has arrived.
 fn drain(
     shared: &Shared,
-    form: Form,
     token: &str,
     stream: &TcpStream,
     rest: &mut Vec<u8>,
-    writer: &mut Writer,
-) -> anyhow::Result<bool> {
-    let mut is_ready = false;
+    speaker: &mut Speaker,
+    socket: &mut Heard,
+) -> anyhow::Result<()> {
     let mut buffer = [0; 16 * 1024];
     loop {
         let read_now = match stream.try_read(&mut buffer) {
@@ -252,37 +275,35 @@ fn drain(
             whole.extend_from_slice(&buffer[..read_now]);
             &whole[..]
         };
-        let mut heard = 0;
-        while let Parsed::Frame(frame, taken) = frame::parse(bytes).map_err(|err| anyhow::anyhow!(err.0))? {
+        let (mut heard, mut astray) = (0, 0);
+        while let Some((opcode, payload, taken)) = frame::parse(bytes)? {
             bytes = &bytes[taken..];
-            match frame {
-                // Cheap first: events in a fan-out are not looked into.
-                Frame::Text(text) if text.starts_with("{\"event\":\"messageC") || text.starts_with("42[") => {
-                    heard += 1;
+            speaker.take(opcode, payload, token, |said| match said {
+                Said::Event(event) => {
+                    let number = number(event);
+                    match (number, socket.next) {
+                        (Some(number), Some(next)) if number != next => astray += 1,
+                        (Some(_), _) => heard += 1,
+                        (None, _) => astray += 1,
+                    }
+                    socket.next = number.map(|number| number + 1);
                 }
-                Frame::Text(text) => match read(form, text) {
-                    Heard::Ready => {
-                        is_ready = true;
-                        note_node(shared, text);
-                    }
-                    Heard::Open => writer.raw(frame::TEXT, format!("40{{\"token\":\"{token}\"}}").as_bytes()),
-                    Heard::Ping => writer.raw(frame::TEXT, b"3"),
-                    Heard::Refused => bail!("the server refused the token"),
-                    Heard::Event(name, _) => {
-                        heard += 1;
-                        shared.answered.fetch_add(usize::from(name == "pong"), Relaxed);
-                    }
-                    Heard::Other => {}
-                },
-                Frame::Ping(payload) => writer.raw(frame::PONG, payload),
-                Frame::Pong => {}
-                Frame::Close(code) => bail!("the server closed with {code:?}"),
-            }
+                Said::Ready(text) => {
+                    socket.is_ready = true;
+                    note_node(shared, text);
+                }
+                Said::Pong => drop(shared.answered.fetch_add(1, Relaxed)),
+                Said::Refused(why) => socket.refused = Some(why),
+            });
         }
         *rest = bytes.to_vec();
         shared.heard.fetch_add(heard, Relaxed);
+        shared.astray.fetch_add(astray, Relaxed);
+        if let Some(why) = socket.refused.take() {
+            bail!("the server refuses: {why}");
+        }
         if read_now < buffer.len() {
-            return Ok(is_ready);
+            return Ok(());
         }
     }
 }
@@ -294,5 +315,21 @@ fn note_node(shared: &Shared, text: &str) {
             // Set by another socket meanwhile: the same.
             let _ = shared.node.set(node.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_whatever_is_around_them() {
+        let content = content(42, 150);
+        assert_eq!(content.len(), 150);
+        for event in [content.clone(), format!("42[\"messageComing\",{{\"content\":\"{content}\"}}]")] {
+            assert_eq!(number(event.as_bytes()), Some(42));
+        }
+        assert_eq!(number(b"no number"), None);
+        assert_eq!(number(b"~1234"), None, "cut off");
     }
 }

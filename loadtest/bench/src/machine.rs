@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::cluster::{Places, commit};
-use crate::peers::{broker, node};
+use crate::peers::broker;
 
 /// `(name, what)`: machine and versions.
 pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
@@ -19,9 +19,6 @@ pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
         ("RabbitMQ", broker::version(places).await.unwrap_or_else(|_| "unknown".into())),
         ("Redis", first_line("redis-server", &["--version"])),
         ("PostgreSQL", postgres()),
-        ("Node", first_line("node", &["--version"])),
-        ("ws", node::version("ws")),
-        ("socket.io", node::version("socket.io")),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! `make bench`: what ours costs and gives, as ratios against peer programs in the same run.
-//! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold` (`hold/mod.rs`),
-//! `make soak` (`soak/mod.rs`).
+//! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold` (`hold.rs`),
+//! `make soak` (`soak/mod.rs`), `make flame` (`flame.rs`).
 
 /// Programs under measurement: CPU and memory.
 mod process;
@@ -11,8 +11,17 @@ mod cluster;
 /// What the figures were taken on.
 mod machine;
 
+/// WebSocket frames of whatever server.
+mod frame;
+
+/// How each program is spoken to.
+mod dialect;
+
 /// Many sockets that only listen.
 mod herd;
+
+/// Processes that keep sockets.
+mod keeper;
 
 /// Bars, reached or not.
 mod outcome;
@@ -26,6 +35,9 @@ mod rows;
 /// Where the time goes.
 mod profile;
 
+/// The same, as pictures.
+mod flame;
+
 /// Very many sockets, held.
 mod hold;
 
@@ -35,21 +47,22 @@ mod soak;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::Context as _;
-use common::ids::NodeId;
-use common::plumbing::{Bus, BusConfig, QueueKind};
+use anyhow::{Context as _, ensure};
 use tokio::runtime::Runtime;
 
 use crate::cluster::Places;
 use crate::outcome::Outcome;
-use crate::rows::{accepted, chain, fanout, scale, sockets};
+use crate::peers::Peer;
+use crate::rows::{accepted, broker, chain, counted, fanout, idle, lanes, scale, upgrades};
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("accept-loop") => peers::accept::serve(std::env::var("PORT")?.parse()?)?,
-        Some(hold::KEEPER) => hold::keep(arguments.get(1).context("what to keep")?)?,
+        Some(peers::accept::ARGUMENT) => peers::accept::serve(std::env::var("PORT")?.parse()?)?,
+        Some(peers::write::ARGUMENT) => peers::write::serve(std::env::var("PORT")?.parse()?)?,
+        Some(keeper::ARGUMENT) => keeper::serve(arguments.get(1).context("what to keep")?)?,
         Some("hold") => {
             let wanted = hold::Wanted::parse(&arguments[1..])?;
             if !hold::run(&Places::find()?, &runtime()?, &wanted)? {
@@ -66,6 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
             let outcome = rows::trace::run(&Places::find()?, &runtime()?)?;
             say(&outcome.markdown("What `chatchit trace` costs", "Ratios of one run, in pairs."));
         }
+        Some("flame") => flame::run(&Places::find()?, &runtime()?)?,
         _ => measure(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -78,52 +92,51 @@ fn runtime() -> anyhow::Result<Runtime> {
     Ok(runtime)
 }
 
-/// `bench chain fanout` runs these rows only, and writes no file.
-fn measure(rows: &[String]) -> anyhow::Result<()> {
-    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|one| one == row);
+/// The names of each row, and what it is. In the order of running: what is steady comes first.
+const ROWS: [(&[&str], &str); 10] = [
+    (&["g1", "g2", "idle"], "idle sockets"),
+    (&["g3", "upgrades"], "upgrades"),
+    (&["g8", "fanout"], "fan-out to a room"),
+    (&["g4", "accepted"], "frames accepted"),
+    (&["g5", "g5b", "g6", "g7", "chain"], "the whole chain"),
+    (&["g9", "counted"], "what is counted"),
+    (&["g10", "broker"], "what the broker notices"),
+    (&["g12", "lanes"], "messages beside typing"),
+    (&["g13", "scale"], "scale-out"),
+    (&["profile"], "where the time goes"),
+];
+
+/// `bench g1 chain` runs these rows only, and writes no file.
+fn measure(wanted: &[String]) -> anyhow::Result<()> {
+    for name in wanted {
+        ensure!(ROWS.iter().any(|(names, _)| names.contains(&name.as_str())), "no row is called {name}");
+    }
+    let is_wanted =
+        |names: &[&str]| wanted.is_empty() || wanted.iter().any(|name| names.contains(&name.as_str()));
     let places = Places::find()?;
     let runtime = runtime()?;
-    let node = peers::node::install(&places)?;
-    let node = node.as_deref();
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(&places)), ..Outcome::default() };
-    if wanted("idle") {
-        say("idle sockets ...");
-        runtime.block_on(async {
-            sockets::idle(&places, &bus(&places, "bench-idle").await?, node, &mut outcome).await
-        })?;
+    let (here, missing) = peers::find(&places)?;
+    outcome.machine.extend(here.iter().map(|(peer, version)| (peer.name(), version.clone())));
+    missing.iter().for_each(|line| say(line));
+    outcome.notes.extend(missing);
+    let peers: Vec<Peer> = here.into_iter().map(|(peer, _)| peer).collect();
+    let start = Instant::now();
+    for (at, (names, what)) in ROWS.iter().enumerate().filter(|(_, (names, _))| is_wanted(names)) {
+        let minutes = start.elapsed().as_secs_f64() / 60.0;
+        say(&format!("[{} of {}, {minutes:.1} min] {} ({what}) ...", at + 1, ROWS.len(), names[0]));
+        let with_heartbeats = wanted.is_empty() || wanted.iter().any(|name| name != "g1");
+        row(names[0], &places, &runtime, &peers, with_heartbeats, &mut outcome).with_context(|| names[0])?;
     }
-    if wanted("upgrades") {
-        say("upgrades ...");
-        runtime.block_on(sockets::upgrades(&places, node, &mut outcome))?;
-    }
-    if wanted("fanout") {
-        say("fan-out ...");
-        runtime.block_on(async {
-            fanout::run(&places, &bus(&places, "bench-fanout").await?, node, &mut outcome).await
-        })?;
-    }
-    if wanted("accepted") {
-        say("frames accepted ...");
-        accepted::run(&places, &runtime, &mut outcome)?;
-    }
-    if wanted("chain") {
-        say("the whole chain ...");
-        chain::run(&places, &runtime, &mut outcome)?;
-    }
-    if wanted("scale") {
-        say("scale-out ...");
-        scale::run(&places, &runtime, &mut outcome)?;
-    }
-    if wanted("profile") {
-        say("profile ...");
-        profile::run(&places, &runtime, &mut outcome)?;
-    }
+    let took = start.elapsed().as_secs_f64() / 60.0;
+    outcome.machine.push(("took", format!("{took:.1} minutes")));
     let document = outcome.markdown(
         "Results of `make bench`",
-        "Written by the command; ratios of one run, programs and generator on the same cores. Read them as ratios.",
+        "Written by the command; ratios of one run, programs and generator on the same cores. Read them as ratios. \
+         G1 to G13 are goals; G11, recovery, has commands of its own: `make proof` and `make chaos`.",
     );
     say(&document);
-    if rows.is_empty() {
+    if wanted.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../RESULTS.md");
         std::fs::write(&path, document)?;
         say(&format!("written to {}", path.display()));
@@ -131,10 +144,26 @@ fn measure(rows: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bus(places: &Places, prefix: &str) -> anyhow::Result<Bus> {
-    let config =
-        BusConfig { url: places.amqp_url.clone(), prefix: prefix.into(), queues: QueueKind::Classic };
-    Ok(Bus::connect(config, NodeId::random()).await?)
+fn row(
+    name: &str,
+    places: &Places,
+    runtime: &Runtime,
+    peers: &[Peer],
+    with_heartbeats: bool,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    match name {
+        "g1" => runtime.block_on(idle::run(places, peers, with_heartbeats, outcome)),
+        "g3" => runtime.block_on(upgrades::run(places, peers, outcome)),
+        "g8" => runtime.block_on(fanout::run(places, peers, outcome)),
+        "g4" => accepted::run(places, runtime, outcome),
+        "g5" => chain::run(places, runtime, outcome),
+        "g9" => counted::run(places, runtime, outcome),
+        "g10" => runtime.block_on(broker::run(places, outcome)),
+        "g12" => lanes::run(places, runtime, outcome),
+        "g13" => scale::run(places, runtime, outcome),
+        _ => profile::run(places, runtime, outcome),
+    }
 }
 
 fn say(text: &str) {

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 /// One bar of the bench.
 #[derive(Clone, Debug)]
 pub struct Bar {
+    /// Which goal it belongs to; empty: none.
+    pub goal: &'static str,
     /// What is measured.
     pub what: String,
     /// How the ratio came about, with figures.
@@ -39,7 +41,7 @@ impl Bar {
         }
     }
 
-    fn cells(&self) -> [String; 5] {
+    fn cells(&self) -> [String; 6] {
         let (bar, unit) = match self.target {
             Target::Most(most, unit) => (format!("≤ {}", number(most)), unit),
             Target::Least(least, unit) => (format!("≥ {}", number(least)), unit),
@@ -56,7 +58,7 @@ impl Bar {
             Some(false) => "**no**",
             None => "–",
         };
-        [self.what.clone(), found, bar, reached.to_owned(), self.arithmetic.clone()]
+        [self.goal.into(), self.what.clone(), found, bar, reached.to_owned(), self.arithmetic.clone()]
     }
 }
 
@@ -74,15 +76,33 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds a figure.
+    pub fn found(
+        &mut self,
+        goal: &'static str,
+        what: impl Into<String>,
+        found: f64,
+        target: Target,
+        arithmetic: String,
+    ) {
+        let bar = Bar { goal, what: what.into(), arithmetic, found: Some(found), target };
+        crate::say(&format!("  | {} |", bar.cells().join(" | ")));
+        self.bars.push(bar);
+    }
+
     /// The document.
     pub fn markdown(&self, title: &str, about: &str) -> String {
         let mut out = format!("# {title}\n\n{about}\n\n");
         for (name, what) in &self.machine {
             line(&mut out, &format!("* {name}: {what}"));
         }
-        out.push_str("\n| What | Found | Bar | Reached | Arithmetic |\n|---|---|---|---|---|\n");
+        // A table without goals has no column for them.
+        let first = usize::from(self.bars.iter().all(|bar| bar.goal.is_empty()));
+        let titles = ["Goal", "What", "Found", "Bar", "Reached", "Arithmetic"];
+        line(&mut out, &format!("\n| {} |", titles[first..].join(" | ")));
+        line(&mut out, &format!("{}|", "|---".repeat(titles.len() - first)));
         for bar in &self.bars {
-            line(&mut out, &format!("| {} |", bar.cells().join(" | ")));
+            line(&mut out, &format!("| {} |", bar.cells()[first..].join(" | ")));
         }
         out.push_str("\n## How\n\n");
         for note in &self.notes {
@@ -135,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_bar_can_be_missed() {
-        let bar = |found, target| Bar { what: String::new(), arithmetic: String::new(), found, target };
+        let bar =
+            |found, target| Bar { goal: "", what: String::new(), arithmetic: String::new(), found, target };
         assert_eq!(bar(Some(1.0), Target::Most(2.0, "")).is_reached(), Some(true));
         assert_eq!(bar(Some(3.0), Target::Most(2.0, "")).is_reached(), Some(false));
         assert_eq!(bar(Some(3.0), Target::Least(4.0, "")).is_reached(), Some(false));

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use swarm::options::Address;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,37 +44,42 @@ impl Watched {
 
     /// CPU used so far, user and system, seconds.
     pub fn cpu_s(&self) -> f64 {
-        if !self.with_children {
-            return Stat::read(self.pid).map_or(0.0, |stat| stat.cpu_s);
+        if self.with_children {
+            return self.relatives().map(|(_, stat)| stat.cpu_s).sum();
         }
-        self.family_stats().iter().map(|stat| stat.cpu_s).sum()
+        // Its clock has nanoseconds where /proc has ticks of 10 ms.
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(self.pid.cast_signed())).and_then(ClockId::now);
+        clock.map_or(0.0, |used| Duration::from(used).as_secs_f64())
     }
 
-    /// Of it and everything it started. A server's children may have sessions of their own
-    /// (PostgreSQL's do): parents tell.
-    fn family_stats(&self) -> Vec<Stat> {
-        let mut all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
-        let is_family = |mut pid: u32| {
-            while pid != self.pid {
-                match all.get(&pid) {
-                    Some(stat) if stat.parent > 1 => pid = stat.parent,
+    /// Resident memory, KiB.
+    pub fn rss_kib(&self) -> u64 {
+        if self.with_children {
+            return self.relatives().map(|(pid, _)| status_kib(pid, "VmRSS:")).sum();
+        }
+        status_kib(self.pid, "VmRSS:")
+    }
+
+    /// It and what it started. A server's children may have sessions of their own (PostgreSQL's do): parents tell.
+    fn relatives(&self) -> impl Iterator<Item = (u32, Stat)> {
+        let all: HashMap<u32, Stat> = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
+        let parents: HashMap<u32, u32> = all.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
+        let oldest = self.pid;
+        let is_family = move |mut pid: u32| {
+            while pid != oldest {
+                match parents.get(&pid) {
+                    Some(parent) if *parent > 1 => pid = *parent,
                     _ => return false,
                 }
             }
             true
         };
-        let family: Vec<u32> = all.keys().copied().filter(|pid| is_family(*pid)).collect();
-        family.iter().filter_map(|pid| all.remove(pid)).collect()
+        all.into_iter().filter(move |(pid, _)| is_family(*pid))
     }
 
     /// Memory that nobody else has, with that of everything it started, KiB.
     pub fn private_kib(&self) -> u64 {
-        self.family_stats().iter().map(|stat| status_kib(stat.pid, "RssAnon:")).sum()
-    }
-
-    /// Resident memory, KiB.
-    pub fn rss_kib(&self) -> u64 {
-        status_kib(self.pid, "VmRSS:")
+        self.relatives().map(|(pid, _)| status_kib(pid, "RssAnon:")).sum()
     }
 }
 
@@ -84,7 +91,6 @@ fn status_kib(pid: u32, name: &str) -> u64 {
 }
 
 struct Stat {
-    pid: u32,
     parent: u32,
     /// With the children that have ended.
     cpu_s: f64,
@@ -96,7 +102,7 @@ impl Stat {
         // The name is in parentheses and may hold anything.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
+        Some(Self { parent: fields.get(1)?.parse().ok()?, cpu_s: ticks as f64 / TICKS_PER_S })
     }
 }
 
@@ -144,8 +150,16 @@ impl Started {
     /// # Errors
     /// It does not start.
     pub async fn listening(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         command.env("PORT", port.to_string());
+        Self::listening_on(name, command, logs, port).await
+    }
+
+    /// Starts `command`, which knows its port, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn listening_on(name: &str, command: Command, logs: &Path, port: u16) -> anyhow::Result<Self> {
         let started = Self::spawn(name, command, logs, port)?;
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -179,6 +193,19 @@ impl Started {
     pub fn watched(&self) -> Watched {
         Watched::process(&self.name, self.child.id())
     }
+
+    /// For its figures, with those of the processes that it starts.
+    pub fn watched_family(&self) -> Watched {
+        Watched::family(&self.name, self.child.id())
+    }
+}
+
+/// A port that is free now.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Drop for Started {

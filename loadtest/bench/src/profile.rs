@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use swarm::options::{Forms, Options};
 use swarm::run::run as load_chain;
 
-use crate::cluster::{Cluster, Places, SECRET};
+use crate::cluster::{Cluster, Places};
 use crate::outcome::Outcome;
+use crate::rows::chain;
 
 /// Lines kept of each program's profile.
 const LINES: usize = 16;
@@ -18,20 +18,8 @@ const LINES: usize = 16;
 /// # Errors
 /// The chain does not run; a missing `perf` is a line, not an error.
 pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let cluster = runtime.block_on(Cluster::start(places, "bench-chain", true))?;
-    let options = Options {
-        urls: vec![cluster.gateway().address.clone()],
-        senders: 50,
-        conversations: 200,
-        members: 2,
-        seconds: Some(8),
-        window: 40,
-        pipeline: 40,
-        form: Forms::Native,
-        cache: places.binaries.join("bench-users"),
-        jwt_secret: Some(SECRET.into()),
-        ..Options::default()
-    };
+    let cluster = runtime.block_on(Cluster::start(places, chain::PREFIX, true))?;
+    let options = chain::options(places, &cluster);
     let load = std::thread::spawn(move || load_chain(&options));
     std::thread::park_timeout(std::time::Duration::from_secs(4));
     for program in cluster.watched() {

@@ -422,6 +422,19 @@ pub async fn upgrade(
     form: Form,
     token: &str,
 ) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    upgrade_with(address, from, form.path(), &format!("Authorization: Bearer {token}\r\n")).await
+}
+
+/// Like [`upgrade`], with a path and header lines of one's own.
+///
+/// # Errors
+/// As [`upgrade`].
+pub async fn upgrade_with(
+    address: &Address,
+    from: Option<IpAddr>,
+    path: &str,
+    headers: &str,
+) -> anyhow::Result<(TcpStream, Vec<u8>)> {
     let mut stream = match from {
         None => TcpStream::connect((address.host.as_str(), address.port)).await?,
         Some(from) => {
@@ -433,9 +446,8 @@ pub async fn upgrade(
     stream.set_nodelay(true)?;
     let key = base64::engine::general_purpose::STANDARD.encode(b"swarm-load-tests");
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n",
-        form.path(),
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n",
         address.authority(),
     );
     stream.write_all(request.as_bytes()).await?;

@@ -1,38 +1,86 @@
-//! The bare accept loop: takes a connection, reads the request's head, answers 101. No HTTP
-//! parser, no token, no session: what the kernel and a runtime cost alone. This program runs
-//! itself as `bench accept-loop`, so that it has a process of its own.
+//! The bare accept loop: takes a connection, reads the request's head, answers 101, one after the
+//! other, with blocking calls. No runtime, no HTTP parser, no token, no session: what the kernel
+//! costs alone. This program runs itself as `bench accept-loop`, so that it has a process of its own.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use anyhow::ensure;
+use swarm::options::Address;
+
+use crate::cluster::Places;
+use crate::process::Started;
+
+/// The argument that means this.
+pub const ARGUMENT: &str = "accept-loop";
+/// Instead of a request: let all connections go. They would have to be watched otherwise.
+const RELEASE: &[u8] = b"RELEASE\r\n\r\n";
+/// What every upgrade is answered.
+const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+/// A request's head is no longer.
+const HEAD_BYTES_MAX: usize = 4_096;
+
+/// Starts it.
+///
+/// # Errors
+/// It does not start.
+pub async fn start(places: &Places) -> anyhow::Result<Started> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(ARGUMENT);
+    Started::listening(ARGUMENT, command, &places.logs).await
+}
+
+/// Makes it forget the connections that it holds.
+///
+/// # Errors
+/// It is away.
+pub fn release(address: &Address) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect((address.host.as_str(), address.port))?;
+    stream.write_all(RELEASE)?;
+    // It closes when it has done so.
+    let heard = stream.read(&mut [0])?;
+    ensure!(heard == 0, "it answers instead");
+    Ok(())
+}
 
 /// Serves for ever on `127.0.0.1:$PORT`.
 ///
 /// # Errors
 /// The port cannot be had.
 pub fn serve(port: u16) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(hold(stream));
-        }
-    })
-}
-
-async fn hold(mut stream: TcpStream) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
-    let mut head = Vec::with_capacity(1_024);
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read_buf(&mut head).await.ok()? == 0 {
-            return None;
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let mut held = vec![];
+    let mut head = [0; HEAD_BYTES_MAX];
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        match take(&mut stream, &mut head) {
+            Some(RELEASE) => held.clear(),
+            Some(_) if answer(&mut stream).is_ok() => held.push(stream),
+            _ => {}
         }
     }
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    stream.write_all(answer.as_bytes()).await.ok()?;
-    drop(head);
-    // Until the other side goes.
-    stream.read_u8().await.ok()?;
-    None
+    Ok(())
+}
+
+/// Reads a head; None: there is none.
+pub fn take<'a>(stream: &mut TcpStream, head: &'a mut [u8]) -> Option<&'a [u8]> {
+    stream.set_nodelay(true).ok()?;
+    let mut len = 0;
+    while !head[..len].ends_with(b"\r\n\r\n") {
+        match stream.read(&mut head[len..]).ok()? {
+            0 => return None,
+            read => len += read,
+        }
+    }
+    Some(&head[..len])
+}
+
+/// Answers an upgrade.
+///
+/// # Errors
+/// The connection is gone.
+pub fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(ANSWER)
 }

@@ -53,27 +53,31 @@ pub async fn waiting(places: &Places, prefix: &str) -> anyhow::Result<u64> {
     Ok(ours.filter_map(|queue| queue["messages"].as_u64()).sum())
 }
 
-/// What RabbitMQ has of one system, and how often anybody declared a queue since it started.
+/// What RabbitMQ has of one system; its connections, whoever's they are; and how often anybody
+/// declared a queue since it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     queues: BTreeSet<String>,
     bindings: BTreeSet<String>,
+    connections: u64,
     declares: u64,
 }
 
 impl Topology {
-    /// Queues and bindings that only one of them has, and declares between them.
+    /// Queues and bindings that only one of them has, and connections and declares between them.
     pub fn differences(&self, later: &Self) -> u64 {
         let queues = self.queues.symmetric_difference(&later.queues).count();
         let bindings = self.bindings.symmetric_difference(&later.bindings).count();
-        (queues + bindings) as u64 + self.declares.abs_diff(later.declares)
+        let connections = self.connections.abs_diff(later.connections);
+        (queues + bindings) as u64 + connections + self.declares.abs_diff(later.declares)
     }
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (queues, bindings) = (self.queues.len(), self.bindings.len());
-        write!(f, "{queues} queues, {bindings} bindings, {} declares", self.declares)
+        let Self { connections, declares, .. } = self;
+        write!(f, "{queues} queues, {bindings} bindings, {connections} connections, {declares} declares")
     }
 }
 
@@ -114,6 +118,7 @@ async fn read_topology(places: &Places, prefix: &str) -> anyhow::Result<Topology
     Ok(Topology {
         queues: queues.filter(is_ours).collect(),
         bindings: bindings.filter(is_ours).collect(),
+        connections: overview["object_totals"]["connections"].as_u64().context("a count of connections")?,
         declares: overview["churn_rates"]["queue_declared"].as_u64().context("a count of declares")?,
     })
 }
@@ -150,11 +155,13 @@ mod tests {
         let topology = |queues: &[&str], bindings: &[&str], declares| Topology {
             queues: set(queues),
             bindings: set(bindings),
+            connections: 4,
             declares,
         };
         let before = topology(&["a", "b"], &["a x"], 7);
         assert_eq!(before.differences(&before.clone()), 0);
         assert_eq!(before.differences(&topology(&["a", "c"], &["a x"], 7)), 2, "one went, one came");
         assert_eq!(before.differences(&topology(&["a", "b"], &["a x", "b x"], 9)), 3);
+        assert_eq!(before.differences(&Topology { connections: 5, ..before.clone() }), 1);
     }
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::Publisher;
 use crate::cluster::{Places, SECRET};
 use crate::process::Started;
 
@@ -21,17 +20,17 @@ pub fn version(package: &str) -> String {
     lock["packages"][format!("node_modules/{package}")]["version"].as_str().unwrap_or("unknown").to_owned()
 }
 
-/// Installs the packages; None: Node or npm is not here.
+/// Installs the packages; false: Node or npm is not here.
 ///
 /// # Errors
 /// npm fails.
-pub fn install(places: &Places) -> anyhow::Result<Option<PathBuf>> {
+pub fn install(places: &Places) -> anyhow::Result<bool> {
     let has =
         |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
     if !has("node") || !has("npm") {
-        return Ok(None);
+        return Ok(false);
     }
-    let folder = places.binaries.join("bench-peers");
+    let folder = folder(places);
     std::fs::create_dir_all(&folder)?;
     for file in FILES {
         std::fs::copy(sources().join(file), folder.join(file)).with_context(|| file.to_owned())?;
@@ -43,30 +42,21 @@ pub fn install(places: &Places) -> anyhow::Result<Option<PathBuf>> {
     if !npm.status.success() {
         bail!("npm ci: {}", String::from_utf8_lossy(&npm.stderr));
     }
-    Ok(Some(folder))
+    Ok(true)
 }
 
 /// Starts one of the scripts.
 ///
 /// # Errors
 /// It does not start.
-pub async fn start(places: &Places, folder: &Path, script: &str) -> anyhow::Result<Started> {
+pub async fn start(places: &Places, script: &str) -> anyhow::Result<(Started, Publisher)> {
     let mut command = Command::new("node");
-    command.arg(folder.join(script)).env("SECRET", SECRET).env("NODE_ENV", "production");
-    Started::listening(script, command, &places.logs).await
+    command.arg(folder(places).join(script)).env("SECRET", SECRET).env("NODE_ENV", "production");
+    Ok((Started::listening(script, command, &places.logs).await?, Publisher::Told))
 }
 
-/// Tells a script to send a payload of `bytes` to all its sockets, `times` times.
-///
-/// # Errors
-/// It does not answer.
-pub async fn fan_out(server: &Started, times: usize, bytes: usize) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.address.port)).await?;
-    let request = format!("GET /fan-out?times={times}&bytes={bytes} HTTP/1.0\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = vec![];
-    stream.read_to_end(&mut answer).await?;
-    Ok(())
+fn folder(places: &Places) -> PathBuf {
+    places.binaries.join("bench-peers")
 }
 
 fn sources() -> PathBuf {

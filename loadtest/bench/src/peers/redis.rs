@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Places;
-use crate::process::{Started, Watched};
+use crate::process::{Started, Watched, free_port};
 
 const MASTERS: usize = 3;
 /// For the cluster to be complete.
@@ -109,9 +109,4 @@ fn tell(server: &Started, words: &[&str]) -> String {
     let port = server.address.port.to_string();
     let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port]).args(words).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-}
-
-/// A port that is free now.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,26 +1,96 @@
-//! The rows of the table, each with its peers in the same passes.
+//! The rows of the table, by goal, each with its peers in the same passes.
 
-/// Memory per idle socket, and upgrades per core-second.
-pub mod sockets;
+/// G1 and G2: what a socket costs while it is idle.
+pub mod idle;
 
-/// One event to many local sockets.
-pub mod fanout;
+/// G3: what it costs to open.
+pub mod upgrades;
 
-/// The way in: frames accepted and durably confirmed.
+/// G4: frames accepted and durably confirmed.
 pub mod accepted;
 
-/// The whole chain: persisted, routed, delivered.
+/// G5, G6 and G7: the whole chain, persisted, routed, delivered.
 pub mod chain;
 
 /// What it costs to remember the way of messages.
 pub mod trace;
 
-/// What it costs to be many programs instead of few, and what it gains.
+/// G8: one event to a large room.
+pub mod fanout;
+
+/// G9: what is counted, not timed.
+pub mod counted;
+
+/// G10: what the broker notices of users.
+pub mod broker;
+
+/// G12: messages beside a flood of typing.
+pub mod lanes;
+
+/// G13: what it costs to be many programs instead of few, and what it gains.
 pub mod scale;
+
+use common::ids::{NodeId, UserId};
+use common::plumbing::{Bus, BusConfig, Envelope, QueueKind, Subject};
+use common::protocol::{Audience, Downlink, Recipients, Urgency, encode};
+
+use crate::cluster::Places;
+use crate::herd::content;
+
+/// Users that exist only for the gateway begin here.
+const FIRST: usize = 1_000_000;
 
 /// Tokens of users that exist only for the gateway.
 pub fn tokens(from: usize, count: usize) -> Vec<String> {
-    (from..from + count)
-        .map(|at| swarm::setup::token(crate::cluster::SECRET, 1_000_000 + at as i64))
-        .collect()
+    let token = |at: usize| swarm::setup::token(crate::cluster::SECRET, (FIRST + at) as i64);
+    (from..from + count).map(token).collect()
+}
+
+/// The users behind [`tokens`].
+pub fn users(from: usize, count: usize) -> Vec<UserId> {
+    (from..from + count).map(|at| UserId((FIRST + at) as i64)).collect()
+}
+
+/// A connection to RabbitMQ as a worker has one.
+///
+/// # Errors
+/// RabbitMQ is away.
+pub async fn bus(places: &Places, prefix: &str) -> anyhow::Result<Bus> {
+    let config =
+        BusConfig { url: places.amqp_url.clone(), prefix: prefix.into(), queues: QueueKind::Classic };
+    Ok(Bus::connect(config, NodeId::random()).await?)
+}
+
+/// Sends numbered contents to users of a gateway, as a worker would.
+///
+/// # Errors
+/// RabbitMQ does not take them.
+pub async fn deliver(
+    bus: &Bus,
+    node: &str,
+    users: &[UserId],
+    first: u64,
+    times: usize,
+    bytes: usize,
+) -> anyhow::Result<()> {
+    let subject = Subject::new(&format!("deliver.{}", node.parse::<NodeId>()?))?;
+    let to = Recipients::Users(users.to_vec());
+    let publish = |number| {
+        let data = serde_json::json!({ "content": content(number, bytes) }).to_string();
+        let body = encode(&Downlink {
+            to: to.clone(),
+            except: None,
+            audience: Audience::All,
+            urgency: Urgency::Keep,
+            event: "messageComing",
+            data: &data,
+            since: None,
+            origin: None,
+        });
+        bus.publish(Envelope { subject: subject.clone(), key: 0, body })
+    };
+    for sent in futures_util::future::join_all((first..first + times as u64).map(publish)).await {
+        sent?;
+    }
+    Ok(())
 }

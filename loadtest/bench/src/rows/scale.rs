@@ -1,19 +1,18 @@
-//! What it costs to be many programs instead of few, and what it gains.
+//! G13: what it costs to be many programs instead of few, and what it gains.
 //!
 //! Both layouts run beside each other all the time, on the same RabbitMQ and PostgreSQL, and are
 //! loaded in turn: what one does when idle, the other bears too.
 
 use anyhow::Context;
-use swarm::options::{Forms, Options};
+use swarm::options::Options;
 
-use crate::cluster::{Cluster, Layout, Places, SECRET};
-use crate::outcome::{Bar, Outcome, Target, median, number};
+use crate::cluster::{Cluster, Layout, Places};
+use crate::outcome::{Outcome, Target, median, number};
 use crate::peers::redis::Masters;
 use crate::process::Watched;
-use crate::rows::chain::measure;
+use crate::rows::chain::{self, measure};
 
 const PASSES: usize = 3;
-const SECONDS: u64 = 8;
 /// Where there is something to batch, and no layout is short of processors.
 const RATE_PER_S: f64 = 4_000.0;
 const MANY_GATEWAYS: usize = 4;
@@ -57,22 +56,17 @@ fn tax(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Outcome
         }
     }
     let ([few, many], [own_few, own_many]) = (all.map(median), own.map(median));
-    outcome.bars.push(Bar {
-        what: format!(
+    outcome.found("G13", format!(
             "CPU per message with {MANY_GATEWAYS} gateways, {MANY_WORKERS} workers and six Redis nodes, held against \
              that with one, one and three"
-        ),
-        arithmetic: format!("{} µs ÷ {} µs, both at {}/s", number(many), number(few), number(RATE_PER_S)),
-        found: Some(many / few),
-        target: Target::Most(1.5, "×"),
-    });
-    outcome.bars.push(Bar {
-        what: "the same of gateways, workers and Redis alone: RabbitMQ and PostgreSQL are the same for both"
-            .into(),
-        arithmetic: format!("{} µs ÷ {} µs", number(own_many), number(own_few)),
-        found: Some(own_many / own_few),
-        target: Target::Most(1.5, "×"),
-    });
+        ), many / few, Target::Most(1.5, "×"), format!("{} µs ÷ {} µs, both at {}/s", number(many), number(few), number(RATE_PER_S)));
+    outcome.found(
+        "G13",
+        "the same of gateways, workers and Redis alone: RabbitMQ and PostgreSQL are the same for both",
+        own_many / own_few,
+        Target::Most(1.5, "×"),
+        format!("{} µs ÷ {} µs", number(own_many), number(own_few)),
+    );
     let [last_few, last_many] = last;
     outcome
         .profile
@@ -81,7 +75,7 @@ fn tax(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Outcome
         .profile
         .push(format!("CPU per message at {}/s, µs, many programs: {last_many}", number(RATE_PER_S)));
     outcome.notes.push(
-        "Scale-out: CPU of gateways, workers, Redis, RabbitMQ and PostgreSQL, nothing subtracted. The smallest layout \
+        "G13: CPU of gateways, workers, Redis, RabbitMQ and PostgreSQL, nothing subtracted. The smallest layout \
          has a Redis Cluster of three masters without replicas; RabbitMQ (one node) and PostgreSQL serve both layouts, \
          which run beside each other and are loaded in turn. Conversations of two, spread over all gateways."
             .into(),
@@ -111,15 +105,15 @@ fn two_workers(
         }
     }
     let [one, two] = rates.map(median);
-    outcome.bars.push(Bar {
-        what: "messages per second of two workers, held against one, each with one slot and one thread"
-            .into(),
-        arithmetic: format!("{}/s ÷ {}/s", number(two), number(one)),
-        found: Some(two / one),
-        target: Target::Least(1.1, "×"),
-    });
+    outcome.found(
+        "G13",
+        "messages per second of two workers, held against one, each with one slot and one thread",
+        two / one,
+        Target::Least(1.1, "×"),
+        format!("{}/s ÷ {}/s", number(two), number(one)),
+    );
     outcome.notes.push(
-        "Two workers: flat out through one gateway. A worker with its usual four slots and two threads does not limit \
+        "G13, two workers: flat out through one gateway. A worker with its usual four slots and two threads does not limit \
          here, so each has one piece of work at a time (`WORK_SLOTS=1`) on one thread (`WORKER_THREADS=1`). Two \
          cores for everything bound what a second worker can add: twice as much is not to be expected here."
             .into(),
@@ -128,18 +122,5 @@ fn two_workers(
 }
 
 fn options(places: &Places, cluster: &Cluster, rate: Option<f64>) -> Options {
-    Options {
-        urls: cluster.addresses(),
-        senders: 50,
-        conversations: 200,
-        members: 2,
-        rate,
-        seconds: Some(SECONDS),
-        window: 40,
-        pipeline: 40,
-        form: Forms::Native,
-        cache: places.binaries.join("bench-users"),
-        jwt_secret: Some(SECRET.into()),
-        ..Options::default()
-    }
+    Options { rate, ..chain::options(places, cluster) }
 }

@@ -79,6 +79,7 @@ fn outcome(places: &Places, runtime: &Runtime, [off, on]: &[Side; 2]) -> anyhow:
         let range =
             found.iter().fold((f64::MAX, f64::MIN), |(least, most), one| (least.min(*one), most.max(*one)));
         outcome.bars.push(Bar {
+            goal: "",
             what: what.into(),
             arithmetic: format!(
                 "median of {PAIRS} pairs, {} to {} %; with {}, without {}",

@@ -108,7 +108,6 @@ pub fn run(places: &Places, runtime: &Runtime, wanted: &Wanted) -> anyhow::Resul
     runtime.block_on(broker::delete_queues(places, PREFIX))?;
 
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(places)), ..Outcome::default() };
-    outcome.machine.retain(|(name, _)| !["Node", "ws", "socket.io"].contains(name));
     found.tell(wanted, &mut outcome);
     let document = outcome.markdown(
         "Results of `make soak`",
@@ -261,7 +260,7 @@ impl Found {
     fn tell(&self, wanted: &Wanted, outcome: &mut Outcome) {
         let (looks, report) = (&self.looks, &self.report);
         let mut row = |what: String, found: Option<f64>, target: Target, arithmetic: String| {
-            outcome.bars.push(Bar { what, arithmetic, found, target });
+            outcome.bars.push(Bar { goal: "", what, arithmetic, found, target });
         };
         row(
             "messages persisted per second, held against saturation of the same run".into(),

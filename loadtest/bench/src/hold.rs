@@ -4,9 +4,6 @@
 //! There is no nginx between: it would hold two more files for each socket. `tests/cluster.rs` and
 //! `make chaos` go through it.
 
-/// Processes that keep the sockets.
-mod keeper;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,13 +15,12 @@ use swarm::run::{Moment, run_watched};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Layout, Places, SECRET};
+use crate::dialect::Dialect;
+use crate::keeper::{self, Keeper};
 use crate::machine;
 use crate::outcome::{Bar, Outcome, Target, count, number};
 use crate::peers::broker::{self, Topology};
 use crate::process::Watched;
-
-pub use self::keeper::{ARGUMENT as KEEPER, serve as keep};
-use self::keeper::{Keeper, Part};
 
 /// What the queues and keys begin with.
 const PREFIX: &str = "bench-hold";
@@ -75,7 +71,6 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, wanted: &Wanted) 
     runtime.block_on(broker::delete_queues(places, PREFIX))?;
 
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(places)), ..Outcome::default() };
-    outcome.machine.retain(|(name, _)| !["Node", "ws", "socket.io"].contains(name));
     found.tell(wanted, &mut outcome);
     let document = outcome.markdown(
         "Results of `make hold`",
@@ -96,6 +91,22 @@ fn files() -> anyhow::Result<usize> {
     Ok(soft.parse().unwrap_or(usize::MAX).min(FILES_MAX))
 }
 
+/// The sockets of one gateway.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    number: u8,
+    /// The first user; one each.
+    first: usize,
+    sockets: usize,
+}
+
+impl Part {
+    fn keeper(&self, gateway: &Address) -> anyhow::Result<Keeper> {
+        let (number, port) = (self.number, gateway.port);
+        Keeper::start(&keeper::Part { number, port, dialect: Dialect::Native, token: None })
+    }
+}
+
 /// The sockets of each gateway, those that talk not among them: at least two gateways.
 fn parts(sockets: usize, files: usize) -> anyhow::Result<Vec<Part>> {
     ensure!(files > 2 * FILES_SPARE, "a process may open {files} files only: raise `ulimit -n`");
@@ -105,7 +116,7 @@ fn parts(sockets: usize, files: usize) -> anyhow::Result<Vec<Part>> {
     let part = |at: usize| {
         let sockets = idle / gateways + usize::from(at < idle % gateways);
         first += sockets;
-        anyhow::Ok(Part { number: u8::try_from(at)?, port: 0, first: first - sockets, sockets })
+        anyhow::Ok(Part { number: u8::try_from(at)?, first: first - sockets, sockets })
     };
     (0..gateways).map(part).collect()
 }
@@ -177,17 +188,18 @@ impl Held {
         let mut layout = Layout::of(parts.len(), WORKERS);
         layout.limited = true;
         let cluster = Cluster::lay_out(places, PREFIX, &layout).await?;
-        let with_port = |(part, gateway): (&Part, &Address)| Part { port: gateway.port, ..part.clone() };
         let addresses = cluster.addresses();
-        let parts: Vec<Part> = parts.iter().zip(&addresses).map(with_port).collect();
-        let mut keepers = parts.iter().map(Keeper::start).collect::<anyhow::Result<Vec<_>>>()?;
+        let keepers = parts.iter().zip(&addresses).map(|(part, gateway)| part.keeper(gateway));
+        let mut keepers = keepers.collect::<anyhow::Result<Vec<_>>>()?;
         sleep(REST).await;
         let before = broker::topology(places, PREFIX).await?;
         let empty = Memory::now(&cluster, &keepers);
         let idle = parts.iter().map(|part| part.sockets).sum();
         crate::say(&format!("{} gateways are up; opening {idle} sockets ...", parts.len()));
         let start = Instant::now();
-        let put_off = try_join_all(keepers.iter_mut().map(Keeper::open)).await?.iter().sum();
+        let opening =
+            keepers.iter_mut().zip(parts).map(|(keeper, part)| keeper.open(part.first, part.sockets));
+        let put_off = try_join_all(opening).await?.iter().sum();
         let open_s = start.elapsed().as_secs_f64();
         crate::say(&format!("all are ready after {open_s:.1} s"));
         sleep(REST).await;
@@ -261,7 +273,7 @@ impl Held {
 impl Found {
     fn tell(&self, wanted: &Wanted, outcome: &mut Outcome) {
         let mut row = |what: &str, found: f64, target: Target, arithmetic: String| {
-            outcome.bars.push(Bar { what: what.into(), arithmetic, found: Some(found), target });
+            outcome.bars.push(Bar { goal: "", what: what.into(), arithmetic, found: Some(found), target });
         };
         row(
             "sockets held at once: authenticated, `ready` heard, a user each",

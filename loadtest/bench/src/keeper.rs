@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use swarm::form::Form;
 use swarm::options::Address;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::herd::{Herd, Kind};
+use crate::dialect::Dialect;
+use crate::herd::Herd;
 use crate::process::Watched;
-use crate::rows::tokens;
+use crate::rows::tokens as tokens_of;
 
 /// The name of the process's part in the arguments.
 pub const ARGUMENT: &str = "keep-sockets";
@@ -36,16 +36,30 @@ pub struct Part {
     pub number: u8,
     /// The port of its gateway.
     pub port: u16,
-    /// The first user; one each.
-    pub first: usize,
-    /// How many.
-    pub sockets: usize,
+    /// How it speaks there.
+    pub dialect: Dialect,
+    /// What all sockets show; None: each has the token of a user of its own.
+    pub token: Option<String>,
+}
+
+/// What a process is told.
+#[derive(Debug, Serialize, Deserialize)]
+enum Word {
+    /// Open a socket for each of these users; how often one was told to come again later.
+    Open { first: usize, count: usize },
+    /// How many answer a `ping` of the protocol?
+    Alive,
+    /// How many were lost since this was asked last?
+    Lost,
+    /// Wait until so many events in all were heard in their order.
+    Hear(u64),
 }
 
 /// What a process answers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Answer {
     count: usize,
+    node: Option<String>,
     failed: Option<String>,
 }
 
@@ -55,6 +69,7 @@ pub struct Keeper {
     child: Child,
     words: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
+    node: Option<String>,
 }
 
 impl Keeper {
@@ -70,15 +85,15 @@ impl Keeper {
             .kill_on_drop(true)
             .spawn()?;
         let (words, answers) = child.stdin.take().zip(child.stdout.take()).context("both are piped")?;
-        Ok(Self { part: part.clone(), child, words, answers: BufReader::new(answers).lines() })
+        Ok(Self { part: part.clone(), child, words, answers: BufReader::new(answers).lines(), node: None })
     }
 
-    /// Opens all sockets; how often one was told to come again later.
+    /// Opens a socket for each of these users; how often one was told to come again later.
     ///
     /// # Errors
     /// Not all became ready.
-    pub async fn open(&mut self) -> anyhow::Result<usize> {
-        self.ask("open").await
+    pub async fn open(&mut self, first: usize, count: usize) -> anyhow::Result<usize> {
+        self.ask(&Word::Open { first, count }).await
     }
 
     /// How many sockets answer a `ping` of the protocol.
@@ -86,7 +101,7 @@ impl Keeper {
     /// # Errors
     /// The process does not answer.
     pub async fn alive(&mut self) -> anyhow::Result<usize> {
-        self.ask("alive").await
+        self.ask(&Word::Alive).await
     }
 
     /// How many sockets were lost since this was asked last.
@@ -94,7 +109,20 @@ impl Keeper {
     /// # Errors
     /// The process does not answer.
     pub async fn lost(&mut self) -> anyhow::Result<usize> {
-        self.ask("lost").await
+        self.ask(&Word::Lost).await
+    }
+
+    /// Waits until the sockets heard so many events in all, each in its order.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub async fn hear(&mut self, events: u64) -> anyhow::Result<()> {
+        self.ask(&Word::Hear(events)).await.map(drop)
+    }
+
+    /// The gateway's node, as it said itself.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// For its figures.
@@ -102,16 +130,18 @@ impl Keeper {
         Watched::process("clients", self.child.id().unwrap_or(0))
     }
 
-    async fn ask(&mut self, word: &str) -> anyhow::Result<usize> {
+    async fn ask(&mut self, word: &Word) -> anyhow::Result<usize> {
+        let line = serde_json::to_string(word)?;
         let answer = async {
-            self.words.write_all(format!("{word}\n").as_bytes()).await?;
+            self.words.write_all(format!("{line}\n").as_bytes()).await?;
             let line = self.answers.next_line().await?.context("the process has ended")?;
             anyhow::Ok(serde_json::from_str::<Answer>(&line)?)
         };
         let answer = timeout(ANSWER, answer).await.context("no answer in time").flatten();
-        let answer = answer.with_context(|| format!("{word}, asked of the clients of {:?}", self.part))?;
+        let answer = answer.with_context(|| format!("asked of the clients of {:?}", self.part))?;
+        self.node = answer.node;
         match answer.failed {
-            Some(failed) => bail!("the clients of port {}: {failed}", self.part.port),
+            Some(failed) => bail!("the clients of {:?}: {failed}", self.part),
             None => Ok(answer.count),
         }
     }
@@ -134,31 +164,38 @@ pub fn serve(part: &str) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let address = Address { host: "127.0.0.1".into(), port: part.port };
         let from = (1..=ADDRESSES).map(|last| IpAddr::V4(Ipv4Addr::new(127, 1, part.number, last)));
-        let mut herd = Herd::from(&address, Kind::Speaks(Form::Native), from.collect(), AT_ONCE);
+        let mut herd = Herd::from(&address, part.dialect, from.collect(), AT_ONCE);
         while let Some(word) = words.recv().await {
-            let answer = answer(&mut herd, &part, &word).await;
-            let answer = answer.unwrap_or_else(|err| Answer { failed: Some(format!("{err:#}")), count: 0 });
+            let (count, failed) = match obey(&mut herd, &part, serde_json::from_str(&word)?).await {
+                Ok(count) => (count, None),
+                Err(err) => (0, Some(format!("{err:#}"))),
+            };
+            let answer = Answer { count, failed, node: herd.node().map(str::to_owned) };
             crate::say(&serde_json::to_string(&answer)?);
         }
         Ok(())
     })
 }
 
-async fn answer(herd: &mut Herd, part: &Part, word: &str) -> anyhow::Result<Answer> {
-    let count = match word {
-        "open" => {
-            herd.open(&tokens(part.first, part.sockets)).await?;
-            herd.put_off()
+async fn obey(herd: &mut Herd, part: &Part, word: Word) -> anyhow::Result<usize> {
+    Ok(match word {
+        Word::Open { first, count } => {
+            let before = herd.put_off();
+            let tokens = part.token.clone().map(|token| vec![token; count]);
+            herd.open(&tokens.unwrap_or_else(|| tokens_of(first, count))).await?;
+            herd.put_off() - before
         }
-        "alive" => herd.alive().await,
-        "lost" => {
+        Word::Alive => herd.alive().await,
+        Word::Lost => {
             let lost = herd.lost();
             if let Some(why) = lost.first() {
                 eprintln!("{} sockets of port {} were lost; the first: {why}", lost.len(), part.port);
             }
             lost.len()
         }
-        _ => bail!("{word} is no word"),
-    };
-    Ok(Answer { count, failed: None })
+        Word::Hear(events) => {
+            herd.hear(0, events).await?;
+            herd.heard() as usize
+        }
+    })
 }
