@@ -153,23 +153,34 @@ impl Peer {
     }
 }
 
-/// Those that are here, with their versions; the others in a line that says how to get them.
-///
-/// # Errors
-/// One is here and cannot be made ready.
-pub fn find(places: &Places) -> anyhow::Result<(Vec<(Peer, String)>, Vec<String>)> {
-    let (mut here, mut missing) = (vec![], vec![]);
-    for peer in Peer::ALL {
-        match peer.prepare(places).with_context(|| peer.name())? {
-            Some(version) => here.push((peer, version)),
-            None => missing.push(format!(
-                "Without {}, which is not on this machine: it comes from {}.",
-                peer.name(),
-                peer.comes_from()
-            )),
+/// What there is to compare with.
+#[derive(Default)]
+pub struct Found {
+    /// On this machine, with its version.
+    pub here: Vec<(Peer, String)>,
+    /// Not: a sentence for each.
+    pub missing: Vec<String>,
+}
+
+impl Found {
+    /// Looks, and makes those that are here ready to start.
+    ///
+    /// # Errors
+    /// One is here and cannot be made ready.
+    pub fn look(places: &Places) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        for peer in Peer::ALL {
+            match peer.prepare(places).with_context(|| peer.name())? {
+                Some(version) => found.here.push((peer, version)),
+                None => found.missing.push(format!(
+                    "Without {}, which is not on this machine: it comes from {}.",
+                    peer.name(),
+                    peer.comes_from()
+                )),
+            }
         }
+        Ok(found)
     }
-    Ok((here, missing))
 }
 
 /// How a peer is told to publish.
@@ -199,11 +210,7 @@ pub struct Running {
 impl Running {
     /// For its figures.
     pub fn watched(&self) -> Watched {
-        match self.peer {
-            // A master and a worker.
-            Peer::Nchan => self.server.watched_family(),
-            _ => self.server.watched(),
-        }
+        self.server.watched()
     }
 
     /// Publishes so many contents of `bytes` to all its sockets, numbered.
