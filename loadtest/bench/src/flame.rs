@@ -85,8 +85,11 @@ fn fold(data: &Path) -> anyhow::Result<PathBuf> {
         .spawn()
         .context("perf")?;
     let stacks = script.stdout.take().context("it is piped")?;
-    let collapsed =
-        Command::new("inferno-collapse-perf").stdin(stacks).stdout(File::create(&folded)?).status();
+    let collapsed = Command::new("inferno-collapse-perf")
+        .arg("--kernel")
+        .stdin(stacks)
+        .stdout(File::create(&folded)?)
+        .status();
     ensure!(collapsed.context("inferno-collapse-perf")?.success(), "inferno-collapse-perf");
     ensure!(script.wait()?.success(), "perf script");
     Ok(folded)

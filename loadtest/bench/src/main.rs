@@ -103,6 +103,7 @@ fn measure(wanted: &[String]) -> anyhow::Result<()> {
     let places = Places::find()?;
     let runtime = runtime()?;
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(&places)), ..Outcome::default() };
+    say("making the peers ready ...");
     let Found { here, missing } = Found::look(&places)?;
     outcome.machine.extend(here.iter().map(|(peer, version)| (peer.name(), version.clone())));
     missing.iter().for_each(|line| say(line));

@@ -237,3 +237,51 @@ fn first_line(program: &str, args: &[&str]) -> Option<String> {
     let text = if out.stdout.is_empty() { out.stderr } else { out.stdout };
     String::from_utf8_lossy(&text).lines().next().map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::herd::Herd;
+
+    /// Those that need no build; one that is not on this machine has nothing to show.
+    const SERVERS: [Peer; 4] = [Peer::Nats, Peer::Mosquitto, Peer::Nchan, Peer::Centrifugo];
+    const SOCKETS: usize = 5;
+
+    #[tokio::test]
+    async fn what_servers_publish_is_heard_in_its_order() {
+        let folder = std::env::temp_dir().join(format!("chatchit-bench-{}", std::process::id()));
+        let places = Places {
+            binaries: folder.clone(),
+            logs: folder.join("logs"),
+            peers: folder.clone(),
+            amqp_url: String::new(),
+            management_url: String::new(),
+            scrape_port: 0,
+            redis_nodes: vec![],
+            database_url: String::new(),
+        };
+        for peer in SERVERS {
+            if peer.prepare(&places).unwrap().is_none() {
+                continue;
+            }
+            let mut running = peer.start(&places).await.unwrap();
+            let mut herd = Herd::new(&running.server.address, peer.dialect());
+            let token = peer.token().unwrap();
+            herd.open(&vec![token; SOCKETS]).await.unwrap();
+            if peer.dialect().answers_pings() {
+                assert_eq!(herd.alive().await, SOCKETS, "{peer:?} answers");
+            }
+            let mut published = 0;
+            for times in [1, 10] {
+                let before = herd.heard();
+                running.publish(times, 150).await.unwrap();
+                herd.hear(before, (times * SOCKETS) as u64).await.unwrap();
+                published += times;
+            }
+            let heard = herd.heard();
+            assert_eq!((heard, herd.astray()), ((published * SOCKETS) as u64, 0), "{peer:?}");
+            herd.close().await;
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
