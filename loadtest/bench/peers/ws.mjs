@@ -1,5 +1,6 @@
-// A bare `ws` server: checks an HS256 token at the upgrade, answers what it hears, pings every 25 s
-// (as the documentation of `ws` shows it), and sends numbered contents to everybody when told to.
+// A bare `ws` server: checks an HS256 token at the upgrade, answers whatever it hears with `pong`,
+// pings every 25 s (as the documentation of `ws` shows it), and sends numbered contents to everybody
+// when told to.
 import { createServer } from "node:http";
 import jwt from "jsonwebtoken";
 import { WebSocketServer } from "ws";
@@ -32,7 +33,7 @@ server.on("upgrade", (request, socket, head) => {
   wss.handleUpgrade(request, socket, head, (ws) => {
     ws.isAlive = true;
     ws.on("pong", onPong);
-    ws.on("message", (data) => ws.send(data, { binary: false }));
+    ws.on("message", () => ws.send('{"event":"pong","data":{}}'));
     ws.on("error", () => {});
     ws.send('{"event":"ready","data":{}}');
   });

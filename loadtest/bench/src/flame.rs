@@ -85,8 +85,11 @@ fn fold(data: &Path) -> anyhow::Result<PathBuf> {
         .spawn()
         .context("perf")?;
     let stacks = script.stdout.take().context("it is piped")?;
-    let collapsed =
-        Command::new("inferno-collapse-perf").stdin(stacks).stdout(File::create(&folded)?).status();
+    let collapsed = Command::new("inferno-collapse-perf")
+        .arg("--kernel")
+        .stdin(stacks)
+        .stdout(File::create(&folded)?)
+        .status();
     ensure!(collapsed.context("inferno-collapse-perf")?.success(), "inferno-collapse-perf");
     ensure!(script.wait()?.success(), "perf script");
     Ok(folded)
@@ -121,9 +124,9 @@ impl Costs {
             let Ok(samples) = samples.parse::<u64>() else { continue };
             costs.samples += samples;
             // A function that calls itself counts once.
-            let ours: BTreeSet<&str> = stack.split(';').filter(|frame| is_ours(frame)).collect();
+            let ours: BTreeSet<String> = stack.split(';').filter(|frame| is_ours(frame)).map(short).collect();
             for function in ours {
-                *costs.functions.entry(short(function)).or_default() += samples;
+                *costs.functions.entry(function).or_default() += samples;
             }
             let last = stack.rsplit(';').next().unwrap_or_default();
             *costs.crates.entry(home(last)).or_default() += samples;

@@ -82,8 +82,10 @@ impl Herd {
     /// # Errors
     /// Not all become ready.
     pub async fn open(&mut self, tokens: &[String]) -> anyhow::Result<()> {
-        let expect = self.shared.open.load(Relaxed) + tokens.len();
-        for (at, token) in tokens.iter().enumerate() {
+        let before = self.shared.open.load(Relaxed);
+        let expect = before + tokens.len();
+        // Numbered through: a server may take two clients of one name for one.
+        for (at, token) in (before..).zip(tokens) {
             self.sockets.spawn(live(self.shared.clone(), at, token.clone()));
         }
         let end = Instant::now() + ALL_READY;

@@ -47,14 +47,14 @@ mod soak;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use crate::cluster::Places;
 use crate::outcome::Outcome;
-use crate::peers::Peer;
+use crate::peers::{Found, Peer};
 use crate::rows::{accepted, broker, chain, counted, fanout, idle, lanes, scale, upgrades};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -116,7 +116,8 @@ fn measure(wanted: &[String]) -> anyhow::Result<()> {
     let places = Places::find()?;
     let runtime = runtime()?;
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(&places)), ..Outcome::default() };
-    let (here, missing) = peers::find(&places)?;
+    say("making the peers ready ...");
+    let Found { here, missing } = Found::look(&places)?;
     outcome.machine.extend(here.iter().map(|(peer, version)| (peer.name(), version.clone())));
     missing.iter().for_each(|line| say(line));
     outcome.notes.extend(missing);

@@ -193,11 +193,6 @@ impl Started {
     pub fn watched(&self) -> Watched {
         Watched::process(&self.name, self.child.id())
     }
-
-    /// For its figures, with those of the processes that it starts.
-    pub fn watched_family(&self) -> Watched {
-        Watched::family(&self.name, self.child.id())
-    }
 }
 
 /// A port that is free now.

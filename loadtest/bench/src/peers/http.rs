@@ -1,15 +1,22 @@
 //! HTTP/1.1, as much as it takes to ask a program on this machine.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use swarm::options::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-/// A connection that is kept.
+/// After so long a server may have given up an idle connection.
+pub const FRESH: Duration = Duration::from_secs(10);
+
+/// A connection that is kept, and made again after a pause.
 pub struct Line {
     stream: TcpStream,
     host: String,
     rest: Vec<u8>,
+    used: Instant,
 }
 
 impl Line {
@@ -19,9 +26,8 @@ impl Line {
     /// Nobody listens.
     pub async fn connect(address: &Address) -> anyhow::Result<Self> {
         let host = address.authority();
-        let stream = TcpStream::connect(&host).await.with_context(|| host.clone())?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, host, rest: vec![] })
+        let stream = open(&host).await?;
+        Ok(Self { stream, host, rest: vec![], used: Instant::now() })
     }
 
     /// Sends requests together, and waits for all their answers, which must be 2xx; the last body.
@@ -35,6 +41,10 @@ impl Line {
         headers: &str,
         bodies: &[String],
     ) -> anyhow::Result<String> {
+        if self.used.elapsed() > FRESH {
+            self.stream = open(&self.host).await?;
+        }
+        self.used = Instant::now();
         let host = &self.host;
         let request = |body: &String| {
             let len = body.len();
@@ -67,6 +77,12 @@ impl Line {
             ensure!(self.stream.read_buf(&mut self.rest).await? > 0, "the connection was closed");
         }
     }
+}
+
+async fn open(host: &str) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(host).await.with_context(|| host.to_owned())?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// One answer of `http://127.0.0.1:port`.

@@ -153,23 +153,34 @@ impl Peer {
     }
 }
 
-/// Those that are here, with their versions; the others in a line that says how to get them.
-///
-/// # Errors
-/// One is here and cannot be made ready.
-pub fn find(places: &Places) -> anyhow::Result<(Vec<(Peer, String)>, Vec<String>)> {
-    let (mut here, mut missing) = (vec![], vec![]);
-    for peer in Peer::ALL {
-        match peer.prepare(places).with_context(|| peer.name())? {
-            Some(version) => here.push((peer, version)),
-            None => missing.push(format!(
-                "Without {}, which is not on this machine: it comes from {}.",
-                peer.name(),
-                peer.comes_from()
-            )),
+/// What there is to compare with.
+#[derive(Default)]
+pub struct Found {
+    /// On this machine, with its version.
+    pub here: Vec<(Peer, String)>,
+    /// Not: a sentence for each.
+    pub missing: Vec<String>,
+}
+
+impl Found {
+    /// Looks, and makes those that are here ready to start.
+    ///
+    /// # Errors
+    /// One is here and cannot be made ready.
+    pub fn look(places: &Places) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        for peer in Peer::ALL {
+            match peer.prepare(places).with_context(|| peer.name())? {
+                Some(version) => found.here.push((peer, version)),
+                None => found.missing.push(format!(
+                    "Without {}, which is not on this machine: it comes from {}.",
+                    peer.name(),
+                    peer.comes_from()
+                )),
+            }
         }
+        Ok(found)
     }
-    Ok((here, missing))
 }
 
 /// How a peer is told to publish.
@@ -199,11 +210,7 @@ pub struct Running {
 impl Running {
     /// For its figures.
     pub fn watched(&self) -> Watched {
-        match self.peer {
-            // A master and a worker.
-            Peer::Nchan => self.server.watched_family(),
-            _ => self.server.watched(),
-        }
+        self.server.watched()
     }
 
     /// Publishes so many contents of `bytes` to all its sockets, numbered.
@@ -229,4 +236,54 @@ fn first_line(program: &str, args: &[&str]) -> Option<String> {
     // nginx tells its version as an error.
     let text = if out.stdout.is_empty() { out.stderr } else { out.stdout };
     String::from_utf8_lossy(&text).lines().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::herd::Herd;
+
+    /// Those that need no build; one that is not on this machine has nothing to show.
+    const SERVERS: [Peer; 4] = [Peer::Nats, Peer::Mosquitto, Peer::Nchan, Peer::Centrifugo];
+    const SOCKETS: usize = 5;
+
+    #[tokio::test]
+    async fn what_servers_publish_is_heard_in_its_order() {
+        let folder = std::env::temp_dir().join(format!("chatchit-bench-{}", std::process::id()));
+        let places = Places {
+            binaries: folder.clone(),
+            logs: folder.join("logs"),
+            peers: folder.clone(),
+            amqp_url: String::new(),
+            management_url: String::new(),
+            scrape_port: 0,
+            redis_nodes: vec![],
+            database_url: String::new(),
+        };
+        for peer in SERVERS {
+            if peer.prepare(&places).unwrap().is_none() {
+                continue;
+            }
+            let mut running = peer.start(&places).await.unwrap();
+            let mut herd = Herd::new(&running.server.address, peer.dialect());
+            let token = peer.token().unwrap();
+            // In two lots, as the rows open them.
+            herd.open(&vec![token.clone(); SOCKETS - 2]).await.unwrap();
+            herd.open(&vec![token; 2]).await.unwrap();
+            if peer.dialect().answers_pings() {
+                assert_eq!(herd.alive().await, SOCKETS, "{peer:?} answers");
+            }
+            let mut published = 0;
+            for times in [1, 10] {
+                let before = herd.heard();
+                running.publish(times, 150).await.unwrap();
+                herd.hear(before, (times * SOCKETS) as u64).await.unwrap();
+                published += times;
+            }
+            let heard = herd.heard();
+            assert_eq!((heard, herd.astray()), ((published * SOCKETS) as u64, 0), "{peer:?}");
+            herd.close().await;
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

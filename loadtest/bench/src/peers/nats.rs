@@ -5,8 +5,10 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::Publisher;
+use super::http::FRESH;
 use crate::cluster::Places;
 use crate::dialect::{PASSWORD, ROOM};
 use crate::herd::content;
@@ -33,8 +35,12 @@ pub async fn start(places: &Places) -> anyhow::Result<(Started, Publisher)> {
     Ok((started, Publisher::Nats(Line::connect(plain).await?)))
 }
 
-/// A client over plain TCP.
-pub struct Line(TcpStream);
+/// A client over plain TCP, which comes again after a pause: it does not answer pings meanwhile.
+pub struct Line {
+    stream: TcpStream,
+    port: u16,
+    used: Instant,
+}
 
 impl Line {
     async fn connect(port: u16) -> anyhow::Result<Self> {
@@ -48,7 +54,7 @@ impl Line {
         while memchr::memmem::find(&heard, b"PONG\r\n").is_none() {
             ensure!(stream.read_buf(&mut heard).await? > 0, "nats-server closed: {heard:?}");
         }
-        Ok(Self(stream))
+        Ok(Self { stream, port, used: Instant::now() })
     }
 
     /// Publishes to the room.
@@ -56,15 +62,19 @@ impl Line {
     /// # Errors
     /// It is not taken.
     pub async fn publish(&mut self, first: u64, times: usize, bytes: usize) -> anyhow::Result<()> {
+        if self.used.elapsed() > FRESH {
+            *self = Self::connect(self.port).await?;
+        }
+        self.used = Instant::now();
         // Whatever it has asked meanwhile is answered.
         let mut out = String::from("PONG\r\n");
         for number in first..first + times as u64 {
             let content = content(number, bytes);
             out.push_str(&format!("PUB {ROOM} {}\r\n{content}\r\n", content.len()));
         }
-        self.0.write_all(out.as_bytes()).await?;
+        self.stream.write_all(out.as_bytes()).await?;
         let mut heard = [0; 4_096];
-        while self.0.try_read(&mut heard).is_ok_and(|read| read > 0) {}
+        while self.stream.try_read(&mut heard).is_ok_and(|read| read > 0) {}
         Ok(())
     }
 }

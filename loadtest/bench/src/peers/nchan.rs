@@ -1,4 +1,4 @@
-//! nginx with nchan, one worker process. It knows no users: it compares a fixed secret.
+//! nginx with nchan, as one process: a worker would outlive a master that is killed. It knows no users: it compares a fixed secret.
 
 use std::path::Path;
 use std::process::Command;
@@ -50,7 +50,7 @@ fn config(port: u16) -> String {
         "load_module {MODULE};
 user root;
 daemon off;
-worker_processes 1;
+master_process off;
 worker_rlimit_nofile 20000;
 pid nginx.pid;
 error_log stderr;

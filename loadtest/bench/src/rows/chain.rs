@@ -61,6 +61,7 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
 
     let (mut rates, mut hops) = (vec![], vec![]);
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         let measured = measure(&options, &programs)?;
         let hop = bare(None, SECONDS)?;
         // The first pass warms up.
@@ -85,7 +86,8 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
 
     let mut found = AtRates::default();
     options.seconds = Some(SECONDS_AT_RATE);
-    for _ in 0..PASSES {
+    for pass in 1..=PASSES {
+        crate::say(&format!("  at rates, pass {pass} of {PASSES} ..."));
         let mut at = |rate: f64| {
             options.rate = Some(rate);
             measure(&options, &programs)

@@ -18,7 +18,7 @@ const PREFIX: &str = "bench-fanout";
 const SOCKETS: usize = 1_000;
 const BURST: usize = 10;
 /// Events per pass, alone or in bursts.
-const EVENTS: usize = 400;
+const EVENTS: usize = 200;
 const PASSES: usize = 3;
 const BYTES: usize = 150;
 /// Events at once, and what that is called.
@@ -37,6 +37,7 @@ pub async fn run(places: &Places, peers: &[Peer], outcome: &mut Outcome) -> anyh
         }
     }
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         for (how, (times, _)) in HOWS.iter().enumerate() {
             for room in rooms.iter_mut().filter(|room| room.failed.is_none()) {
                 match room.fan_out(*times).await {

@@ -53,6 +53,7 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
 
     let (mut quiet, mut loud, mut typed, mut worked) = ([vec![], vec![]], [vec![], vec![]], vec![], vec![]);
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         let alone = talk(&options, None)?;
         let before = runtime.block_on(low_events(&cluster))?;
         let flood = Flood::of(&cluster.gateway().address, &typists);

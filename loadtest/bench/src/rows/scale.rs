@@ -45,6 +45,7 @@ fn tax(places: &Places, runtime: &tokio::runtime::Runtime, outcome: &mut Outcome
     let (mut all, mut own) = ([vec![], vec![]], [vec![], vec![]]);
     let mut last = [String::new(), String::new()];
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         for (at, (cluster, programs)) in [(&few, &of_few), (&many, &of_many)].into_iter().enumerate() {
             let measured = measure(&options(places, cluster, Some(RATE_PER_S)), programs)?;
             // The first pass warms up.
@@ -97,6 +98,7 @@ fn two_workers(
     let clusters = [start(1)?, start(2)?];
     let mut rates = [vec![], vec![]];
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         for (rates, cluster) in rates.iter_mut().zip(&clusters) {
             let rate = measure(&options(places, cluster, None), &[])?.persisted_per_s();
             if pass > 0 {

@@ -32,6 +32,7 @@ pub async fn run(places: &Places, peers: &[Peer], outcome: &mut Outcome) -> anyh
     }
     let (mut ours_found, mut bare_found) = (vec![], vec![]);
     for pass in 0..=PASSES {
+        crate::say(&format!("  pass {pass} of {PASSES} ..."));
         let gateway = cluster.gateway();
         let ours = per_core_second(gateway, &gateway.watched(), Dialect::Native, None, UPGRADES).await?;
         let kernel = per_core_second(&bare, &bare.watched(), Dialect::Plain, None, UPGRADES).await?;
