@@ -21,6 +21,9 @@ mod people;
 /// Prometheus' API.
 mod prometheus;
 
+/// Which alert belongs to which faults.
+mod seen;
+
 /// What came of it.
 mod table;
 
@@ -38,7 +41,7 @@ mod person;
 #[path = "../../../../tests/support/faults.rs"]
 mod faults;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -48,6 +51,7 @@ use anyhow::{Context, bail};
 use self::acts::Stage;
 use self::cases::{Case, GROUPS, NOT_HERE, Wanted};
 use self::prometheus::Prometheus;
+use self::seen::Seen;
 use self::table::{Row, Table};
 use crate::cluster::Cluster;
 use crate::{pause, say};
@@ -57,6 +61,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long everybody may take to be well again.
 const WELL: Duration = Duration::from_secs(120);
+
+/// How long an alert that is on its way may take to think better of it.
+const SETTLE: Duration = Duration::from_secs(90);
 
 /// How long what wants a quarter of an hour may take at the end.
 const TAIL: Duration = Duration::from_secs(20 * 60);
@@ -72,18 +79,26 @@ pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     }
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
     let mut run = Run::begin(names)?;
+    let mut is_whole = names.is_empty();
     for group in GROUPS {
         let cases: Vec<&Case> =
             group.iter().filter(|case| case.fires.iter().any(|wanted| is_wanted(wanted.alert))).collect();
-        if !cases.is_empty() {
-            run.group(&cases)?;
+        if cases.is_empty() {
+            continue;
+        }
+        if let Err(err) = run.group(&cases) {
+            // What was seen so far is told all the same.
+            run.problems.push(format!("broken off: {err:#}"));
+            is_whole = false;
+            break;
         }
     }
     run.tail();
+    run.judge();
     run.table.not_here(NOT_HERE.iter().filter(|(name, _)| is_wanted(name)));
     let missing: Vec<&String> = rules.iter().filter(|name| is_wanted(name) && !run.table.has(name)).collect();
     run.problems.extend(missing.iter().map(|name| format!("{name} has no fault that makes it fire")));
-    if names.is_empty() {
+    if is_whole {
         run.problems.extend(measured::never_moved(&run.prometheus, faults::ONLY_A_FAULT)?);
         let path = run.table.write_into_runbook()?;
         say(&format!("written into {}", path.display()));
@@ -107,14 +122,11 @@ struct Run {
     prometheus: Prometheus,
     table: Table,
     problems: Vec<String>,
-    /// Since when each alert fires that fires now.
-    firing: BTreeMap<String, Instant>,
+    seen: Seen,
     /// To be seen later.
     later: Vec<Waited>,
-    /// What fired without being asked for: the faults, and after how long.
-    earlier: BTreeMap<String, (String, Duration)>,
-    /// The faults of the moment, and since when.
-    current: (String, Instant),
+    /// The faults of each group, and what else fired of them. The first are none.
+    groups: Vec<(Vec<&'static Case>, BTreeSet<String>)>,
     /// Only these are wanted; none: all.
     named: Vec<String>,
 }
@@ -124,7 +136,8 @@ struct Waited {
     wanted: &'static Wanted,
     /// The fault.
     since: Instant,
-    /// Of the table.
+    /// Its number, and its row of the table.
+    group: usize,
     row: usize,
 }
 
@@ -138,51 +151,52 @@ impl Run {
             prometheus,
             table: Table::default(),
             problems: Vec::new(),
-            firing: BTreeMap::new(),
+            seen: Seen::new(now()),
             later: Vec::new(),
-            earlier: BTreeMap::new(),
-            current: ("none".to_owned(), now()),
+            groups: vec![(Vec::new(), BTreeSet::new())],
             named: names.to_vec(),
         };
         run.stage.load_begins()?;
         say(&format!("load for {BEFORE:?}: is everything measured?"));
         let end = now() + BEFORE;
         while now() < end {
-            run.look();
+            run.look(&mut Vec::new());
             pause(LOOK);
         }
         run.problems.extend(measured::before_any_fault(&run.prometheus, faults::ONLY_A_FAULT)?);
-        for alert in run.firing.keys() {
+        for alert in run.seen.all() {
             run.problems.push(format!("{alert} fires while all is well"));
         }
         Ok(run)
     }
 
-    /// What fires now; returns what did not a moment ago and is no earlier fault's.
-    fn look(&mut self) -> Vec<String> {
+    /// Looks what fires; what was waited for has its seconds then.
+    fn look(&mut self, waited: &mut Vec<Waited>) {
         // No answer: nothing is known to have changed.
-        let Ok(names) = self.prometheus.firing() else { return Vec::new() };
-        self.firing.retain(|name, _| names.contains(name));
-        let new: Vec<String> = names.into_iter().filter(|name| !self.firing.contains_key(name)).collect();
-        for name in &new {
-            self.firing.insert(name.clone(), now());
+        let Ok((pending, firing)) = self.prometheus.alerts() else { return };
+        for (name, group) in self.seen.looks(&pending, firing, now()) {
+            let list = if waited.iter().any(|one| one.wanted.alert == name) {
+                &mut *waited
+            } else {
+                &mut self.later
+            };
+            let Some(at) = list.iter().position(|one| one.wanted.alert == name) else {
+                self.groups[group].1.insert(name);
+                continue;
+            };
+            let one = list.swap_remove(at);
+            let row = &mut self.table.rows[one.row];
+            let after = if group == one.group {
+                one.since.elapsed()
+            } else {
+                // It rose with an earlier fault, and had the patience.
+                let (faults, after) = self.seen.first(&name).unwrap_or(("none", Duration::ZERO));
+                row.fault = faults.to_owned();
+                after
+            };
+            row.seconds = Some(after);
+            say(&format!("  {name} after {:.0} s", after.as_secs_f64()));
         }
-        let mut others = Vec::new();
-        for name in new {
-            match self.later.iter().position(|one| one.wanted.alert == name) {
-                Some(at) => {
-                    let one = self.later.swap_remove(at);
-                    self.fires(&one);
-                }
-                None => {
-                    let (faults, begun) = &self.current;
-                    let earlier = self.earlier.entry(name.clone());
-                    earlier.or_insert_with(|| (faults.clone(), begun.elapsed()));
-                    others.push(name);
-                }
-            }
-        }
-        others
     }
 
     /// Some faults at once, until all that they are to fire has fired; then all is mended.
@@ -190,23 +204,17 @@ impl Run {
         for case in cases {
             self.stage.begin(case.prepare, &[]).with_context(|| format!("making ready: {}", case.name))?;
         }
-        self.look();
+        self.settle(cases);
         let faults = cases.iter().map(|case| case.name).collect::<Vec<_>>().join("; ");
-        let first_row = self.table.rows.len();
-        self.current = (faults.clone(), now());
+        let group = self.seen.begins(faults, now());
+        self.groups.push((cases.to_vec(), BTreeSet::new()));
         let mut waited = Vec::new();
         for case in cases {
-            waited.extend(self.start(case).with_context(|| case.name)?);
+            self.start(case, group, &mut waited).with_context(|| case.name)?;
         }
-        let mut also = BTreeSet::new();
         while !waited.is_empty() {
             pause(LOOK);
-            for name in self.look() {
-                match waited.iter().position(|one: &Waited| one.wanted.alert == name) {
-                    Some(at) => self.fires(&waited.swap_remove(at)),
-                    None => drop(also.insert(name)),
-                }
-            }
+            self.look(&mut waited);
             waited.retain(|one| {
                 let is_late = one.since.elapsed() > Duration::from_secs(one.wanted.within);
                 if is_late {
@@ -218,63 +226,74 @@ impl Run {
         for case in cases.iter().rev() {
             self.stage.end(case.end).with_context(|| format!("mending: {}", case.name))?;
         }
-        self.is_well_again(&mut also)?;
-        also.retain(|name| !cases.iter().any(|case| case.fires.iter().any(|one| one.alert == name)));
-        let is_allowed = |name: &String| cases.iter().any(|case| case.also.contains(&name.as_str()));
-        for name in also.iter().filter(|name| !is_allowed(name)) {
-            self.problems.push(format!("{name} fired, and nobody expects it of: {faults}"));
-        }
-        for row in &mut self.table.rows[first_row..] {
-            row.also = also.iter().cloned().collect();
-        }
-        Ok(())
+        self.is_well_again()
     }
 
-    /// Begins a fault; what is waited for while it lasts.
-    fn start(&mut self, case: &'static Case) -> anyhow::Result<Vec<Waited>> {
+    /// What is to fire is not on its way already, of the fault before; if it goes within a while.
+    fn settle(&mut self, cases: &[&'static Case]) {
+        let begun = now();
+        let is_asked = |name: &String| {
+            cases.iter().any(|case| case.fires.iter().any(|one| !one.is_later && one.alert == name))
+        };
+        while begun.elapsed() < SETTLE {
+            self.look(&mut Vec::new());
+            let is_on_its_way =
+                self.prometheus.alerts().is_ok_and(|(pending, _)| pending.iter().any(is_asked));
+            if !is_on_its_way {
+                break;
+            }
+            pause(LOOK);
+        }
+    }
+
+    /// Begins a fault; what is waited for while it lasts, or later.
+    fn start(&mut self, case: &'static Case, group: usize, waited: &mut Vec<Waited>) -> anyhow::Result<()> {
         say(&format!("{} ...", case.name));
         let since = now();
         self.stage.begin(case.begin, case.repeats)?;
-        let mut waited = Vec::new();
         for wanted in case.fires {
             if !self.named.is_empty() && !self.named.iter().any(|name| name == wanted.alert) {
                 continue;
             }
-            let fault = case.name.to_owned();
-            self.table.rows.push(Row { fault, alert: wanted.alert, seconds: None, note: None, also: vec![] });
-            let row = self.table.rows.len() - 1;
-            if self.firing.contains_key(wanted.alert) {
-                self.fires_already(row);
-            } else if wanted.is_later {
-                self.later.push(Waited { wanted, since, row });
+            let (fault, alert) = (case.name.to_owned(), wanted.alert);
+            let mut row = Row { fault, alert, seconds: None, note: None, also: vec![], group };
+            if self.seen.fires(alert) {
+                // It fired with an earlier fault and has not gone: that one is what is known.
+                match self.seen.first(alert) {
+                    Some((faults, after)) => (row.fault, row.seconds) = (faults.to_owned(), Some(after)),
+                    None => row.note = Some("fires already, of an earlier fault"),
+                }
             } else {
-                waited.push(Waited { wanted, since, row });
+                let list = if wanted.is_later { &mut self.later } else { &mut *waited };
+                list.push(Waited { wanted, since, group, row: self.table.rows.len() });
             }
+            self.table.rows.push(row);
         }
-        Ok(waited)
+        Ok(())
     }
 
-    /// It fired.
-    fn fires(&mut self, one: &Waited) {
-        let after = one.since.elapsed();
-        self.table.rows[one.row].seconds = Some(after);
-        say(&format!("  {} after {:.0} s", one.wanted.alert, after.as_secs_f64()));
-    }
-
-    /// It rose with an earlier fault and has not gone: that one is what is known.
-    fn fires_already(&mut self, row: usize) {
-        let row = &mut self.table.rows[row];
-        match self.earlier.get(row.alert) {
-            Some((fault, after)) => (row.fault, row.seconds) = (fault.clone(), Some(*after)),
-            None => row.note = Some("fires already, of an earlier fault"),
+    /// What else fired, and whether somebody expects it.
+    fn judge(&mut self) {
+        for (group, (cases, others)) in self.groups.iter().enumerate() {
+            let is_fired =
+                |name: &str| cases.iter().any(|case| case.fires.iter().any(|one| one.alert == name));
+            let is_allowed = |name: &str| cases.iter().any(|case| case.also.contains(&name));
+            let also: Vec<String> = others.iter().filter(|name| !is_fired(name)).cloned().collect();
+            for name in also.iter().filter(|name| !is_allowed(name)) {
+                let faults = self.seen.faults(group);
+                self.problems.push(format!("{name} fired, and nobody expects it of: {faults}"));
+            }
+            for row in self.table.rows.iter_mut().filter(|row| row.group == group) {
+                row.also = also.clone();
+            }
         }
     }
 
     /// Waits until every part answers well. Alerts with long windows may go on.
-    fn is_well_again(&mut self, also: &mut BTreeSet<String>) -> anyhow::Result<()> {
+    fn is_well_again(&mut self) -> anyhow::Result<()> {
         let begun = now();
         while let Err(why) = self.stage.is_well() {
-            also.extend(self.look());
+            self.look(&mut Vec::new());
             if begun.elapsed() > WELL {
                 bail!("not well again: {why:#}");
             }
@@ -293,7 +312,7 @@ impl Run {
         }
         let is_in_time = |one: &Waited| one.since.elapsed() < Duration::from_secs(one.wanted.within);
         while now() < end && self.later.iter().any(is_in_time) {
-            self.look();
+            self.look(&mut Vec::new());
             pause(LOOK);
         }
     }

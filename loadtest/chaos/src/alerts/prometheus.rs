@@ -19,12 +19,15 @@ impl Prometheus {
         Ok(Self { port: port.context("Prometheus' port")? })
     }
 
-    /// The alerts that fire now.
-    pub fn firing(&self) -> anyhow::Result<BTreeSet<String>> {
+    /// The alerts that are pending now, and those that fire. One of several series is enough for either.
+    pub fn alerts(&self) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String>)> {
         let data = self.ask("alerts")?;
         let alerts = data["alerts"].as_array().context("no alerts")?;
-        let firing = alerts.iter().filter(|one| one["state"] == "firing");
-        Ok(firing.filter_map(|one| one["labels"]["alertname"].as_str().map(str::to_owned)).collect())
+        let of = |state: &str| {
+            let those = alerts.iter().filter(|one| one["state"] == state);
+            those.filter_map(|one| one["labels"]["alertname"].as_str().map(str::to_owned)).collect()
+        };
+        Ok((of("pending"), of("firing")))
     }
 
     /// How many series a query gives that are numbers.

@@ -19,6 +19,8 @@ pub struct Row {
     pub note: Option<&'static str>,
     /// What else fired.
     pub also: Vec<String>,
+    /// The number of the faults that happened at once; 0: of none.
+    pub group: usize,
 }
 
 /// All rows.
@@ -37,6 +39,7 @@ impl Table {
             seconds: None,
             note: Some(why),
             also: Vec::new(),
+            group: 0,
         };
         self.rows.extend(all.map(row));
     }
@@ -89,6 +92,7 @@ mod tests {
             seconds: seconds.map(Duration::from_secs),
             note,
             also: vec!["Other".to_owned()],
+            group: 1,
         };
         let mut table = Table { rows: vec![row("A", Some(75), None)] };
         table.not_here([("B", "it waits for an hour")].iter());
