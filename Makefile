@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench flame hold soak swarm proof chaos k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
+.PHONY: help run test check bench flame hold soak swarm proof chaos alerts k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -57,6 +57,11 @@ chaos: ## a whole cluster, and every fault under load; one table, written into d
 	@deploy/need cargo cc cluster
 	cargo build --release --workspace --bins
 	cargo run --quiet --release -p chaos
+
+alerts: ## a whole cluster, and a fault for every alert (or ALERTS=NoWorker,BusAway): seconds until each fired, into deploy/RUNBOOK.md
+	@deploy/need cargo cc cluster
+	cargo build --release --workspace --bins
+	cargo run --quiet --release -p chaos -- alerts
 
 k6: ## scenarios against URL, or a cluster of its own; PROFILE=full (or smoke), SCENARIO=chat,rest; into loadtest/README.md
 	@deploy/need k6

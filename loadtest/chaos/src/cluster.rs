@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use crate::line::Line;
 
-/// A running cluster of three brokers, three gateways and two workers.
+/// A running cluster.
 pub struct Cluster {
     /// nginx.
     pub url: String,
@@ -22,8 +22,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it. What went wrong is on standard error already.
-    pub fn up() -> anyhow::Result<Self> {
+    /// Starts it, of so many gateways, workers and brokers. What went wrong is on standard error
+    /// already.
+    pub fn up([gateways, workers, brokers]: [&str; 3]) -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let folder = std::env::temp_dir().join(format!("chatchit-chaos-{}", std::process::id()));
         let port = free_port().context("a port for nginx")?;
@@ -37,7 +38,7 @@ impl Cluster {
         };
         let mut up = cluster.command(&["up"]);
         up.env("PORT", port.to_string()).env("JWT_ACCESS_TOKEN", &cluster.secret);
-        up.envs([("GATEWAYS", "3"), ("WORKERS", "2"), ("BROKERS", "3")]);
+        up.envs([("GATEWAYS", gateways), ("WORKERS", workers), ("BROKERS", brokers)]);
         // The load plays many users from one address and few sockets.
         for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
             up.env(format!("{limit}_PER_S"), "4000000000").env(format!("{limit}_BURST"), "4000000000");

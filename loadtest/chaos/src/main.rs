@@ -2,8 +2,13 @@
 //! Each row of the table is a run of swarm, judged. Anything acknowledged that was lost, doubled or
 //! reordered ends in exit code 1.
 //!
+//! `chaos alerts` (`make alerts`) makes every alert fire instead: `alerts/mod.rs`.
+//!
 //! `chaos worker redis` runs the rows whose names contain one of these words, and leaves the
 //! runbook alone.
+
+/// Which fault fires which alert, and how fast.
+mod alerts;
 
 /// The cluster under test, through `deploy/cluster`.
 mod cluster;
@@ -41,8 +46,14 @@ const AFTER_S: u64 = 20;
 
 fn main() -> anyhow::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "alerts") {
+        let named = std::env::var("ALERTS").unwrap_or_default();
+        let names: Vec<String> =
+            named.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        return alerts::run(&names);
+    }
     let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.name.contains(&**word));
-    let cluster = Cluster::up()?;
+    let cluster = Cluster::up(["3", "2", "3"])?;
     let mut table = Table::default();
     for fault in FAULTS.iter().filter(wanted) {
         say(&format!("{} ...", fault.name));

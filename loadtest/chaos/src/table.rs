@@ -67,11 +67,19 @@ impl Table {
     /// # Errors
     /// The runbook, or its marks, are not there.
     pub fn write_into_runbook(&self) -> anyhow::Result<PathBuf> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/RUNBOOK.md");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let (before, rest) = text.split_once(BEGIN).context("the runbook has lost its mark")?;
-        let (_, after) = rest.split_once(END).context("the runbook has lost its second mark")?;
-        std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", self.markdown()))?;
-        Ok(path)
+        replace_in_runbook(BEGIN, END, &self.markdown())
     }
+}
+
+/// Writes this between two marks of the runbook.
+///
+/// # Errors
+/// The runbook, or its marks, are not there.
+pub fn replace_in_runbook(begin: &str, end: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/RUNBOOK.md");
+    let whole = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (before, rest) = whole.split_once(begin).context("the runbook has lost its mark")?;
+    let (_, after) = rest.split_once(end).context("the runbook has lost its second mark")?;
+    std::fs::write(&path, format!("{before}{begin}{text}{end}{after}"))?;
+    Ok(path)
 }
