@@ -226,7 +226,7 @@ fn a_hundred_messages_are_found_while_workers_are_killed() {
     let ports = [cluster.gateways[0].port, cluster.gateways[1].port];
     let load = Load::begin(&cluster, 6_000, 60.0);
     let mut seen = BTreeMap::<String, usize>::new();
-    let mut kills = 0;
+    let (mut kills, mut rounds) = (0, 0);
     std::thread::scope(|scope| {
         let askers: Vec<_> = (0..4)
             .map(|asker| {
@@ -235,12 +235,15 @@ fn a_hundred_messages_are_found_while_workers_are_killed() {
             })
             .collect();
         while askers.iter().any(|asker| !asker.is_finished()) {
-            // One, then both: then nobody is there for a while.
-            for at in if kills % 2 == 0 { vec![0] } else { vec![0, 1] } {
-                cluster.workers[at].kill();
+            // One, or both: then nobody is there for a while.
+            let killed = if rounds % 2 == 0 { 0..1 } else { 0..2 };
+            cluster.workers[killed.clone()].iter_mut().for_each(support::program::Program::kill);
+            pause(Duration::from_millis(1_500));
+            for at in killed {
                 cluster.workers[at] = cluster.worker();
                 kills += 1;
             }
+            rounds += 1;
             cluster.workers.iter_mut().for_each(support::program::Program::wait_until_ready);
             pause(Duration::from_millis(1_500));
         }
@@ -322,7 +325,7 @@ impl Asker {
                 }
             }
         }
-        let wait_ms = self.next_random() % 1_200;
+        let wait_ms = self.next_random() % 600;
         self.listen(wait_ms);
         let before = self.heard.get(&guid).copied().unwrap_or_default();
         let (seen, _) = asked(&self.tool, &guid);
