@@ -150,7 +150,7 @@ async fn look_up(peers: &Peers, guid: &Guid, hint: &Hint, found: &mut Stories) -
     let store = peers.store().await?;
     let mut places: Vec<_> = found.keys().copied().collect();
     let sender = match &hint.sender {
-        Some(whose) => peers.user(whose).await?,
+        Some(whose) => Some(peers.user(whose).await?.with_context(|| format!("there is no user {whose}"))?),
         None => None,
     };
     places.extend(match (sender, hint.conversation) {
@@ -200,7 +200,10 @@ fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now
         Now::Committed if story.milestones.is_empty() => format!(
             "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
         ),
-        Now::Committed => format!("{whose} is in the database{place}; nobody has been told of it yet."),
+        // Whoever told of it may be gone.
+        Now::Committed => format!(
+            "{whose} is in the database{place}; no program that answers remembers that anybody was told of it."
+        ),
         Now::Nobody => {
             format!("{whose} is in the database{place}; nobody of the conversation was connected.")
         }
