@@ -157,7 +157,8 @@ impl Crowd {
     fn talks(&mut self) {
         let (id, (alices, bobs)) = (self.conversation, self.sockets.split_at_mut(1));
         let (alice, bob) = (&mut alices[0], &mut bobs[0]);
-        let message = json!({ "conversationId": id, "guid": "g-1", "content": "a" });
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let message = json!({ "conversationId": id, "guid": "g-1", "content": "a", "traceparent": trace });
         alice.says("sendMessage", &message);
         alice.hears("messageProcessed");
         let shown = bob.hears("messageComing");

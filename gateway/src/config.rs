@@ -53,6 +53,9 @@ pub struct Config {
     /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
     /// none.
     pub trace_messages: usize,
+    /// `OTEL_TRACES_SAMPLER_ARG` (0): of the messages without a `traceparent`, the part that begins a
+    /// trace; 0 to 1.
+    pub trace_ratio: f64,
 }
 
 /// What the gateway's own binary needs: a gateway alone is nothing without its peers.
@@ -125,6 +128,9 @@ impl Config {
             },
             user_rate: rate(env, "RATE_USER", limits::USER_EVENTS_PER_S, limits::USER_EVENTS_BURST),
             trace_messages: recorder::messages_from_env(env),
+            trace_ratio: env
+                .parsed(&["OTEL_TRACES_SAMPLER_ARG"], "a number from 0 to 1", ratio)
+                .unwrap_or_default(),
         }
     }
 }
@@ -132,6 +138,10 @@ impl Config {
 fn rate(env: &mut Env, name: &str, per_second: u32, burst: u32) -> Rate {
     let per_second = env.number(&[&format!("{name}_PER_S")], per_second);
     Rate::per_second(per_second, env.number(&[&format!("{name}_BURST")], burst))
+}
+
+fn ratio(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio))
 }
 
 fn origins(text: &str) -> Origins {

@@ -35,6 +35,9 @@ pub mod session;
 /// Rate limits in eight bytes each.
 pub mod rate;
 
+/// Whose trace a message belongs to, and whether it is recorded.
+mod sampling;
+
 /// Accepted event to envelope to bus, and what its receipt answers.
 mod uplink;
 

@@ -266,6 +266,11 @@ pub fn frame_dropped(reason: &'static str) {
     counter!("gateway_frames_dropped_total", "reason" => reason).increment(1);
 }
 
+/// What became of the trace context of a message, or of the lack of one.
+pub fn context_judged(result: &'static str) {
+    counter!("gateway_contexts_total", "result" => result).increment(1);
+}
+
 /// A REST request was answered.
 pub fn api_answered(status: u16, seconds: f64) {
     // Classes, not codes: labels come from closed sets.

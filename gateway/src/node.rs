@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::logins::EndedLogins;
 use crate::metrics::Metrics;
+use crate::sampling::Sampling;
 use crate::seats::Seats;
 use crate::session::{Now, SessionLimits};
 use crate::uplink::Subjects;
@@ -50,6 +51,8 @@ pub struct Node {
     pub subjects: Subjects,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whose traces are recorded.
+    pub sampling: Sampling,
     /// What is remembered of the way of messages.
     pub recorder: Recorder,
     /// Told to the admin port.
@@ -74,6 +77,7 @@ impl Node {
             limits: config.session,
             admission: Admission::new(config.upgrades_per_s),
             recorder: Recorder::new(config.trace_messages),
+            sampling: Sampling::new(config.trace_ratio, id),
             config,
             bus,
             directory,

@@ -123,7 +123,7 @@ impl Socket {
                 Action::Accept(account) => accepted = Some(account),
                 Action::Send(frame) => self.send(frame),
                 Action::Publish { uplink, reply } => {
-                    uplink::publish(&self.place, &self.slot, &uplink, reply);
+                    uplink::publish(&self.place, &self.slot, uplink, reply);
                 }
                 Action::Ask { uplink, reply } => uplink::ask(&self.place, &self.slot, &uplink, reply),
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),

@@ -12,8 +12,7 @@ use bytes::Bytes;
 use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::plumbing::{Envelope, PublishError, RequestError, Subject};
 use common::protocol::control::Stage;
-use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, Uplink, Urgency};
-use common::recorder::Ticket;
+use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -42,26 +41,36 @@ impl Subjects {
 }
 
 /// Publishes an event of this socket on its lane; the receipt answers through `reply`.
-pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
+pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: ReplyTo) {
     let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
     if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, node.uptime()) {
         node.metrics.uplinks_limited.increment(1);
-        noted(node, uplink, Stage::Refused(Reject::RateLimited));
+        if let Some(of) = uplink.origin() {
+            node.recorder.note(of, uplink.at, Stage::Refused(Reject::RateLimited));
+        }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
         return;
     }
+    let mut context = None;
+    if let ClientEvent::SendMessage(message) = &mut uplink.event {
+        message.context = node.sampling.judge(message.context, node.uptime());
+        context = message.context.filter(TraceContext::is_sampled);
+    }
+    let uplink = &uplink;
     let key = uplink.event.conversation().map_or(0, |conversation| conversation.0.unsigned_abs());
     let envelope = Envelope { subject, key, body: protocol::encode(uplink) };
     let lane = uplink.event.lane();
     let (may_drop, class) = (lane == Some(Lane::Low), Class::of_lane(lane));
     let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
     node.metrics.uplinks.increment(1);
-    let ticket = noted(&node, uplink, Stage::Accepted { socket: Some(slot.serial), confirmed: None });
-    let unconfirmed = node.recorder.is_on().then(|| uplink.origin()).flatten();
+    let origin = node.recorder.is_on().then(|| uplink.origin()).flatten();
+    let accepted = Stage::Accepted { socket: Some(slot.serial), confirmed: None };
+    let ticket = origin.and_then(|of| node.recorder.note(of, uplink.at, accepted));
     let bus = node.bus.clone();
-    bus.enqueue(
+    bus.enqueue_in(
         envelope,
+        context,
         Box::new(move |outcome| match outcome {
             Ok(()) => {
                 node.recorder.confirmed(ticket, Timestamp::now());
@@ -77,7 +86,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
                 answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
             }
             Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
-                if let Some(of) = unconfirmed {
+                if let Some(of) = origin {
                     node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
                 }
                 node.metrics.uplinks_busy.increment(1);
@@ -85,12 +94,6 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: Reply
             }
         }),
     );
-}
-
-/// Remembers where a chat message is; nothing else is remembered.
-fn noted(node: &Node, uplink: &Uplink, stage: Stage) -> Option<Ticket> {
-    let of = node.recorder.is_on().then(|| uplink.origin()).flatten()?;
-    node.recorder.note(of, uplink.at, stage)
 }
 
 /// Asks a worker what a socket missed; one at a time per socket.

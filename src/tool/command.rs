@@ -48,6 +48,15 @@ pub enum Whose {
     Email(String),
 }
 
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(user) => user.fmt(f),
+            Self::Email(email) => email.fmt(f),
+        }
+    }
+}
+
 /// An account to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUser {

@@ -28,6 +28,7 @@ pub fn event(envelope: &Envelope, bodies: bool) -> Option<Value> {
             shown["messageType"] = json!(message.message_type);
             shown["contentChars"] = message.content.chars().count().into();
             shown["attachments"] = message.attachments.len().into();
+            shown["traceId"] = json!(message.context.map(|context| context.trace_id()));
             if bodies {
                 shown["content"] = message.content.into();
                 shown["attachmentUrls"] = json!(message.attachments);
@@ -114,7 +115,7 @@ mod tests {
     use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
     use common::plumbing::Subject;
     use common::protocol::{
-        Attachment, CallStatus, CallType, MessageType, SendMessage, Sender, Timestamp, encode,
+        Attachment, CallStatus, CallType, MessageType, SendMessage, Sender, Timestamp, TraceContext, encode,
     };
 
     use super::*;
@@ -131,6 +132,7 @@ mod tests {
                 thumb_url: "secret-thumb".into(),
                 file_url: "secret-file".into(),
             }],
+            context: Some(TraceContext::begun(7, 9)),
         });
         let from = Sender { user: UserId(3), socket: Some(SocketId { node: NodeId(1), serial: 2 }) };
         let uplink = Uplink { from, at: Timestamp(0), event };
@@ -146,6 +148,7 @@ mod tests {
             (&shown["guid"], &shown["contentChars"], &shown["attachments"]),
             (&json!("g-1"), &json!(8), &json!(1))
         );
+        assert_eq!(shown["traceId"], format!("{:032x}", 7));
         let text = shown.to_string();
         assert!(!text.contains("chào") && !text.contains("secret"), "{text}");
         let shown = event(&message(), true).unwrap();

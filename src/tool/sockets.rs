@@ -136,11 +136,7 @@ async fn ask(
 }
 
 fn nobody(out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
-    let who = match whose {
-        Whose::Id(user) => user.to_string(),
-        Whose::Email(email) => email.clone(),
-    };
-    out.say(&json!({ "user": null, "found": false }), &format!("there is no user {who}"))?;
+    out.say(&json!({ "user": null, "found": false }), &format!("there is no user {whose}"))?;
     Ok(Outcome::Partly)
 }
 

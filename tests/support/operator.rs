@@ -67,6 +67,7 @@ pub fn message(conversation: i64, user: i64, guid: &str, content: &str) -> Envel
         call_type: CallType::Voice,
         call_status: CallStatus::Ended,
         attachments: vec![],
+        context: None,
     });
     let from = Sender { user: UserId(user), socket: None };
     let body = encode(&Uplink { from, at: Timestamp::now(), event });

@@ -201,18 +201,20 @@ impl<'a> Shift<'a> {
         uplink: Option<&Uplink>,
     ) -> Result<Option<Effects>, LetGo> {
         let reason = format!("{err:#}");
+        // Who has the trace finds the fault, and the other way round.
+        let trace = uplink.and_then(Uplink::context).map(|context| context.trace_id());
         let label = if uplink.is_some() { "fault" } else { "undecodable" };
         loop {
             match self.bench.ctx.bus.retry(self.lane, source.clone(), &reason).await {
                 Ok(Fate::Delayed { attempt }) => {
                     uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Delayed { attempt }));
-                    warn!(lane = %self.lane, subject = %source.envelope.subject, attempt, "Tried again later: {reason}");
+                    warn!(lane = %self.lane, subject = %source.envelope.subject, attempt, trace.id = trace, "Tried again later: {reason}");
                     metrics::set_aside(self.lane, label, "delayed");
                     return Ok(None);
                 }
                 Ok(Fate::Quarantined) => {
                     uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Quarantined));
-                    error!(lane = %self.lane, subject = %source.envelope.subject, "Quarantined: {reason}");
+                    error!(lane = %self.lane, subject = %source.envelope.subject, trace.id = trace, "Quarantined: {reason}");
                     metrics::set_aside(self.lane, label, "quarantined");
                     return Ok(uplink.map(|uplink| refuse(uplink, Reject::Failed)));
                 }

@@ -12,7 +12,7 @@ use common::ids::{NodeId, UserId};
 use common::limits::ENVELOPE_BYTES_MAX;
 use common::plumbing::{Envelope, PublishError, Subject};
 use common::protocol::control::Stage;
-use common::protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, Urgency};
+use common::protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, TraceContext, Urgency};
 use common::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use tokio::sync::Notify;
@@ -33,6 +33,8 @@ pub(crate) struct Parcel {
     envelope: Envelope,
     /// The chat message that it shows, where, and to how many users. None: it shows none.
     shows: Option<(Origin, NodeId, u32)>,
+    /// The trace that it belongs to.
+    context: Option<TraceContext>,
 }
 
 /// Raises the heads, asks where everybody is, and writes the envelopes.
@@ -83,7 +85,11 @@ pub(crate) async fn publish(ctx: &Ctx, parcels: Vec<Parcel>) -> Result<Vec<Parce
             continue;
         }
         let tally = Arc::clone(&tally);
-        ctx.bus.enqueue(parcel.envelope.clone(), Box::new(move |outcome| tally.note(at, outcome)));
+        ctx.bus.enqueue_in(
+            parcel.envelope.clone(),
+            parcel.context,
+            Box::new(move |outcome| tally.note(at, outcome)),
+        );
     }
     // The bus promises every receipt within its own deadline.
     tally.all.notified().await;
@@ -277,7 +283,11 @@ impl Writer {
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
         let envelope = Envelope { subject, key: key(&told.event), body };
-        self.parcels.push(Parcel { envelope, shows: news.shows().map(|of| (of, node, users)) });
+        let context = match &told.event {
+            ServerEvent::MessageComing(view) => view.traceparent,
+            _ => None,
+        };
+        self.parcels.push(Parcel { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
     }
 }
 

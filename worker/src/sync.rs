@@ -171,6 +171,7 @@ mod tests {
             call_status: CallStatus::Ended,
             status: "SENT",
             attachments: vec![],
+            traceparent: None,
         }
     }
 

@@ -54,6 +54,13 @@ pub const TRACE_MILESTONES_PER_MESSAGE: usize = 4;
 /// Milestones in one program's answer: a guid that is repeated for ever still fits an envelope.
 pub const TRACE_MILESTONES_MAX: usize = 500;
 
+/// Traces of clients and of its own that one gateway lets be recorded per second: what a client asks
+/// for costs everybody.
+pub const TRACES_SAMPLED_PER_S: u32 = 50;
+
+/// The same, at once.
+pub const TRACES_SAMPLED_BURST: u32 = 100;
+
 /// Conversations of a user, or members of a conversation, among which the database looks for an
 /// older message.
 pub const TRACE_PLACES_MAX: i64 = 10_000;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{Envelope, Receipt};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
+use crate::protocol::TraceContext;
 
 #[derive(Default)]
 pub(super) struct Window {
@@ -29,6 +30,7 @@ pub(super) struct Window {
 
 struct Waiting {
     envelope: Envelope,
+    context: Option<TraceContext>,
     pending: Pending,
 }
 
@@ -41,6 +43,7 @@ struct Pending {
 struct Batch {
     serial: u64,
     bytes: Bytes,
+    context: Option<TraceContext>,
     pending: Vec<Pending>,
     /// None: to be sent (again).
     sent: Option<Instant>,
@@ -54,16 +57,28 @@ pub(super) struct Parcel {
     pub envelopes: usize,
     /// Since when the oldest of its envelopes is here.
     pub since: Instant,
+    /// Of the first of its envelopes that has one.
+    pub context: Option<TraceContext>,
 }
 
 impl Window {
     /// The receipt comes back when the window is full.
-    pub(super) fn push(&mut self, envelope: Envelope, receipt: Receipt, now: Instant) -> Result<(), Receipt> {
+    pub(super) fn push(
+        &mut self,
+        envelope: Envelope,
+        context: Option<TraceContext>,
+        receipt: Receipt,
+        now: Instant,
+    ) -> Result<(), Receipt> {
         if self.envelopes >= PUBLISH_WINDOW_ENVELOPES_MAX {
             return Err(receipt);
         }
         self.envelopes += 1;
-        self.waiting.push_back(Waiting { envelope, pending: Pending { since: now, receipt: Some(receipt) } });
+        self.waiting.push_back(Waiting {
+            envelope,
+            context,
+            pending: Pending { since: now, receipt: Some(receipt) },
+        });
         Ok(())
     }
 
@@ -83,6 +98,7 @@ impl Window {
             bytes: batch.bytes.clone(),
             envelopes: batch.pending.len(),
             since,
+            context: batch.context,
         })
     }
 
@@ -161,10 +177,11 @@ impl Window {
         // One envelope always fits: ENVELOPE_BYTES_MAX < BATCH_BYTES_MAX.
         let count = self.waiting.iter().take(BATCH_ENVELOPES_MAX).take_while(fits).count();
         let bytes = Envelope::encode_batch(self.waiting.iter().take(count).map(|waiting| &waiting.envelope));
+        let context = self.waiting.iter().take(count).find_map(|waiting| waiting.context);
         let pending = self.waiting.drain(..count).map(|waiting| waiting.pending).collect();
         let serial = self.next_serial;
         self.next_serial += 1;
-        self.batches.push_back(Batch { serial, bytes, pending, sent: None });
+        self.batches.push_back(Batch { serial, bytes, context, pending, sent: None });
     }
 }
 
@@ -178,7 +195,7 @@ mod tests {
     fn push(window: &mut Window, key: u64, now: Instant) -> Result<(), ()> {
         let subject = Subject::new("high.sendMessage").unwrap();
         let envelope = Envelope { subject, key, body: Bytes::from_static(b"body") };
-        window.push(envelope, Box::new(|_| {}), now).map_err(|_| ())
+        window.push(envelope, None, Box::new(|_| {}), now).map_err(|_| ())
     }
 
     fn keys(parcel: &Parcel) -> Vec<u64> {
@@ -230,9 +247,26 @@ mod tests {
         let body = Bytes::from(vec![0; BATCH_BYTES_MAX / 3]);
         for key in 0..4 {
             let envelope = Envelope { subject: Subject::new("high.a").unwrap(), key, body: body.clone() };
-            window.push(envelope, Box::new(|_| {}), now).ok().unwrap();
+            window.push(envelope, None, Box::new(|_| {}), now).ok().unwrap();
         }
         assert_eq!(window.next(4, now).unwrap().envelopes, 2);
+    }
+
+    #[test]
+    fn a_batch_belongs_to_the_first_trace_in_it_also_when_it_is_sent_again() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let context = |trace| Some(TraceContext::begun(trace, 1));
+        let push = |window: &mut Window, context| {
+            let envelope = Envelope { subject: Subject::new("high.a").unwrap(), key: 0, body: Bytes::new() };
+            window.push(envelope, context, Box::new(|_| {}), now).ok().unwrap();
+        };
+        [None, context(1), context(2)].into_iter().for_each(|one| push(&mut window, one));
+        assert_eq!(window.next(1, now).unwrap().context, context(1));
+        push(&mut window, None);
+        window.rewind();
+        assert_eq!(window.next(1, now).unwrap().context, context(1));
+        window.settle(0);
+        assert_eq!(window.next(1, now).unwrap().context, None);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub use self::envelope::{BadEnvelope, Envelope};
 pub use self::look::{Depths, Held, LaneDepth, LaneView, Quarantined, Replayed, RungDepth, Which};
 pub use self::subject::{BadSubject, Pattern, Subject};
 use crate::ids::NodeId;
-use crate::protocol::Lane;
+use crate::protocol::{Lane, TraceContext};
 
 /// Which kind the durable queues are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +268,15 @@ impl Bus {
     pub fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
         match &self.0 {
             Backend::Memory(bus) => bus.enqueue(envelope, receipt),
-            Backend::Rabbit(bus) => bus.enqueue(envelope, receipt),
+            Backend::Rabbit(bus) => bus.enqueue(envelope, None, receipt),
+        }
+    }
+
+    /// The same, of an envelope that belongs to a sampled trace: its batch says so to the broker.
+    pub fn enqueue_in(&self, envelope: Envelope, context: Option<TraceContext>, receipt: Receipt) {
+        match &self.0 {
+            Backend::Memory(bus) => bus.enqueue(envelope, receipt),
+            Backend::Rabbit(bus) => bus.enqueue(envelope, context, receipt),
         }
     }
 

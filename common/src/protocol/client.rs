@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, Reject};
+use super::{Lane, Reject, TraceContext};
 use crate::ids::{ConversationId, Guid, MessageId};
 use crate::limits::{ATTACHMENTS_MAX, CONTENT_CHARS_MAX, SYNC_CONVERSATIONS_MAX, URL_BYTES_MAX};
 
@@ -41,6 +41,8 @@ pub struct SendMessage {
     pub call_status: CallStatus,
     /// Links to uploaded things.
     pub attachments: Vec<Attachment>,
+    /// The client's trace that it belongs to. From a client it may be [`TraceContext::INVALID`].
+    pub context: Option<TraceContext>,
 }
 
 /// Everything up to a message was read.
@@ -219,6 +221,8 @@ struct SendMessageInput {
     call_status: Option<CallStatus>,
     #[serde(default)]
     attachments: Option<Vec<Attachment>>,
+    #[serde(rename = "traceparent", default)]
+    context: Option<TraceContext>,
 }
 
 impl SendMessageInput {
@@ -251,6 +255,7 @@ impl SendMessageInput {
             call_type: self.call_type.unwrap_or_default(),
             call_status: self.call_status.unwrap_or_default(),
             attachments,
+            context: self.context,
         })
     }
 }
@@ -325,6 +330,7 @@ mod tests {
             call_type: CallType::Voice,
             call_status: CallStatus::Ended,
             attachments: vec![],
+            context: None,
         })
     }
 

@@ -22,6 +22,9 @@ mod uplink;
 /// Worker to gateway: one encoded event for many sockets.
 mod downlink;
 
+/// The client's trace that a message belongs to.
+mod context;
+
 /// An operator's questions to every program, and their answers.
 pub mod control;
 
@@ -35,6 +38,7 @@ pub use self::client::{
     Attachment, CallStatus, CallType, ClientEvent, MessageRead, MessageType, SendMessage, Sync, Typing,
 };
 pub use self::close::{CloseCode, Next};
+pub use self::context::TraceContext;
 pub use self::downlink::{Audience, Control, Downlink, Recipients, Urgency};
 pub use self::lane::Lane;
 pub use self::reject::Reject;

@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Attachment, CallStatus, CallType, Lane, MessageType, Reject, Timestamp};
+use super::{Attachment, CallStatus, CallType, Lane, MessageType, Reject, Timestamp, TraceContext};
 use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
 
 /// An event for clients.
@@ -147,6 +147,8 @@ pub struct MessageView {
     pub call_status: CallStatus,
     pub status: &'static str,
     pub attachments: Vec<Attachment>,
+    /// Of a sampled trace, and only where the message is told as it comes.
+    pub traceparent: Option<TraceContext>,
 }
 
 impl Serialize for MessageView {
@@ -170,6 +172,10 @@ impl Serialize for MessageView {
         map.serialize_entry("sender", &self.sender)?;
         map.serialize_entry("user", &self.sender)?;
         map.serialize_entry("attachments", &self.attachments)?;
+        // Nothing is written for nearly all messages: their bytes are as ever.
+        if let Some(context) = &self.traceparent {
+            map.serialize_entry("traceparent", context)?;
+        }
         map.end()
     }
 }

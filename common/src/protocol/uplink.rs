@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ClientEvent, Timestamp};
+use super::{ClientEvent, Timestamp, TraceContext};
 use crate::ids::{ConversationId, Guid, SocketId, UserId};
 
 /// Who sent an event, as the gateway knows from the token. Never from the event.
@@ -33,6 +33,11 @@ impl Uplink {
         let ClientEvent::SendMessage(message) = &self.event else { return None };
         let guid = Origin::hash(message.guid.as_ref()?);
         Some(Origin { guid, sender: self.from.user, conversation: message.conversation })
+    }
+
+    /// The trace that it belongs to.
+    pub fn context(&self) -> Option<TraceContext> {
+        if let ClientEvent::SendMessage(message) = &self.event { message.context } else { None }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Chat messages: sent, queued, kept, delivered, repeated, refused.
 
+use serde_json::json;
+
 use crate::on_both;
 use crate::support::*;
 
@@ -9,6 +11,7 @@ on_both! {
     a_repeated_guid_gives_the_first_result;
     a_stranger_is_refused;
     messages_of_a_conversation_arrive_in_order;
+    a_sampled_trace_comes_along_and_nothing_else_does;
 }
 
 /// Alice and Bob are on different gateways; the message crosses the bus once.
@@ -78,6 +81,40 @@ async fn messages_of_a_conversation_arrive_in_order(cluster: Cluster) {
     for number in 0..100 {
         let coming = bob.expect(Expect::named("messageComing")).await;
         assert_eq!((&coming["content"], &coming["seq"]), (&number.to_string().into(), &(number + 1).into()));
+    }
+    cluster.finish().await;
+}
+
+/// A client's trace goes with its message; what is not sampled, or no trace at all, is not seen.
+async fn a_sampled_trace_comes_along_and_nothing_else_does(cluster: Cluster) {
+    let (conversation, [mut alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+    let sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let unsampled = sampled.replace("-01", "-00");
+    let cases = [
+        (json!(sampled), Some(sampled)),
+        (json!(unsampled), None),
+        (json!("00-what-is-this"), None),
+        (json!(sampled.to_uppercase()), None),
+        (json!({ "trace": 7 }), None),
+        (json!(null), None),
+    ];
+    for (nth, (traceparent, heard)) in cases.into_iter().enumerate() {
+        let guid = format!("t-{nth}");
+        let data = json!({
+            "conversationId": conversation, "guid": guid, "content": guid, "traceparent": traceparent,
+        });
+        alice.emit("sendMessage", data).await;
+        // Whatever it is, it is never an error.
+        alice.expect(processed(&guid)).await;
+        for who in [&mut alice, &mut bob] {
+            let coming = who.expect(message_from("alice", &guid)).await;
+            assert_eq!(
+                coming.get("traceparent").and_then(|text| text.as_str()),
+                heard,
+                "{traceparent}: {coming}"
+            );
+            assert_eq!(coming.as_object().unwrap().contains_key("traceparent"), heard.is_some());
+        }
     }
     cluster.finish().await;
 }

@@ -76,7 +76,8 @@ fn main() -> anyhow::Result<ExitCode> {
             }
         }
         Some("trace") => {
-            let outcome = rows::trace::run(&Places::find()?, &runtime()?)?;
+            let pairs = arguments.get(1).map(|pairs| pairs.parse()).transpose()?;
+            let outcome = rows::trace::run(&Places::find()?, &runtime()?, pairs)?;
             say(&outcome.markdown("What `chatchit trace` costs", "Ratios of one run, in pairs."));
         }
         Some("flame") => flame::run(&Places::find()?, &runtime()?)?,

@@ -53,16 +53,17 @@ pub async fn trace(
 ) -> Result<Outcome, Failure> {
     peers.need(true, true, true)?;
     let bus = peers.bus().await?;
-    let heard = ask(peers, &bus, guid, wait).await?;
-    let remembered = heard.answers.iter().filter_map(|answer| match &answer.said {
-        Said::Trace { milestones, .. } => Some((answer.who.clone(), milestones.clone())),
-        _ => None,
-    });
-    let mut found = stories(remembered);
+    let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
+    let heard = ask(peers, &mut asker, guid, wait).await?;
+    let mut found = remembered(&heard.answers);
     look_aside(&bus, guid, &mut found).await?;
-    bus.drain().await;
-    // Last, so that what was committed while the others answered is seen.
+    // After them, so that what was committed while they answered is seen.
     let store = look_up(peers, guid, hint, &mut found).await;
+    if found.values().any(|story| story.now() == Now::Committed) {
+        // Waiting for who is silent takes time in which it may have been told.
+        ask_again(&mut asker, guid, wait, &heard.answers, &mut found).await?;
+    }
+    bus.drain().await;
 
     let now = Timestamp::now();
     let store_says = store.as_ref().err().map(ToString::to_string);
@@ -88,13 +89,39 @@ pub async fn trace(
     Ok(Outcome::good(!found.is_empty() && is_whole))
 }
 
-async fn ask(peers: &Peers, bus: &Bus, guid: &Guid, wait: Duration) -> Result<Heard, Failure> {
+fn remembered(answers: &[Answer]) -> Stories {
+    stories(answers.iter().filter_map(|answer| match &answer.said {
+        Said::Trace { milestones, .. } => Some((answer.who.clone(), milestones.clone())),
+        _ => None,
+    }))
+}
+
+/// What those who answered remember by now.
+async fn ask_again(
+    asker: &mut Asker,
+    guid: &Guid,
+    wait: Duration,
+    before: &[Answer],
+    found: &mut Stories,
+) -> Result<(), Failure> {
+    let question = Question::Trace(Origin::hash(guid));
+    let answers = asker.ask(question, wait, |heard| heard.len() >= before.len()).await;
+    for (of, fresh) in remembered(&answers.context("RabbitMQ")?) {
+        let story = found.entry(of).or_default();
+        // Who answered before may be gone now.
+        if fresh.milestones.len() >= story.milestones.len() {
+            story.milestones = fresh.milestones;
+        }
+    }
+    Ok(())
+}
+
+async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> Result<Heard, Failure> {
     let live = async {
         let live = peers.directory().await?.live_nodes().await.context("Redis")?;
         Ok::<_, Failure>(live.into_iter().collect::<BTreeSet<NodeId>>())
     };
     let live = live.await.ok();
-    let mut asker = Asker::open(bus, peers.node).await.map_err(of_bus)?;
     let nodes = |heard: &[Answer]| heard.iter().map(|answer| answer.who.node).collect::<BTreeSet<_>>();
     // Everybody who has a lease has answered: whoever has none is not waited for.
     let is_enough = |heard: &[Answer]| {
@@ -150,7 +177,7 @@ async fn look_up(peers: &Peers, guid: &Guid, hint: &Hint, found: &mut Stories) -
     let store = peers.store().await?;
     let mut places: Vec<_> = found.keys().copied().collect();
     let sender = match &hint.sender {
-        Some(whose) => peers.user(whose).await?,
+        Some(whose) => Some(peers.user(whose).await?.with_context(|| format!("there is no user {whose}"))?),
         None => None,
     };
     places.extend(match (sender, hint.conversation) {
@@ -200,7 +227,10 @@ fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now
         Now::Committed if story.milestones.is_empty() => format!(
             "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
         ),
-        Now::Committed => format!("{whose} is in the database{place}; nobody has been told of it yet."),
+        // Whoever told of it may be gone.
+        Now::Committed => format!(
+            "{whose} is in the database{place}; no program that answers remembers that anybody was told of it."
+        ),
         Now::Nobody => {
             format!("{whose} is in the database{place}; nobody of the conversation was connected.")
         }

@@ -89,6 +89,8 @@ pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
         None => Guid::new(&format!("rest-{}", NodeId::random())).map_err(|_| Refusal::failed())?,
     };
     event.guid = Some(guid);
+    // Traces begin at gateways, which know how many are recorded.
+    event.context = None;
     let conversation = event.conversation;
 
     match ctx.desk.answers.send(ctx, user, event).await? {

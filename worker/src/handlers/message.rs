@@ -7,7 +7,7 @@ use common::ids::{ConversationId, UserId};
 use common::protocol::control::Stage;
 use common::protocol::{
     self, ConversationKind, MessageRead, MessageView, Person, ReadReceipt, Reject, SendMessage, ServerEvent,
-    Timestamp,
+    Timestamp, TraceContext,
 };
 use foldhash::{HashSet, HashSetExt};
 
@@ -149,6 +149,7 @@ fn view(new: NewMessage, row: SavedMessage, kind: ConversationKind, sender: &Per
         call_status: event.call_status,
         status: "SENT",
         attachments: event.attachments,
+        traceparent: event.context.filter(TraceContext::is_sampled),
     }
 }
 

@@ -290,6 +290,7 @@ fn message_view(row: &Row) -> Result<MessageView> {
             _ => "SENT",
         },
         attachments: attachments.map(|Json(list)| list).unwrap_or_default(),
+        traceparent: None,
     })
 }
 

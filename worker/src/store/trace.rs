@@ -38,7 +38,12 @@ const KEPT: Statement = statement(
     "
 select w.conversation_id, w.sender_id, m.id, m.seq, m.created_at, r.others, r.read
   from unnest($1::bigint[], $2::bigint[]) as w (conversation_id, sender_id)
-  join messages m on m.conversation_id = w.conversation_id and m.sender_id = w.sender_id and m.guid = $3
+  -- With a limit it is one look into an index for each place, whatever the planner believes.
+ cross join lateral (
+      select m.id, m.seq, m.created_at from messages m
+       where m.conversation_id = w.conversation_id and m.sender_id = w.sender_id and m.guid = $3
+       limit 1
+ ) m
  cross join lateral (
       select count(*) as others, count(*) filter (where p.read_seq >= m.seq) as read
         from participants p

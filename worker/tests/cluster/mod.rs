@@ -319,6 +319,7 @@ pub fn says(from: Sender, conversation: ConversationId, guid: &str, content: &st
         call_type: CallType::Voice,
         call_status: CallStatus::Ended,
         attachments: vec![],
+        context: None,
     };
     Uplink { from, at: Timestamp::now(), event: ClientEvent::SendMessage(event) }
 }

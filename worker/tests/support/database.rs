@@ -110,6 +110,7 @@ pub fn text(sender: UserId, conversation: ConversationId, guid: &str) -> NewMess
         call_type: CallType::Voice,
         call_status: CallStatus::Ended,
         attachments: vec![],
+        context: None,
     };
     NewMessage { sender, event, guid: Guid::new(guid).expect("a guid") }
 }

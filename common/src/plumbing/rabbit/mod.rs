@@ -68,7 +68,7 @@ use super::{
 };
 use crate::ids::NodeId;
 use crate::limits::BUS_DRAIN_MS_MAX;
-use crate::protocol::Lane;
+use crate::protocol::{Lane, TraceContext};
 
 /// With the longest subject a queue's name stays under AMQP's 255 bytes.
 const NAME_BYTES_MAX: usize = 40;
@@ -155,8 +155,8 @@ impl RabbitBus {
         Ok(Self { shared: Arc::new(shared), _owner: owner })
     }
 
-    pub(super) fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
-        self.shared.publisher.enqueue(envelope, receipt);
+    pub(super) fn enqueue(&self, envelope: Envelope, context: Option<TraceContext>, receipt: Receipt) {
+        self.shared.publisher.enqueue(envelope, context, receipt);
     }
 
     pub(super) async fn subscribe(&self, pattern: Pattern) -> Result<Reader, BusError> {

@@ -26,7 +26,7 @@ use crate::ids::NodeId;
 use crate::limits::{
     ENVELOPE_BYTES_MAX, LANE_BATCHES_UNCONFIRMED_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX,
 };
-use crate::protocol::{Lane, Timestamp};
+use crate::protocol::{Lane, Timestamp, TraceContext};
 
 /// How often overdue receipts are looked for. With [`PUBLISH_BUSY_MS`] it stays under 250 ms.
 const SWEEP_MS: u64 = 25;
@@ -100,7 +100,12 @@ impl Publisher {
         publisher
     }
 
-    pub(super) fn enqueue(self: &Arc<Self>, envelope: Envelope, receipt: Receipt) {
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        context: Option<TraceContext>,
+        receipt: Receipt,
+    ) {
         let refused = if self.closed.is_cancelled() {
             PublishError::Closed
         } else if envelope.encoded_len() > ENVELOPE_BYTES_MAX {
@@ -109,7 +114,7 @@ impl Publisher {
             PublishError::Busy
         } else {
             let route = Route::of(&envelope);
-            match self.push(&route, envelope, receipt) {
+            match self.push(&route, envelope, context, receipt) {
                 Ok(()) => return,
                 Err(receipt) => return answer(route.lane(), [receipt], Err(PublishError::Busy)),
             }
@@ -135,12 +140,18 @@ impl Publisher {
         all
     }
 
-    fn push(self: &Arc<Self>, route: &Route, envelope: Envelope, receipt: Receipt) -> Result<(), Receipt> {
+    fn push(
+        self: &Arc<Self>,
+        route: &Route,
+        envelope: Envelope,
+        context: Option<TraceContext>,
+        receipt: Receipt,
+    ) -> Result<(), Receipt> {
         loop {
             let outlet = self.outlet(route);
             let mut state = outlet.lock();
             if !state.retired {
-                state.window.push(envelope, receipt, Instant::now())?;
+                state.window.push(envelope, context, receipt, Instant::now())?;
                 drop(state);
                 outlet.notify.notify_one();
                 return Ok(());
@@ -318,6 +329,9 @@ impl Publisher {
         if outlet.route.lane().is_some() {
             let age = i64::try_from(parcel.since.elapsed().as_millis()).unwrap_or_default();
             properties = stamp::stamped(properties, Timestamp(Timestamp::now().0 - age));
+        }
+        if let Some(context) = &parcel.context {
+            properties = stamp::in_trace(properties, context);
         }
         let options = BasicPublishOptions { mandatory: address.mandatory, ..Default::default() };
         let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());

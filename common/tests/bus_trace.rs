@@ -1,0 +1,38 @@
+//! What the broker sees of a trace: a batch carries W3C's header.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+#[path = "support/bus.rs"]
+mod support;
+
+use common::ids::NodeId;
+use common::plumbing::Bus;
+use common::protocol::TraceContext;
+use lapin::options::BasicGetOptions;
+use lapin::types::AMQPValue;
+use lapin::{Connection, ConnectionProperties};
+use support::{Rig, envelope};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_a_sampled_message_says_its_trace_to_the_broker() {
+    let Some(Rig::Rabbit(config)) = Rig::rabbit() else { return };
+    let bus = Bus::connect(config.clone(), NodeId(1)).await.unwrap();
+    let connection = Connection::connect(&config.url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let context = TraceContext::begun(0x4bf9_2f35, 7);
+    for given in [Some(context), None] {
+        let (sender, outcome) = tokio::sync::oneshot::channel();
+        let receipt = Box::new(move |result| sender.send(result).expect("it is awaited"));
+        // The low lane has one queue.
+        bus.enqueue_in(envelope("low.typing", 7, "body"), given, receipt);
+        support::deadline(outcome).await.unwrap().unwrap();
+        let queue = format!("{}.lane.low", config.prefix);
+        let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
+        let got = got.await.unwrap().expect("what was confirmed is in the queue");
+        let headers = got.delivery.properties.headers().clone().unwrap_or_default();
+        let said = headers.inner().get("traceparent").cloned();
+        assert_eq!(said, given.map(|context| AMQPValue::LongString(context.to_string().into())));
+    }
+    bus.drain().await;
+}
