@@ -102,6 +102,12 @@ impl Window {
         })
     }
 
+    /// Envelopes that [`Self::next`] would give, if it gave one now.
+    pub(super) fn next_len(&self) -> usize {
+        let again = self.batches.iter().find(|batch| batch.sent.is_none());
+        again.map_or(self.waiting.len(), |batch| batch.pending.len())
+    }
+
     /// Whether [`Self::next`] would give one.
     pub(super) fn has_next(&self, unconfirmed_max: usize) -> bool {
         self.batches.iter().any(|batch| batch.sent.is_none())

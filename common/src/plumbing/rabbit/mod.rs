@@ -11,6 +11,9 @@ mod connection;
 /// Telling the broker what the topology says.
 mod declare;
 
+/// When a batch of a lane may go.
+mod places;
+
 /// Outlets: windows, pumps, receipts.
 mod publisher;
 

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,11 +21,10 @@ use super::super::batch::{Parcel, Window};
 use super::super::topology::{LANES, LaneRow, Names, Route};
 use super::super::{Envelope, Health, PublishError, Receipt, Subject, metrics};
 use super::connection::{Link, Live};
+use super::places::Places;
 use super::stamp;
 use crate::ids::NodeId;
-use crate::limits::{
-    ENVELOPE_BYTES_MAX, LANE_BATCHES_UNCONFIRMED_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX,
-};
+use crate::limits::{ENVELOPE_BYTES_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX};
 use crate::protocol::{Lane, Timestamp, TraceContext};
 
 /// How often overdue receipts are looked for. With [`PUBLISH_BUSY_MS`] it stays under 250 ms.
@@ -53,8 +52,8 @@ pub(super) struct Publisher {
 
 struct Outlet {
     route: Route,
-    /// Of its lane: how many batches all its shards together may have unconfirmed.
-    places: Option<Arc<Semaphore>>,
+    /// Of its lane; None: no limit but the queue's.
+    places: Option<Arc<Places>>,
     state: Mutex<State>,
     notify: Notify,
     ok: Counter,
@@ -86,7 +85,7 @@ impl Publisher {
         closed: CancellationToken,
     ) -> Arc<Self> {
         let outlets = |row: LaneRow| {
-            let places = row.durable.then(|| Arc::new(Semaphore::new(LANE_BATCHES_UNCONFIRMED_MAX)));
+            let places = row.durable.then(|| Arc::new(Places::new()));
             let outlet = |shard| Arc::new(Outlet::new(Route::Lane(row.lane, shard), places.clone()));
             (0..row.shards).map(outlet).collect()
         };
@@ -389,7 +388,7 @@ impl Address {
 }
 
 impl Outlet {
-    fn new(route: Route, places: Option<Arc<Semaphore>>) -> Self {
+    fn new(route: Route, places: Option<Arc<Places>>) -> Self {
         Self {
             ok: metrics::publishes(route.lane(), Ok(())),
             route,
@@ -408,8 +407,8 @@ impl Outlet {
     /// A place for one more unconfirmed batch; None where there is no limit but the queue's.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let places = self.places.clone()?;
-        // Never closed.
-        places.acquire_owned().await.ok()
+        let envelopes = self.lock().window.next_len();
+        places.take(envelopes).await
     }
 
     fn next(&self) -> Option<Parcel> {
