@@ -245,7 +245,10 @@ impl Pair {
         let [here, there] = self.ports;
         let conversation = self.conversation;
         let (mut ours, mut theirs) = (self.alice.opens_socket(here), self.bob.opens_socket(there));
-        let say = json!({ "conversationId": conversation, "guid": round.to_string(), "content": "xin chào" });
+        let traced = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let say = json!({
+            "conversationId": conversation, "guid": round.to_string(), "content": "xin chào", "traceparent": traced
+        });
         ours.says("sendMessage", &say);
         let message = ours.hears("messageProcessed")["messageId"].take();
         // The same again, as after a reconnect.
