@@ -2,7 +2,7 @@
 
 mod support {
     pub mod client;
-    pub mod database;
+    pub mod own_database;
 }
 
 use common::directory::Directory;
@@ -12,7 +12,7 @@ use common::plumbing::{Bus, Subject};
 use common::protocol::{self, Account, ApiResponse, Role};
 use serde_json::{Value, json};
 use support::client::{Client, auth_config, request};
-use support::database::{Database, text};
+use support::own_database::{Database, text};
 
 const NONE: Value = Value::Null;
 

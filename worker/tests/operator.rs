@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/database.rs"]
-mod database;
+#[path = "support/own_database.rs"]
+mod own_database;
 
 use std::time::Duration;
 
 use common::ids::{Guid, NodeId};
 use common::protocol::{MessageRead, Role};
-use database::Database;
+use own_database::Database;
 use worker::store::{NewAccount, Store, Taken};
 
 fn account<'a>(email: &'a str, phone: &'a str) -> NewAccount<'a> {

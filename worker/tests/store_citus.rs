@@ -7,14 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support {
-    pub mod database;
+    pub mod own_database;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use support::database::Database;
+use support::own_database::Database;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use worker::store::{Statement, statements};

@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and says when it fails")]
 
 mod support {
-    pub mod database;
+    pub mod own_database;
 }
 
 use common::ids::{ConversationId, UserId};
-use support::database::{Database, text};
+use support::own_database::{Database, text};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 use worker::store::NewMessage;

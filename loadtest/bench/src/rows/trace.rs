@@ -2,18 +2,17 @@
 //! whole chain with it and without it, pass by pass in turn.
 
 use anyhow::Context;
-use swarm::options::{Forms, Options};
+use swarm::options::Options;
 use tokio::runtime::Runtime;
 
-use super::chain::{Measured, measure};
-use crate::cluster::{Cluster, Layout, Places, SECRET};
+use super::chain::{self, Measured, measure};
+use crate::cluster::{Cluster, Layout, Places};
 use crate::outcome::{Bar, Outcome, Target, median, number};
 use crate::process::Watched;
 
 /// Pairs unless told otherwise; each is begun by the other one.
 const PAIRS: usize = 9;
 const SECONDS: u64 = 5;
-const BYTES: usize = 150;
 
 /// One system of ours, and what its passes found.
 struct Side {
@@ -36,20 +35,7 @@ pub fn run(places: &Places, runtime: &Runtime, pairs: Option<usize>) -> anyhow::
         let cluster = runtime.block_on(Cluster::lay_out(places, &prefix, &layout))?;
         let mut programs = cluster.watched();
         programs.extend(places.watched()?);
-        let options = Options {
-            urls: vec![cluster.gateway().address.clone()],
-            senders: 50,
-            conversations: 200,
-            members: 2,
-            seconds: Some(SECONDS),
-            window: 40,
-            pipeline: 40,
-            bytes: BYTES,
-            form: Forms::Native,
-            cache: places.binaries.join("bench-users"),
-            jwt_secret: Some(SECRET.into()),
-            ..Options::default()
-        };
+        let options = Options { seconds: Some(SECONDS), ..chain::options(places, &cluster) };
         Ok(Side { options, programs, passes: vec![], _cluster: cluster })
     };
     let mut sides = [side("off", 0)?, side("on", common::limits::TRACE_MESSAGES)?];

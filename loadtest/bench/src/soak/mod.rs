@@ -16,11 +16,12 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, interval};
 
 use self::trend::Trend;
-use crate::cluster::{Cluster, Layout, Places, SECRET};
+use crate::cluster::{Cluster, Layout, Places};
 use crate::machine;
 use crate::outcome::{Bar, Outcome, Target, median, number};
 use crate::peers::broker;
 use crate::process::Watched;
+use crate::rows::chain;
 
 /// What the queues and keys begin with.
 const PREFIX: &str = "bench-soak";
@@ -68,19 +69,10 @@ impl Wanted {
 pub fn run(places: &Places, runtime: &Runtime, wanted: &Wanted) -> anyhow::Result<bool> {
     let cluster = runtime.block_on(Cluster::lay_out(places, PREFIX, &Layout::of(GATEWAYS, WORKERS)))?;
     let mut options = Options {
-        urls: cluster.addresses(),
-        senders: 50,
-        conversations: 200,
-        members: 2,
         seconds: Some(PASS_SECONDS),
-        window: 40,
-        pipeline: 40,
-        bytes: 150,
         form: Forms::Both,
         deadline_s: wanted.seconds + JUDGING_SECONDS_MAX,
-        cache: places.binaries.join("bench-users"),
-        jwt_secret: Some(SECRET.into()),
-        ..Options::default()
+        ..chain::options(places, &cluster)
     };
     let mut rates = vec![];
     for pass in 0..=PASSES {
