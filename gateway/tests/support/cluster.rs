@@ -296,7 +296,8 @@ impl Cluster {
         self.gateways[gateway].lifecycle.drain();
     }
 
-    /// Lets frozen time pass in small steps, so that everything due happens in its order.
+    /// Lets frozen time pass in small steps, so that everything due happens in its order, and no
+    /// faster than the database answers: what a worker asks it meanwhile must not be late by this.
     pub async fn pass(&self, duration: Duration) {
         assert_eq!(self.kind, Kind::Memory, "time passes by itself on the real peers");
         const STEP: Duration = Duration::from_millis(100);
@@ -305,6 +306,7 @@ impl Cluster {
             let step = left.min(STEP);
             tokio::time::advance(step).await;
             left -= step;
+            self.store.ping().await.unwrap();
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
