@@ -39,10 +39,13 @@ struct Entry {
     rate: Gcra,
 }
 
+const _: () = assert!(size_of::<Entry>() <= 32, "a user is a memory budget");
+
 /// Nearly everyone has one socket on a node.
 enum Sockets {
     One(Arc<Slot>),
-    Many(Vec<Arc<Slot>>),
+    #[expect(clippy::box_collection, reason = "every user would pay for a vector's two other words")]
+    Many(Box<Vec<Arc<Slot>>>),
 }
 
 /// What joining found.
@@ -180,7 +183,7 @@ impl Sockets {
     fn add(&mut self, slot: Arc<Slot>) {
         match self {
             Self::Many(slots) => slots.push(slot),
-            Self::One(first) => *self = Self::Many(vec![Arc::clone(first), slot]),
+            Self::One(first) => *self = Self::Many(Box::new(vec![Arc::clone(first), slot])),
         }
     }
 

@@ -48,8 +48,15 @@ struct Waiting {
     bytes: Bytes,
     latest: Option<u64>,
     class: Class,
+    is_frame: bool,
     /// Where it is remembered that it was written.
     ticket: Option<Ticket>,
+}
+
+impl Waiting {
+    fn control(bytes: Bytes) -> Self {
+        Self { bytes, latest: None, class: Class::Control, is_frame: true, ticket: None }
+    }
 }
 
 /// What a push did.
@@ -66,6 +73,15 @@ pub struct Pushed {
 }
 
 impl Outbox {
+    /// Queues what answers the upgrade, before anything else: it is no frame, and never taken back,
+    /// because without it the client would not understand what comes behind.
+    pub fn answer(&mut self, answer: Bytes) {
+        let mut queue = Box::new(Queue { half_written: true, ..Queue::default() });
+        queue.bytes = answer.len();
+        queue.frames.push_back(Waiting { is_frame: false, ..Waiting::control(answer) });
+        self.state = State::Waiting(queue);
+    }
+
     /// Queues a whole frame.
     pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, ticket: Option<Ticket>) -> Pushed {
         let mut pushed = Pushed::default();
@@ -83,7 +99,7 @@ impl Outbox {
             Urgency::Keep => None,
             Urgency::Latest(key) => Some(key),
         };
-        queue.push(Waiting { bytes, latest, class, ticket }, &mut pushed);
+        queue.push(Waiting { bytes, latest, class, is_frame: true, ticket }, &mut pushed);
         pushed
     }
 
@@ -132,7 +148,7 @@ impl Outbox {
             queue.stale = 0;
         }
         queue.bytes += last.len();
-        queue.frames.push_back(Waiting { bytes: last, latest: None, class: Class::Control, ticket: None });
+        queue.frames.push_back(Waiting::control(last));
         self.state = State::Finishing(queue);
     }
 
@@ -209,7 +225,7 @@ impl Queue {
                 }
                 return;
             }
-            tally.add(head.class, 1, head.bytes.len());
+            tally.add(head.class, u64::from(head.is_frame), head.bytes.len());
             if let Some(ticket) = head.ticket {
                 is_out(ticket);
             }
@@ -278,6 +294,15 @@ mod tests {
         assert!(!push(&mut outbox, "?", Urgency::Keep).first);
         assert_eq!(text(&mut outbox), "bc!");
         assert_eq!(push(&mut outbox, "?", Urgency::Keep), Pushed::default());
+    }
+
+    #[test]
+    fn the_answer_to_the_upgrade_is_never_taken_back() {
+        let mut outbox = Outbox::default();
+        outbox.answer("101;".into());
+        push(&mut outbox, "ready", Urgency::Keep);
+        outbox.finish("bye".into(), false);
+        assert_eq!(text(&mut outbox), "101;bye");
     }
 
     #[test]

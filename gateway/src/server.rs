@@ -2,7 +2,8 @@
 //! `/livez`, `/readyz`, `/health`. Everything else is REST and goes to `api.rs`.
 //!
 //! After an upgrade the raw stream is taken back from hyper and becomes a [`Socket`] on a task of
-//! its own, so nothing of the HTTP connection stays in memory.
+//! its own, so nothing of the HTTP connection stays in memory. What answers the upgrade is not
+//! written here: it leaves with the socket's first frame.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -10,6 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use common::limits::{HANDSHAKE_MS_MAX, HTTP_HEADER_BYTES_MAX, SOCKET_UNSENT_BYTE
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -87,11 +90,12 @@ pub async fn accept(node: Arc<Node>, listener: TcpListener) {
 
 /// Serves HTTP on one connection, until it ends or becomes a socket.
 async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
-    let agreed = Arc::new(Mutex::new(None));
+    let agreement = Agreement::default();
     let service = {
-        let (node, agreed) = (Arc::clone(&*place), Arc::clone(&agreed));
-        service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&agreed), request))
+        let (node, agreement) = (Arc::clone(&*place), Arc::clone(&agreement));
+        service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&agreement), request))
     };
+    let stream = Upgradable { stream: TokioIo::new(stream), agreement, answer: Vec::new() };
     // Behind the drain's begin a connection still gets its one answer: try another gateway.
     let mut told = place.draining.is_cancelled();
     let mut http = http1::Builder::new()
@@ -100,7 +104,7 @@ async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
         .header_read_timeout(Duration::from_millis(HANDSHAKE_MS_MAX))
         .max_buf_size(HTTP_HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(stream, service);
     let served = {
         let mut draining = pin!(place.draining.cancelled());
         poll_fn(|cx| {
@@ -116,12 +120,74 @@ async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
         debug!(error = %err, "A connection ended");
         return;
     }
-    let agreed = agreed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Agreed { form, account }) = agreed {
-        let parts = http.into_parts();
+    let parts = http.into_parts();
+    let Upgradable { stream, agreement, answer } = parts.io;
+    let agreed = agreement.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(agreed) = agreed {
         let tasks = place.tasks.clone();
-        let socket = Socket::open(parts.io.into_inner(), &parts.read_buf, place, form, account);
+        let socket = Socket::open(stream.into_inner(), answer.into(), &parts.read_buf, place, agreed);
         tasks.spawn(socket);
+    }
+}
+
+/// What the request led to, once it did.
+type Agreement = Arc<Mutex<Option<Agreed>>>;
+
+/// The stream of a connection. Behind an agreement hyper writes nothing but the answer to the
+/// upgrade: that is held, for one system call and one packet less for each socket.
+struct Upgradable {
+    stream: TokioIo<TcpStream>,
+    agreement: Agreement,
+    answer: Vec<u8>,
+}
+
+impl Upgradable {
+    fn is_agreed(&self) -> bool {
+        self.agreement.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl Read for Upgradable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        free: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, free)
+    }
+}
+
+impl Write for Upgradable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_agreed() {
+            self.answer.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_agreed() {
+            slices.iter().for_each(|slice| self.answer.extend_from_slice(slice));
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
 
@@ -130,7 +196,7 @@ type Responding = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infa
 fn respond(
     node: Arc<Node>,
     peer: IpAddr,
-    agreed: Arc<Mutex<Option<Agreed>>>,
+    agreement: Agreement,
     mut request: Request<Incoming>,
 ) -> Responding {
     let cors = cors(&node.config.origins, request.headers());
@@ -149,9 +215,9 @@ fn respond(
             });
         }
     };
-    let (response, agreement) = upgrade;
-    if agreement.is_some() {
-        *agreed.lock().unwrap_or_else(PoisonError::into_inner) = agreement;
+    let (response, agreed) = upgrade;
+    if agreed.is_some() {
+        *agreement.lock().unwrap_or_else(PoisonError::into_inner) = agreed;
         return ready(response);
     }
     ready(with_cors(response, cors))

@@ -6,7 +6,8 @@
 //! one turn in one call.
 //!
 //! Between accepting an account and its seat in the directory it neither reads nor writes: the
-//! client hears `ready` only when every delivery reaches it.
+//! client hears `ready` only when every delivery reaches it. Who said its token in the request
+//! hears the answer to the upgrade and `ready` in one write.
 //!
 //! Not here: what a frame means (`session.rs`), who else may touch the socket (`slot.rs`).
 
@@ -25,13 +26,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::handshake::Agreed;
 use crate::metrics::{self, Class, Tally};
 use crate::node::{Node, Place};
 use crate::outbox::Outbox;
 use crate::session::{Action, Now, Session, Turn};
 use crate::slot::Slot;
 use crate::uplink;
-use crate::wire::Form;
 use crate::wire::frame::{Assembler, Frame, close_frame};
 
 /// What one read takes at most.
@@ -86,11 +87,13 @@ thread_local! {
 }
 
 impl Socket {
-    /// Takes over an upgraded stream; `early` came behind the request. The socket is in the hub
-    /// from here on.
-    pub fn open(stream: TcpStream, early: &[u8], place: Place, form: Form, account: Option<Account>) -> Self {
+    /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` came
+    /// behind the request. The socket is in the hub from here on.
+    pub fn open(stream: TcpStream, answer: Bytes, early: &[u8], place: Place, agreed: Agreed) -> Self {
+        let Agreed { form, account } = agreed;
         let serial = place.next_serial();
         let slot = Arc::new(Slot::new(serial, form, place.uptime()));
+        slot.outbox(&place.metrics, |outbox| outbox.answer(answer));
         place.hub.open(Arc::clone(&slot));
         place.metrics.upgrades.increment(1);
         let mut socket = Self {
@@ -342,8 +345,11 @@ impl Socket {
             let blocked = match outcome {
                 Poll::Ready(Ok(written)) => {
                     let mut tally = Tally::default();
-                    let recorder = &self.place.recorder;
-                    queue.advance(written, &mut tally, |out| recorder.written(out, Timestamp::now()));
+                    // Frames that are remembered are few: no clock is read for the others.
+                    let (recorder, mut now) = (&self.place.recorder, None);
+                    queue.advance(written, &mut tally, |out| {
+                        recorder.written(out, *now.get_or_insert_with(Timestamp::now));
+                    });
                     self.place.metrics.writes.increment(1);
                     self.place.metrics.written.count(&tally);
                     false

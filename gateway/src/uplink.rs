@@ -73,9 +73,10 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
         context,
         Box::new(move |outcome| match outcome {
             Ok(()) => {
-                node.recorder.confirmed(ticket, Timestamp::now());
+                let now = Timestamp::now();
+                node.recorder.confirmed(ticket, now);
                 node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
-                if let Some(queued) = reply.queued(Timestamp::now()) {
+                if let Some(queued) = reply.queued(now) {
                     answer(&node, &slot, class, queued);
                 }
             }

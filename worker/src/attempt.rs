@@ -129,12 +129,13 @@ impl<'a> Shift<'a> {
         let batches = self.batches;
         let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
         let (mut taken, mut sources) = (Vec::with_capacity(events), Vec::with_capacity(events));
+        let now = Timestamp::now();
         for batch in batches {
             for source in &batch.envelopes {
                 match protocol::decode::<Uplink>(&source.envelope.body) {
                     Ok(uplink) => {
                         let again = batch.redelivered || source.attempt > 0;
-                        let origin = self.take(&uplink, source.attempt, batch.redelivered);
+                        let origin = self.take(&uplink, now, source.attempt, batch.redelivered);
                         taken.push(Taken { uplink, again, origin });
                         sources.push(source);
                     }
@@ -148,10 +149,10 @@ impl<'a> Shift<'a> {
         Ok((taken, sources))
     }
 
-    fn take(&mut self, uplink: &Uplink, failed: u8, again: bool) -> Option<Origin> {
+    fn take(&mut self, uplink: &Uplink, now: Timestamp, failed: u8, again: bool) -> Option<Origin> {
         let recorder = &self.bench.ctx.recorder;
         let of = recorder.is_on().then(|| uplink.origin()).flatten()?;
-        recorder.note(of, Timestamp::now(), Stage::Taken { attempt: failed.saturating_add(1), again });
+        recorder.note(of, now, Stage::Taken { attempt: failed.saturating_add(1), again });
         self.in_hand.push(of);
         Some(of)
     }

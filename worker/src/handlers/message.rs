@@ -45,6 +45,7 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
     }
 
     let saved = ctx.store.save_messages(&fresh).await?;
+    let committed = Timestamp::now();
 
     let mut rooms: HashMap<ConversationId, Arc<[UserId]>> = HashMap::with_capacity(audiences.len());
     let mut told_again = HashSet::new();
@@ -62,7 +63,7 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Asked<'_, SendMessage>]) -> Outcome
         };
         if let Some(of) = batch[at].origin {
             let stage = Stage::Committed { seq: row.seq, repeat: matches!(saved, Saved::Repeat(_)) };
-            ctx.recorder.note(of, Timestamp::now(), stage);
+            ctx.recorder.note(of, committed, stage);
         }
         let mut effects = Effects::default();
         let conversation = new.event.conversation;

@@ -22,8 +22,9 @@ const FEW: usize = 2_000;
 const MANY: usize = 16_000;
 /// Every socket hears one event of so many bytes before its memory is taken.
 const BYTES: usize = 200;
-/// After this the memory is read: freed pages have gone back.
-const REST: Duration = Duration::from_secs(3);
+/// After this the memory is read: jemalloc gives freed pages back within ten seconds (its
+/// `dirty_decay_ms`), and opening frees the buffers of as many HTTP connections.
+const REST: Duration = Duration::from_secs(15);
 /// Everybody's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// For so many of them the CPU is taken.

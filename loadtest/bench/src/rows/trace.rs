@@ -12,7 +12,7 @@ use crate::process::Watched;
 
 /// Pairs unless told otherwise; each is begun by the other one.
 const PAIRS: usize = 9;
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 10;
 
 /// One system of ours, and what its passes found.
 struct Side {
