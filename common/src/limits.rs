@@ -197,6 +197,13 @@ pub const LANE_BATCH_ENVELOPES_SMALL: usize = 64;
 /// For so long at most, counted from the last small one: what bounds the wait where confirms are slow.
 pub const LANE_BATCH_GAP_MS: u64 = 4;
 
+/// Events below which a piece of work is small: it waits while one of its lane is under way. A piece
+/// costs PostgreSQL and the worker about two milliseconds whatever is in it.
+pub const WORK_EVENTS_SMALL: usize = 128;
+
+/// For so long at most, counted from when the last piece of the lane was begun: one may be held for minutes.
+pub const WORK_GAP_MS: u64 = 10;
+
 /// AMQP messages unconfirmed per destination that is no lane.
 pub const BATCHES_UNCONFIRMED_MAX: usize = 4;
 

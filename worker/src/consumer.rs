@@ -14,7 +14,7 @@ use common::protocol::Lane;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -58,6 +58,7 @@ impl Consumer {
         loop {
             self.hand_out(&mut under_way);
             let quiet = draining.is_cancelled() && under_way.is_empty();
+            let gap_ends = self.schedule.gap_ends(Instant::now());
             let [high, medium, low] = &mut self.lanes;
             // Receiving is cancel-safe on all of these.
             let arrived = tokio::select! {
@@ -72,6 +73,7 @@ impl Consumer {
                     self.hold_share();
                     continue;
                 }
+                () = sleep_until(gap_ends.unwrap_or_else(Instant::now)), if gap_ends.is_some() => continue,
                 () = draining.cancelled(), if !draining.is_cancelled() => {
                     if finish { continue } else { None }
                 }
@@ -94,7 +96,7 @@ impl Consumer {
     /// Starts as much work as there are slots for.
     fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, Vec<u16>)>) {
         self.give_back("revoked", LaneBatch::is_revoked);
-        while let Some(work) = self.schedule.take() {
+        while let Some(work) = self.schedule.take(Instant::now()) {
             let bench = self.bench.clone();
             under_way.spawn(async move {
                 let place = (work.lane, work.shards.clone());

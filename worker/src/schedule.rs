@@ -1,4 +1,4 @@
-//! Which waiting batch is worked on next. Pure: batches are opaque, time is not looked at.
+//! Which waiting batch is worked on next. Pure: batches are opaque, the time comes in.
 //!
 //! * At most one piece of work of a shard at a time, and in order: this is what keeps the order of
 //!   a conversation inside a worker.
@@ -11,11 +11,16 @@
 //! * Waiting batches of a lane, of whatever shards are free, become one piece of work, up to
 //!   [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events: what a piece costs is
 //!   mostly the same for one event as for a hundred.
+//! * What is small waits while a piece of its lane is under way, and grows meanwhile: a slot more
+//!   would make two pieces of one, and on a busy machine everybody waits for what that costs. Only
+//!   for [`WORK_GAP_MS`](common::limits::WORK_GAP_MS), because a piece may be held.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use common::limits::BATCH_ENVELOPES_MAX;
+use common::limits::{BATCH_ENVELOPES_MAX, WORK_EVENTS_SMALL, WORK_GAP_MS};
 use common::protocol::Lane;
+use tokio::time::Instant;
 
 /// Waiting batches and free slots.
 #[derive(Debug)]
@@ -49,6 +54,10 @@ struct Queue<B> {
     pass: u64,
     shards: Vec<Shard<B>>,
     waiting: usize,
+    /// Pieces of this lane under way.
+    busy: usize,
+    /// Until when a small piece waits, if one is under way.
+    gap_ends: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -76,7 +85,7 @@ const fn stride(lane: Lane) -> u64 {
 impl<B> Schedule<B> {
     /// Nothing waits.
     pub fn new(slots: usize) -> Self {
-        let queue = || Queue { pass: 0, shards: Vec::new(), waiting: 0 };
+        let queue = || Queue { pass: 0, shards: Vec::new(), waiting: 0, busy: 0, gap_ends: None };
         Self {
             lanes: std::array::from_fn(|_| queue()),
             slots: slots.max(1),
@@ -104,15 +113,15 @@ impl<B> Schedule<B> {
     }
 
     /// The next piece of work, if a slot is free for it. Tell [`Self::finish`] when it is done.
-    pub fn take(&mut self) -> Option<Work<B>> {
+    pub fn take(&mut self, now: Instant) -> Option<Work<B>> {
         if self.busy >= self.slots {
             return None;
         }
         let only_high = self.slots > 1 && self.busy_below >= self.slots - 1;
         let ready = Lane::ALL.into_iter().filter(|lane| *lane == Lane::High || !only_high);
-        let ready = ready.filter_map(|lane| Some((lane, self.lanes[lane as usize].oldest_ready()?)));
+        let ready = ready.filter(|lane| self.lanes[*lane as usize].is_ready(now));
         // The first of equals is the most urgent.
-        let (lane, _) = ready.min_by_key(|(lane, _)| self.lanes[*lane as usize].pass)?;
+        let lane = ready.min_by_key(|lane| self.lanes[*lane as usize].pass)?;
 
         let queue = &mut self.lanes[lane as usize];
         self.pass = queue.pass;
@@ -126,6 +135,8 @@ impl<B> Schedule<B> {
         }
         queue.waiting -= batches.len();
         queue.pass += events as u64 * stride(lane);
+        queue.busy += 1;
+        queue.gap_ends = Some(now + Duration::from_millis(WORK_GAP_MS));
         self.busy += 1;
         self.busy_below += usize::from(lane != Lane::High);
         Some(Work { lane, shards, batches })
@@ -141,8 +152,16 @@ impl<B> Schedule<B> {
                 shard.in_work = false;
             }
         }
+        let queue = &mut self.lanes[lane as usize];
+        queue.busy = queue.busy.saturating_sub(1);
         self.busy = self.busy.saturating_sub(1);
         self.busy_below = self.busy_below.saturating_sub(usize::from(lane != Lane::High));
+    }
+
+    /// When to ask [`Self::take`] again although nothing happened: something small waits until then.
+    pub fn gap_ends(&self, now: Instant) -> Option<Instant> {
+        let waits = |queue: &&Queue<B>| queue.oldest_ready().is_some() && !queue.is_ready(now);
+        self.lanes.iter().filter(waits).filter_map(|queue| queue.gap_ends).min()
     }
 
     /// Takes out the waiting batches that are not wanted here any more.
@@ -171,6 +190,26 @@ impl<B> Schedule<B> {
 }
 
 impl<B> Queue<B> {
+    /// Whether there is something to do, and enough of it, or nothing else to wait for.
+    fn is_ready(&self, now: Instant) -> bool {
+        let is_free = self.busy == 0 || self.gap_ends.is_none_or(|ends| ends <= now);
+        self.oldest_ready().is_some() && (is_free || !self.is_small())
+    }
+
+    fn is_small(&self) -> bool {
+        let ready = self.shards.iter().filter(|shard| !shard.in_work);
+        let events = ready.flat_map(|shard| &shard.waiting).map(|waiting| waiting.events);
+        // No more than a few are looked at.
+        let mut sum = 0;
+        events
+            .take_while(|events| {
+                sum += events;
+                sum < WORK_EVENTS_SMALL
+            })
+            .count();
+        sum < WORK_EVENTS_SMALL
+    }
+
     /// The free shard whose first batch waits longest.
     fn oldest_ready(&self) -> Option<usize> {
         let ready = self.shards.iter().enumerate().filter(|(_, shard)| !shard.in_work);
@@ -200,6 +239,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const GAP: Duration = Duration::from_millis(WORK_GAP_MS);
+
+    /// Each time a gap later: nothing waits because it is small.
+    fn later() -> Instant {
+        thread_local! {
+            static NOW: std::cell::Cell<Instant> = std::cell::Cell::new(Instant::now());
+        }
+        NOW.set(NOW.get() + GAP);
+        NOW.get()
+    }
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -231,7 +281,7 @@ mod tests {
             let (mut pushed, mut seen) = (0_usize, 0_usize);
             let mut last = std::collections::HashMap::<(Lane, u16), usize>::new();
             let mut take = |schedule: &mut Schedule<(Lane, u16, usize, usize)>, under_way: &mut Vec<(Lane, Vec<u16>)>| {
-                let Some(work) = schedule.take() else { return Ok(false) };
+                let Some(work) = schedule.take(later()) else { return Ok(false) };
                 let taken = |shard| under_way.iter().any(|(lane, shards)| *lane == work.lane && shards.contains(shard));
                 prop_assert!(!work.shards.iter().any(taken), "one piece of a shard at a time");
                 let events: usize = work.batches.iter().map(|batch| batch.3).sum();
@@ -281,7 +331,7 @@ mod tests {
     fn work_off(schedule: &mut Schedule<usize>, pieces: usize) -> Vec<(Lane, usize)> {
         let mut served = Vec::new();
         for _ in 0..pieces {
-            let Some(work) = schedule.take() else { break };
+            let Some(work) = schedule.take(later()) else { break };
             served.push((work.lane, work.batches.iter().sum()));
             schedule.finish(work.lane, &work.shards);
         }
@@ -307,14 +357,14 @@ mod tests {
         for _ in 0..100_000 / 250 {
             schedule.push(Lane::Low, 0, 250, 250);
         }
-        let typing = schedule.take().unwrap();
+        let typing = schedule.take(later()).unwrap();
         assert_eq!(typing.lane, Lane::Low);
         schedule.push(Lane::High, 3, 1, 1);
-        assert_eq!(schedule.take().unwrap().lane, Lane::High, "beside the typing that is under way");
+        assert_eq!(schedule.take(later()).unwrap().lane, Lane::High, "beside the typing that is under way");
         schedule.finish(Lane::High, &[3]);
         schedule.finish(Lane::Low, &[0]);
         schedule.push(Lane::High, 3, 1, 1);
-        let typing = schedule.take().unwrap();
+        let typing = schedule.take(later()).unwrap();
         assert_eq!(typing.lane, Lane::High, "and before the typing that waits");
     }
 
@@ -349,10 +399,10 @@ mod tests {
         let mut schedule = Schedule::new(2);
         schedule.push(Lane::Medium, 0, 1, 1);
         schedule.push(Lane::Medium, 1, 1, 1);
-        assert!(schedule.take().is_some());
-        assert!(schedule.take().is_none(), "the second receipt waits");
+        assert!(schedule.take(later()).is_some());
+        assert!(schedule.take(later()).is_none(), "the second receipt waits");
         schedule.push(Lane::High, 0, 1, 1);
-        assert_eq!(schedule.take().unwrap().lane, Lane::High);
+        assert_eq!(schedule.take(later()).unwrap().lane, Lane::High);
     }
 
     #[test]
@@ -361,8 +411,36 @@ mod tests {
         for (shard, events) in [(2, 100), (1, 50), (2, 101), (1, 5), (3, 1)] {
             schedule.push(Lane::High, shard, events, events);
         }
-        let work = schedule.take().unwrap();
+        let work = schedule.take(later()).unwrap();
         assert_eq!(work, Work { lane: Lane::High, shards: vec![2, 1], batches: vec![100, 101, 50, 5] });
-        assert_eq!(schedule.take().unwrap().shards, [3]);
+        assert_eq!(schedule.take(later()).unwrap().shards, [3]);
+    }
+
+    #[test]
+    fn what_is_small_waits_for_the_piece_under_way_or_a_gap() {
+        let (mut schedule, now) = (Schedule::new(4), Instant::now());
+        schedule.push(Lane::High, 0, 1, 1);
+        let first = schedule.take(now).unwrap();
+        schedule.push(Lane::High, 1, WORK_EVENTS_SMALL - 1, 2);
+        assert_eq!(schedule.take(now), None, "it is small, and one is under way");
+        assert_eq!(schedule.gap_ends(now), Some(now + GAP));
+        schedule.push(Lane::Medium, 0, 1, 3);
+        let other = schedule.take(now).unwrap();
+        assert_eq!(other.lane, Lane::Medium, "lanes do not wait for each other");
+
+        schedule.push(Lane::High, 2, 1, 4);
+        let second = schedule.take(now).unwrap();
+        assert_eq!(second.batches, [2, 4], "together they are not small");
+        schedule.push(Lane::High, 3, 1, 5);
+        assert_eq!(schedule.take(now), None);
+        let held = schedule.take(now + GAP).unwrap();
+        assert_eq!(held.batches, [5], "a piece that is held keeps nobody waiting");
+
+        for work in [first, second, held, other] {
+            schedule.finish(work.lane, &work.shards);
+        }
+        schedule.push(Lane::High, 3, 1, 6);
+        assert_eq!(schedule.gap_ends(now), None);
+        assert_eq!(schedule.take(now).unwrap().batches, [6], "an idle lane makes nobody wait");
     }
 }
