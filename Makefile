@@ -15,12 +15,13 @@ run: ## everything in one process; PORT=8080, data in ./data
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
 	@deploy/need cargo cc peers nginx prometheus node
 	cargo build --workspace --bins
-	deploy/with-peers cargo test --workspace --no-fail-fast
+	deploy/with-peers sh -c 'cargo test --workspace --no-fail-fast && cargo test -p chatchit-gateway --features otlp --test spans'
 
 check: ## formatting, lints, licences
 	@deploy/need cargo cc
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p chatchit-gateway --features otlp --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not here: licences not checked"; fi
 
 bench: ## all goals as ratios against peer programs and the bare kernel, in one run (about 25 minutes); ROWS="g1 g8": some

@@ -15,7 +15,7 @@ use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::ops::Ops;
 use common::plumbing::Bus;
-use common::telemetry;
+use common::{spans, telemetry};
 use gateway::Gateway;
 use worker::Worker;
 use worker::store::Store;
@@ -66,6 +66,7 @@ async fn together(
         Some(redis) => (Directory::connect(redis).await?, "Redis (REDIS_NODES)"),
         None => (Directory::memory(), "in this process"),
     };
+    spans::start("chatchit", node, config.gateway.collector.as_deref())?;
     let worker =
         Worker::start(&config.worker, NodeId::random(), store, bus.clone(), directory.clone()).await?;
     let (admin, has_admin_port) = (config.gateway.admin, config.has_admin_port);
@@ -96,6 +97,7 @@ async fn together(
         () = lifecycle.aborting() => Ok(()),
     };
     bus.drain().await;
+    spans::finish().await;
     served.and(worked)
 }
 

@@ -41,3 +41,6 @@ pub mod control;
 
 /// What a program remembers of the way of the last messages.
 pub mod recorder;
+
+/// Spans of recorded messages, for a collector (feature `otlp`).
+pub mod spans;

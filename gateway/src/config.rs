@@ -7,7 +7,7 @@ use common::config::{AuthConfig, ConfigError, Env, Peers};
 use common::directory::DirectoryConfig;
 use common::limits;
 use common::plumbing::BusConfig;
-use common::recorder;
+use common::{recorder, spans};
 
 use crate::rate::Rate;
 use crate::session::SessionLimits;
@@ -56,6 +56,8 @@ pub struct Config {
     /// `OTEL_TRACES_SAMPLER_ARG` (0): of the messages without a `traceparent`, the part that begins a
     /// trace; 0 to 1.
     pub trace_ratio: f64,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans of recorded messages go, if anywhere.
+    pub collector: Option<String>,
 }
 
 /// What the gateway's own binary needs: a gateway alone is nothing without its peers.
@@ -128,6 +130,7 @@ impl Config {
             },
             user_rate: rate(env, "RATE_USER", limits::USER_EVENTS_PER_S, limits::USER_EVENTS_BURST),
             trace_messages: recorder::messages_from_env(env),
+            collector: spans::collector_from_env(env),
             trace_ratio: env
                 .parsed(&["OTEL_TRACES_SAMPLER_ARG"], "a number from 0 to 1", ratio)
                 .unwrap_or_default(),

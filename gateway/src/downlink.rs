@@ -14,6 +14,7 @@ use common::protocol::{
     self, Audience, CloseCode, Control, Downlink, Origin, Recipients, Reject, ServerEvent, Timestamp, Urgency,
 };
 use common::recorder::Ticket;
+use common::spans::{Kind, Span, Value};
 use tracing::{info, warn};
 
 use crate::hub::SHARDS;
@@ -165,6 +166,7 @@ impl Batch {
             warn!(subject = %envelope.subject, "A downlink could not be read");
             return;
         };
+        let span = Span::below(downlink.context, "deliver messageComing", Kind::Consumer);
         self.found.clear();
         match &downlink.to {
             Recipients::Users(users) => {
@@ -193,6 +195,12 @@ impl Batch {
         }
         metrics.frames_built.increment(frames.built());
         metrics.deliveries.increment(delivered as u64);
+        if let Some(span) = span {
+            span.with("messaging.system", Value::Word("rabbitmq"))
+                .with("messaging.operation.type", Value::Word("process"))
+                .with("chatchit.sockets", Value::Count(delivered))
+                .end(None);
+        }
         if let Some(since) = downlink.since.filter(|_| delivered > 0) {
             metrics.delivered(class, since, Timestamp::now());
         }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use common::auth::Verifier;
 use common::config::{EXIT_CONFIG, Env};
-use common::{directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, telemetry};
+use common::{
+    directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, spans, telemetry,
+};
 use gateway::{ClusterConfig, Gateway};
 use tracing::info;
 
@@ -36,11 +38,13 @@ async fn run(config: ClusterConfig) -> anyhow::Result<()> {
     let directory = Directory::connect(config.directory).await?;
     let admin = config.gateway.admin;
 
+    spans::start("chatchit-gateway", id, config.gateway.collector.as_deref())?;
     let verifier = Verifier::new(&config.auth);
     let gateway = Gateway::bind(config.gateway, id, bus.clone(), directory, verifier).await?;
     info!(node.id = %gateway.node(), "Gateway listening on {}", gateway.addr()?);
     tokio::spawn(Ops::bind(admin).await?.run(metrics, gateway.readiness(), lifecycle.clone()));
     gateway.run(lifecycle).await?;
     bus.drain().await;
+    spans::finish().await;
     Ok(())
 }

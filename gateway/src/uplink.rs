@@ -13,6 +13,7 @@ use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::plumbing::{Envelope, PublishError, RequestError, Subject};
 use common::protocol::control::Stage;
 use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
+use common::spans::{Kind, Span, Value};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -52,9 +53,12 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
         answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
         return;
     }
-    let mut context = None;
+    let (mut context, mut span) = (None, None);
     if let ClientEvent::SendMessage(message) = &mut uplink.event {
         message.context = node.sampling.judge(message.context, node.uptime());
+        span = Span::below(message.context, "publish sendMessage", Kind::Producer);
+        // What follows belongs below our span, if there is one.
+        message.context = span.as_ref().map(Span::context).or(message.context);
         context = message.context.filter(TraceContext::is_sampled);
     }
     let uplink = &uplink;
@@ -71,27 +75,34 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
     bus.enqueue_in(
         envelope,
         context,
-        Box::new(move |outcome| match outcome {
-            Ok(()) => {
-                let now = Timestamp::now();
-                node.recorder.confirmed(ticket, now);
-                node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
-                if let Some(queued) = reply.queued(now) {
-                    answer(&node, &slot, class, queued);
-                }
+        Box::new(move |outcome| {
+            if let Some(span) = span {
+                span.with("messaging.system", Value::Word("rabbitmq"))
+                    .with("messaging.operation.type", Value::Word("send"))
+                    .end(outcome.is_err().then_some("unconfirmed"));
             }
-            // It is worth nothing by the time it could be repeated.
-            Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
-            Err(PublishError::TooLarge) => {
-                node.metrics.uplinks_busy.increment(1);
-                answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
-            }
-            Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
-                if let Some(of) = origin {
-                    node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
+            match outcome {
+                Ok(()) => {
+                    let now = Timestamp::now();
+                    node.recorder.confirmed(ticket, now);
+                    node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
+                    if let Some(queued) = reply.queued(now) {
+                        answer(&node, &slot, class, queued);
+                    }
                 }
-                node.metrics.uplinks_busy.increment(1);
-                answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+                // It is worth nothing by the time it could be repeated.
+                Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
+                Err(PublishError::TooLarge) => {
+                    node.metrics.uplinks_busy.increment(1);
+                    answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
+                }
+                Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
+                    if let Some(of) = origin {
+                        node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
+                    }
+                    node.metrics.uplinks_busy.increment(1);
+                    answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+                }
             }
         }),
     );

@@ -14,6 +14,7 @@ use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
 use common::plumbing::{Fate, LaneBatch, LaneEnvelope};
 use common::protocol::control::Stage;
 use common::protocol::{self, Lane, Origin, Reject, Timestamp, Uplink};
+use common::spans;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use crate::ctx::Ctx;
 use crate::dispatch::{Halt, Peer, Taken, dispatch, refuse};
 use crate::effects::Effects;
 use crate::schedule::Work;
+use crate::traced::Traced;
 use crate::{fanout, metrics};
 
 /// What every piece of work needs.
@@ -50,8 +52,11 @@ impl Bench {
             pause: HOLD_MS_MIN,
             held: None,
             in_hand: Vec::new(),
+            traced: Traced::default(),
         };
-        match shift.work_off().await {
+        let outcome = shift.work_off().await;
+        std::mem::take(&mut shift.traced).end(lane, events, outcome.is_err().then_some("given_back"));
+        match outcome {
             Ok(()) => {
                 work.batches.into_iter().for_each(LaneBatch::ack);
                 metrics::worked(lane, events, begun.elapsed());
@@ -75,11 +80,16 @@ struct Shift<'a> {
     held: Option<Peer>,
     /// The chat messages that were taken, if the way of messages is remembered.
     in_hand: Vec<Origin>,
+    traced: Traced,
 }
 
 impl<'a> Shift<'a> {
     async fn work_off(&mut self) -> Result<(), LetGo> {
-        let (mut taken, sources) = self.decode().await?;
+        let (taken, sources) = self.decode().await?;
+        spans::within(self.traced.context(), self.handle(taken, sources)).await
+    }
+
+    async fn handle(&mut self, mut taken: Vec<Taken>, sources: Vec<&'a LaneEnvelope>) -> Result<(), LetGo> {
         let mut effects = Vec::with_capacity(taken.len());
         let mut aside = 0;
         // The run to handle next is the last: halves are pushed right before left.
@@ -133,7 +143,8 @@ impl<'a> Shift<'a> {
         for batch in batches {
             for source in &batch.envelopes {
                 match protocol::decode::<Uplink>(&source.envelope.body) {
-                    Ok(uplink) => {
+                    Ok(mut uplink) => {
+                        self.traced.take(&mut uplink);
                         let again = batch.redelivered || source.attempt > 0;
                         let origin = self.take(&uplink, now, source.attempt, batch.redelivered);
                         taken.push(Taken { uplink, again, origin });

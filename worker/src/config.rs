@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use common::config::{AuthConfig, Env, Peers};
 use common::limits::STORE_CONNECTIONS_MAX;
-use common::recorder;
+use common::{recorder, spans};
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Config {
     /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
     /// none.
     pub trace_messages: usize,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans of recorded messages go, if anywhere.
+    pub collector: Option<String>,
     /// RabbitMQ, Redis, PostgreSQL.
     pub peers: Peers,
     /// How tokens are made.
@@ -51,6 +53,7 @@ impl Config {
             worker_threads: env.number(&["WORKER_THREADS"], 0),
             finish_lanes: false,
             trace_messages: recorder::messages_from_env(env),
+            collector: spans::collector_from_env(env),
             peers: Peers::from_env(env),
             auth: AuthConfig::from_env(env),
         }

@@ -269,6 +269,10 @@ impl Writer {
         let News { told, since, origin } = news;
         let users = u32::try_from(count(to)).unwrap_or(u32::MAX);
         let lent = std::mem::replace(to, Recipients::Socket(0));
+        let context = match &told.event {
+            ServerEvent::MessageComing(view) => view.traceparent,
+            _ => None,
+        };
         let downlink = Downlink {
             to: lent,
             except: None,
@@ -278,15 +282,12 @@ impl Writer {
             data,
             since,
             origin,
+            context,
         };
         let body = protocol::encode(&downlink);
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
         let envelope = Envelope { subject, key: key(&told.event), body };
-        let context = match &told.event {
-            ServerEvent::MessageComing(view) => view.traceparent,
-            _ => None,
-        };
         self.parcels.push(Parcel { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
     }
 }

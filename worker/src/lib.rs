@@ -24,6 +24,9 @@ mod consumer;
 /// One piece of work, from decoding to acknowledging: hold, bisect, set aside.
 mod attempt;
 
+/// What a piece of work says to the traces of the messages in it.
+mod traced;
+
 /// The table of event to handler.
 mod dispatch;
 

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use common::config::{EXIT_CONFIG, Env};
-use common::{directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, telemetry};
+use common::{
+    directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, spans, telemetry,
+};
 use worker::{Config, Worker, store::Store};
 
 #[global_allocator]
@@ -42,9 +44,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let node = NodeId::random();
     let bus = Bus::connect(peers.bus.context("checked")?, node).await?;
 
+    spans::start("chatchit-worker", node, config.collector.as_deref())?;
     let worker = Worker::start(&config, node, store, bus.clone(), directory).await?;
     tokio::spawn(Ops::bind(config.admin).await?.run(metrics, worker.readiness(), lifecycle.clone()));
     worker.run(lifecycle).await?;
     bus.drain().await;
+    spans::finish().await;
     Ok(())
 }

@@ -54,6 +54,12 @@ pub const TRACE_MILESTONES_PER_MESSAGE: usize = 4;
 /// Milestones in one program's answer: a guid that is repeated for ever still fits an envelope.
 pub const TRACE_MILESTONES_MAX: usize = 500;
 
+/// Traces that one piece of work is linked with: what is over it is counted in its span.
+pub const SPAN_LINKS_MAX: usize = 128;
+
+/// How long a program that leaves waits for the collector of its last spans.
+pub const SPANS_FLUSH_MS_MAX: u64 = 5_000;
+
 /// Traces of clients and of its own that one gateway lets be recorded per second: what a client asks
 /// for costs everybody.
 pub const TRACES_SAMPLED_PER_S: u32 = 50;

@@ -71,6 +71,21 @@ impl TraceContext {
         Self { flags: self.flags & !SAMPLED, ..self }
     }
 
+    /// A span of the same trace, whose parent this is. Zero is no id.
+    pub fn below(self, span: u64) -> Self {
+        Self { span: span.max(1), ..self }
+    }
+
+    /// The trace's id.
+    pub fn trace(&self) -> u128 {
+        self.trace
+    }
+
+    /// The id of the span that is the parent of what follows.
+    pub fn span(&self) -> u64 {
+        self.span
+    }
+
     /// The trace's id, as it is written.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)

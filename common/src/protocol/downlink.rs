@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Timestamp};
+use super::{Origin, Timestamp, TraceContext};
 use crate::ids::{LoginId, SocketId, UserId};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
@@ -26,6 +26,8 @@ pub struct Downlink<'a> {
     pub since: Option<Timestamp>,
     /// The chat message that it shows or refuses. None: there is none, or nobody wants to know.
     pub origin: Option<Origin>,
+    /// The recorded trace of the chat message that it shows.
+    pub context: Option<TraceContext>,
 }
 
 /// Whose sockets.

@@ -41,6 +41,7 @@ fn downlink() -> Downlink<'static> {
         data: "{}",
         since: Some(Timestamp(7)),
         origin: None,
+        context: None,
     }
 }
 

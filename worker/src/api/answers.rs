@@ -143,6 +143,7 @@ mod tests {
             data: &event.data(),
             since: None,
             origin: None,
+            context: None,
         });
     }
 

@@ -11,6 +11,7 @@ use common::limits::{
     LOCK_MS_MAX, REPLICA_MS_MAX, STATEMENT_GRACE_MS, STATEMENT_MS_MAX, STORE_WAIT_MS_MAX,
     TRANSACTION_IDLE_MS_MAX,
 };
+use common::spans::{self, Kind, Span, Value};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
@@ -142,6 +143,7 @@ impl Connections {
             }
             Err(_) => return Err(late("no connection in time")),
         };
+        let span = Span::below(spans::current(), statement.name, Kind::Client);
         let answer = async {
             let prepared = client.prepare_cached(statement.sql).await?;
             let Some((lock, locked)) = lock else { return client.query(&prepared, params).await };
@@ -152,7 +154,19 @@ impl Connections {
             transaction.commit().await?;
             Ok(rows)
         };
-        match timeout(Duration::from_millis(self.limits.answer), answer).await {
+        let answer = timeout(Duration::from_millis(self.limits.answer), answer).await;
+        if let Some(span) = span {
+            let failed = match &answer {
+                Ok(Ok(_)) => None,
+                Ok(Err(_)) => Some("fault"),
+                Err(_) => Some("late"),
+            };
+            // Values are never in it: they are parameters.
+            span.with("db.system.name", Value::Word("postgresql"))
+                .with("db.query.text", Value::Word(statement.sql))
+                .end(failed);
+        }
+        match answer {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(err)) => {
                 if outdated(&err) {

@@ -86,6 +86,7 @@ pub async fn deliver(
             data: &data,
             since: None,
             origin: None,
+            context: None,
         });
         bus.publish(Envelope { subject: subject.clone(), key: 0, body })
     };

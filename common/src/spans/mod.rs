@@ -1,0 +1,204 @@
+//! Spans of chat messages whose trace is recorded, handed to an OpenTelemetry collector.
+//!
+//! Whether a message is recorded is decided by the gateway that accepts it; here is what programs
+//! then say of it: published, worked on, each statement asked meanwhile, delivered. Names and
+//! attributes follow OpenTelemetry's conventions for messaging and databases. Ids and texts of
+//! people are in none of them.
+//!
+//! The exporter is behind the feature `otlp`: without it nothing here does anything, and the compiler
+//! leaves it out. Like logs and metrics it is the process's: programs in one process share it. A
+//! collector that is slow or away costs spans, never messages: what does not fit its queue is dropped.
+
+/// OTLP over HTTP: the only place that says `opentelemetry`.
+#[cfg(feature = "otlp")]
+mod otlp;
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use crate::config::Env;
+use crate::ids::NodeId;
+use crate::protocol::TraceContext;
+
+/// Which side of which kind of call a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something is put where others take it.
+    Producer,
+    /// Something is taken from there.
+    Consumer,
+    /// A server is asked and waited for.
+    Client,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A word out of few.
+    Word(&'static str),
+    /// How many.
+    Count(usize),
+}
+
+/// Something that is being done.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only the exporter reads them"))]
+pub struct Span {
+    /// Out of few: no ids.
+    name: &'static str,
+    kind: Kind,
+    own: TraceContext,
+    parent: Option<TraceContext>,
+    links: Vec<TraceContext>,
+    attributes: Vec<(&'static str, Value)>,
+    begun: SystemTime,
+}
+
+impl Span {
+    /// Begins one below `parent`. None: that is not recorded, or nobody collects spans.
+    pub fn below(parent: Option<TraceContext>, name: &'static str, kind: Kind) -> Option<Self> {
+        let parent = parent.filter(|parent| is_on() && parent.is_sampled())?;
+        Some(Self::new(parent.below(random()), Some(parent), name, kind))
+    }
+
+    /// Begins one with a trace of its own.
+    pub fn root(name: &'static str, kind: Kind) -> Option<Self> {
+        let trace = || u128::from(random()) << 64 | u128::from(random());
+        is_on().then(|| Self::new(TraceContext::begun(trace(), random()), None, name, kind))
+    }
+
+    fn new(own: TraceContext, parent: Option<TraceContext>, name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, own, parent, links: vec![], attributes: vec![], begun: now() }
+    }
+
+    /// What is done for it elsewhere belongs below this.
+    pub fn context(&self) -> TraceContext {
+        self.own
+    }
+
+    /// It serves another trace too.
+    pub fn link(&mut self, other: TraceContext) {
+        self.links.push(other);
+    }
+
+    /// Says more about it.
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.attributes.push((name, value));
+        self
+    }
+
+    /// It is over. `failed`: why it came to nothing, in a word out of few.
+    pub fn end(self, failed: Option<&'static str>) {
+        #[cfg(feature = "otlp")]
+        otlp::export(self, failed, now());
+        #[cfg(not(feature = "otlp"))]
+        let _ = (self, failed);
+    }
+}
+
+/// Whether anybody collects spans.
+pub fn is_on() -> bool {
+    #[cfg(feature = "otlp")]
+    return otlp::is_on();
+    #[cfg(not(feature = "otlp"))]
+    false
+}
+
+/// `OTEL_EXPORTER_OTLP_ENDPOINT`, to which `/v1/traces` is added, or
+/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, which is taken as it is: where spans go. None: nowhere.
+pub fn collector_from_env(env: &mut Env) -> Option<String> {
+    let all = env.text(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    let all = all.map(|all| format!("{}/v1/traces", all.trim_end_matches('/')));
+    let collector = env.text(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]).or(all)?;
+    if !cfg!(feature = "otlp") {
+        env.problem("OTEL_EXPORTER_OTLP_ENDPOINT wants a program built with `--features otlp`".into());
+    } else if !collector.starts_with("http://") {
+        // TLS to a collector of another machine is the business of the one on this machine.
+        env.problem(format!("the collector of spans should be http://host:port, not {collector}"));
+    }
+    Some(collector)
+}
+
+/// Begins to send spans to `collector`, if there is one; `name` is the program's there. A second call
+/// changes nothing.
+///
+/// # Errors
+/// The exporter could not be made. A collector that is away is no error.
+pub fn start(name: &'static str, node: NodeId, collector: Option<&str>) -> anyhow::Result<()> {
+    #[cfg(feature = "otlp")]
+    if let Some(collector) = collector {
+        otlp::start(name, node, collector)?;
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = (name, node, collector);
+    Ok(())
+}
+
+/// Sends what waits, and nothing from then on. Waits for the collector for
+/// [`SPANS_FLUSH_MS_MAX`](crate::limits::SPANS_FLUSH_MS_MAX) at most.
+pub async fn finish() {
+    #[cfg(feature = "otlp")]
+    otlp::finish().await;
+}
+
+tokio::task_local! {
+    static WITHIN: TraceContext;
+}
+
+/// Does `work`; what it asks of others belongs below `context`.
+pub async fn within<F: Future>(context: Option<TraceContext>, work: F) -> F::Output {
+    match context {
+        Some(context) => WITHIN.scope(context, work).await,
+        None => work.await,
+    }
+}
+
+/// What the running task works on, if that is recorded.
+pub fn current() -> Option<TraceContext> {
+    if !is_on() {
+        return None;
+    }
+    WITHIN.try_with(|context| *context).ok()
+}
+
+fn random() -> u64 {
+    getrandom::u64().expect("the operating system gives random bytes")
+}
+
+#[expect(clippy::disallowed_methods, reason = "milliseconds are too coarse, and nothing decides by it")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_collects_is_not_begun() {
+        let sampled = Some(TraceContext::begun(7, 9));
+        assert!(Span::below(sampled, "publish", Kind::Producer).is_none());
+        assert!(Span::root("process", Kind::Consumer).is_none());
+        assert_eq!(current(), None);
+    }
+
+    #[test]
+    fn the_address_is_read_as_others_read_it() {
+        let read = |pairs: &[(&str, &str)]| {
+            let mut env = Env::from_pairs(pairs.iter().copied());
+            let found = collector_from_env(&mut env);
+            (found, env.finish().err().map(|err| err.to_string()))
+        };
+        assert_eq!(read(&[]), (None, None));
+        let (found, problem) = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/")]);
+        assert_eq!(found.as_deref(), Some("http://127.0.0.1:4318/v1/traces"));
+        assert_eq!(problem.is_some(), !cfg!(feature = "otlp"), "{problem:?}");
+        let (found, _) = read(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://one"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://two/here"),
+        ]);
+        assert_eq!(found.as_deref(), Some("http://two/here"));
+        let (_, problem) = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]);
+        assert!(problem.is_some());
+    }
+}

@@ -1,0 +1,49 @@
+//! What a piece of work says to the traces of the messages in it.
+//!
+//! A piece of work serves many messages, so it is a trace of its own: below it are the statements it
+//! asked. Each recorded message has a span in its own trace, and the two are linked both ways.
+
+use common::protocol::{ClientEvent, Lane, TraceContext, Uplink};
+use common::spans::{Kind, Span, Value};
+
+/// The spans of one piece of work. Empty nearly always: few messages are recorded.
+#[derive(Default)]
+pub(crate) struct Traced {
+    batch: Option<Span>,
+    messages: Vec<Span>,
+}
+
+impl Traced {
+    /// A message was taken. What follows of it belongs below our span.
+    pub fn take(&mut self, uplink: &mut Uplink) {
+        let ClientEvent::SendMessage(message) = &mut uplink.event else { return };
+        let span = Span::below(message.context, "process sendMessage", Kind::Consumer);
+        let Some(mut span) = span else { return };
+        if self.batch.is_none() {
+            self.batch = Span::root("process batch", Kind::Consumer);
+        }
+        if let Some(batch) = &mut self.batch {
+            batch.link(span.context());
+            span.link(batch.context());
+        }
+        message.context = Some(span.context());
+        self.messages.push(span);
+    }
+
+    /// What is asked of others for all of them belongs below this.
+    pub fn context(&self) -> Option<TraceContext> {
+        self.batch.as_ref().map(Span::context)
+    }
+
+    /// The work was done, or given back.
+    pub fn end(self, lane: Lane, events: usize, failed: Option<&'static str>) {
+        for span in self.messages.into_iter().chain(self.batch) {
+            let span = span
+                .with("messaging.system", Value::Word("rabbitmq"))
+                .with("messaging.operation.type", Value::Word("process"))
+                .with("messaging.destination.name", Value::Word(lane.name()))
+                .with("messaging.batch.message_count", Value::Count(events));
+            span.end(failed);
+        }
+    }
+}
