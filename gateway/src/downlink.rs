@@ -29,7 +29,9 @@ pub async fn deliver(node: Arc<Node>, mut subscription: Subscription) {
     while let Some(arrival) = subscription.next().await {
         match arrival {
             Arrival::Envelopes(envelopes) => {
-                envelopes.iter().for_each(|envelope| batch.hand_out(&node, envelope));
+                // One look at the clock for all: what came together is told together.
+                let now = Timestamp::now();
+                envelopes.iter().for_each(|envelope| batch.hand_out(&node, envelope, now));
                 batch.wake();
             }
             Arrival::Lapse => lapse(&node),
@@ -104,12 +106,11 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
 }
 
 /// Remembers what became of a chat message; the ticket is for what is shown.
-fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize) -> Option<Ticket> {
+fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: Timestamp) -> Option<Ticket> {
     #[derive(serde::Deserialize)]
     struct Refusal<'a> {
         code: &'a str,
     }
-    let now = Timestamp::now();
     if downlink.event == "messageComing" {
         let found = u32::try_from(sockets).unwrap_or(u32::MAX);
         return node.recorder.note(of, now, Stage::Written { found, written: 0, last: None });
@@ -158,7 +159,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn hand_out(&mut self, node: &Node, envelope: &Envelope) {
+    fn hand_out(&mut self, node: &Node, envelope: &Envelope, now: Timestamp) {
         let metrics = &node.metrics;
         metrics.downlinks.increment(1);
         let Ok(downlink) = protocol::decode::<Downlink<'_>>(&envelope.body) else {
@@ -187,7 +188,7 @@ impl Batch {
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();
         // Before the frames are queued: the kernel may have them a moment later.
-        let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered));
+        let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered, now));
         for slot in self.found.drain(..) {
             if slot.push_noted(frames.of(slot.form), downlink.urgency, class, ticket, metrics) {
                 self.to_wake.push(slot);
@@ -202,7 +203,7 @@ impl Batch {
                 .end(None);
         }
         if let Some(since) = downlink.since.filter(|_| delivered > 0) {
-            metrics.delivered(class, since, Timestamp::now());
+            metrics.delivered(class, since, now);
         }
     }
 

@@ -44,7 +44,8 @@ impl Subjects {
 /// Publishes an event of this socket on its lane; the receipt answers through `reply`.
 pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: ReplyTo) {
     let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
-    if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, node.uptime()) {
+    let up = node.uptime();
+    if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, up) {
         node.metrics.uplinks_limited.increment(1);
         if let Some(of) = uplink.origin() {
             node.recorder.note(of, uplink.at, Stage::Refused(Reject::RateLimited));
@@ -55,7 +56,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
     }
     let (mut context, mut span) = (None, None);
     if let ClientEvent::SendMessage(message) = &mut uplink.event {
-        message.context = node.sampling.judge(message.context, node.uptime());
+        message.context = node.sampling.judge(message.context, up);
         span = Span::below(message.context, "publish sendMessage", Kind::Producer);
         // What follows belongs below our span, if there is one.
         message.context = span.as_ref().map(Span::context).or(message.context);

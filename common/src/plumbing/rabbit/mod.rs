@@ -42,7 +42,7 @@ mod measure;
 mod look;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -96,8 +96,8 @@ struct Shared {
     next_subscription: AtomicU64,
     /// Hands out nothing more.
     ending: CancellationToken,
-    /// Publishes nothing more.
-    closed: CancellationToken,
+    /// Publishes nothing more. Read for every envelope, where a token would take a lock.
+    closed: Arc<AtomicBool>,
     /// Has no connection any more.
     closing: CancellationToken,
     consumers: TaskTracker,
@@ -118,7 +118,8 @@ impl RabbitBus {
         plain_name(&config.prefix)?;
         let names = Names::new(&config.prefix);
         let (health_sender, health) = watch::channel(Health::Down);
-        let [ending, closed, closing] = [(); 3].map(|()| CancellationToken::new());
+        let [ending, closing] = [(); 2].map(|()| CancellationToken::new());
+        let closed = Arc::<AtomicBool>::default();
         let links = TaskTracker::new();
         let duty = Publishing { health: health_sender, declares };
         let publishing = Link::new("publish", &config, node, Some(duty), closing.clone())?;
@@ -206,7 +207,7 @@ impl RabbitBus {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, RequestError> {
-        if self.shared.closed.is_cancelled() {
+        if self.shared.closed.load(Ordering::Acquire) {
             return Err(RequestError::Closed);
         }
         if *self.shared.health.borrow() != Health::Up {
@@ -236,7 +237,7 @@ impl RabbitBus {
         failed: LaneEnvelope,
         reason: &str,
     ) -> Result<Fate, PublishError> {
-        if self.shared.closed.is_cancelled() {
+        if self.shared.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
         self.shared.aside.retry(lane, failed, reason).await
@@ -269,7 +270,7 @@ impl RabbitBus {
         shared.consumers.close();
         // What is out or unconfirmed for longer comes again elsewhere, or was never acknowledged.
         let _ = timeout(patience, shared.consumers.wait()).await;
-        shared.closed.cancel();
+        shared.closed.store(true, Ordering::Release);
         let _ = timeout(patience, shared.publisher.flushed()).await;
         shared.closing.cancel();
         shared.links.close();

@@ -3,6 +3,7 @@
 //! [`Publisher::enqueue`] is a short lock and no task. The pump of an outlet publishes its
 //! batches on its own channel and calls receipts in bulk; a sweeper tells callers `busy` in time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -46,7 +46,7 @@ pub(super) struct Publisher {
     /// Of nodes, control and topics: comes with the first envelope, goes after a while.
     others: RwLock<foldhash::HashMap<Subject, Arc<Outlet>>>,
     /// Takes nothing any more.
-    closed: CancellationToken,
+    closed: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
 
@@ -82,7 +82,7 @@ impl Publisher {
         names: Names,
         node: NodeId,
         health: watch::Receiver<Health>,
-        closed: CancellationToken,
+        closed: Arc<AtomicBool>,
     ) -> Arc<Self> {
         let outlets = |row: LaneRow| {
             let places = row.durable.then(|| Arc::new(Places::new()));
@@ -105,7 +105,7 @@ impl Publisher {
         context: Option<TraceContext>,
         receipt: Receipt,
     ) {
-        let refused = if self.closed.is_cancelled() {
+        let refused = if self.closed.load(Ordering::Acquire) {
             PublishError::Closed
         } else if envelope.encoded_len() > ENVELOPE_BYTES_MAX {
             PublishError::TooLarge

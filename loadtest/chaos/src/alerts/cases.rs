@@ -274,7 +274,7 @@ pub const GROUPS: &[&[Case]] = &[
         Case {
             name: "a worker is killed and started again and again",
             fires: &[wanted("ProgramRestarts", 180)],
-            also: &[],
+            also: PEER_AWAY,
             prepare: NOTHING,
             begin: NOTHING,
             repeats: &[Restart("worker2")],
