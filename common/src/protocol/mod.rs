@@ -31,6 +31,8 @@ pub mod control;
 /// REST over the bus.
 mod api;
 
+use std::cell::Cell;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::api::{ApiRequest, ApiResponse};
@@ -122,9 +124,24 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// Bytes of a thing that travels between programs: a version, then postcard. Programs of two
 /// versions meet during a rolling restart, so variants are only ever appended.
 pub fn encode<T: Serialize>(thing: &T) -> bytes::Bytes {
-    let bytes = postcard::to_extend(thing, vec![WIRE_VERSION]).expect("plain data always encodes");
-    bytes.into()
+    // Into the thread's memory first: what is kept is allocated once, at its size.
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    scratch.push(WIRE_VERSION);
+    let scratch = postcard::to_extend(thing, scratch).expect("plain data always encodes");
+    let bytes = bytes::Bytes::copy_from_slice(&scratch);
+    if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
+    bytes
 }
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A thread keeps no more: larger things are few.
+const SCRATCH_BYTES_MAX: usize = 16 * 1024;
 
 /// Reads what [`encode`] wrote.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadBytes> {
