@@ -197,10 +197,7 @@ impl Batch {
         metrics.frames_built.increment(frames.built());
         metrics.deliveries.increment(delivered as u64);
         if let Some(span) = span {
-            span.with("messaging.system", Value::Word("rabbitmq"))
-                .with("messaging.operation.type", Value::Word("process"))
-                .with("chatchit.sockets", Value::Count(delivered))
-                .end(None);
+            span.with("chatchit.sockets", Value::Count(delivered)).end(None);
         }
         if let Some(since) = downlink.since.filter(|_| delivered > 0) {
             metrics.delivered(class, since, now);

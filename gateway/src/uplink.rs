@@ -13,7 +13,7 @@ use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::plumbing::{Envelope, PublishError, RequestError, Subject};
 use common::protocol::control::Stage;
 use common::protocol::{self, ClientEvent, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
-use common::spans::{Kind, Span, Value};
+use common::spans::{Kind, Span};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -78,9 +78,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
         context,
         Box::new(move |outcome| {
             if let Some(span) = span {
-                span.with("messaging.system", Value::Word("rabbitmq"))
-                    .with("messaging.operation.type", Value::Word("send"))
-                    .end(outcome.is_err().then_some("unconfirmed"));
+                span.end(outcome.is_err().then_some("unconfirmed"));
             }
             match outcome {
                 Ok(()) => {

@@ -39,8 +39,6 @@ impl Traced {
     pub fn end(self, lane: Lane, events: usize, failed: Option<&'static str>) {
         for span in self.messages.into_iter().chain(self.batch) {
             let span = span
-                .with("messaging.system", Value::Word("rabbitmq"))
-                .with("messaging.operation.type", Value::Word("process"))
                 .with("messaging.destination.name", Value::Word(lane.name()))
                 .with("messaging.batch.message_count", Value::Count(events));
             span.end(failed);

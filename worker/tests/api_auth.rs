@@ -2,14 +2,14 @@
 
 mod support {
     pub mod client;
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use common::plumbing::{Arrival, Pattern};
 use common::protocol::{self, Control};
 use serde_json::{Value, json};
 use support::client::Client;
-use support::own_database::Database;
+use support::postgres::Database;
 
 /// What the original's form sends.
 fn form(name: &str) -> Value {

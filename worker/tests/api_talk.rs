@@ -2,7 +2,7 @@
 
 mod support {
     pub mod client;
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use common::directory::Directory;
@@ -12,7 +12,7 @@ use common::plumbing::{Bus, Subject};
 use common::protocol::{self, Account, ApiResponse, Role};
 use serde_json::{Value, json};
 use support::client::{Client, auth_config, request};
-use support::own_database::{Database, text};
+use support::postgres::{Database, text};
 
 const NONE: Value = Value::Null;
 

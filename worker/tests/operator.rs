@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/own_database.rs"]
-mod own_database;
+#[path = "support/postgres.rs"]
+mod postgres;
 
 use std::time::Duration;
 
 use common::ids::{Guid, NodeId};
 use common::protocol::{MessageRead, Role};
-use own_database::Database;
+use postgres::Database;
 use worker::store::{NewAccount, Store, Taken};
 
 fn account<'a>(email: &'a str, phone: &'a str) -> NewAccount<'a> {

@@ -1,13 +1,13 @@
 //! A database that goes away and comes back, and programs that start at once.
 
 mod support {
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use std::collections::BTreeMap;
 
 use common::ids::NodeId;
-use support::own_database::{Database, text};
+use support::postgres::{Database, text};
 use worker::store::{Saved, Store, StoreError};
 
 /// Every connection is ended again and again (as by a restart: 57P01) while a worker saves: it is

@@ -7,14 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support {
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use support::own_database::Database;
+use support::postgres::Database;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use worker::store::{Statement, statements};

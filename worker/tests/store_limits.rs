@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support {
-    pub mod own_database;
+    pub mod postgres;
 }
 mod cluster {
     pub mod proxy;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use cluster::proxy::Proxy;
 use common::ids::UserId;
 use common::limits::{LOCK_MS_MAX, STATEMENT_GRACE_MS, STATEMENT_MS_MAX, STORE_WAIT_MS_MAX};
-use support::own_database::{Database, open, text};
+use support::postgres::{Database, open, text};
 use tokio::time::Instant;
 use worker::store::{NewAccount, Result, Store, StoreError};
 

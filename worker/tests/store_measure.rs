@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and says when it fails")]
 
 mod support {
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use common::ids::{ConversationId, UserId};
-use support::own_database::{Database, text};
+use support::postgres::{Database, text};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 use worker::store::NewMessage;

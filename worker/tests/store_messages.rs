@@ -1,14 +1,14 @@
 //! Saving, reading and marking chat messages, on a real PostgreSQL.
 
 mod support {
-    pub mod own_database;
+    pub mod postgres;
 }
 
 use std::collections::{BTreeMap, HashSet};
 
 use common::ids::{ConversationId, MessageId, UserId};
 use common::protocol::{Attachment, ConversationKind, MessageRead, Reject};
-use support::own_database::{Database, text};
+use support::postgres::{Database, text};
 use worker::store::{HistoryPage, Saved, SavedMessage, Standing, Store};
 
 fn row(saved: &Saved) -> SavedMessage {

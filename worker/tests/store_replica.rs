@@ -11,7 +11,7 @@
 
 mod support {
     pub mod client;
-    pub mod own_database;
+    pub mod postgres;
 }
 mod cluster {
     pub mod proxy;
@@ -26,7 +26,7 @@ use common::limits::{REPLICA_MS_MAX, REPLICA_PAUSE_MS};
 use common::telemetry;
 use serde_json::Value;
 use support::client::Client;
-use support::own_database::{Database, open, text};
+use support::postgres::{Database, open, text};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 use worker::store::{HistoryPage, Store};

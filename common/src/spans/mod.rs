@@ -23,11 +23,11 @@ use crate::protocol::TraceContext;
 /// Which side of which kind of call a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Something is put where others take it.
+    /// Something is put on the bus.
     Producer,
-    /// Something is taken from there.
+    /// Something is taken off it.
     Consumer,
-    /// A server is asked and waited for.
+    /// The database is asked and waited for.
     Client,
 }
 

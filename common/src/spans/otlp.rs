@@ -63,6 +63,7 @@ pub(super) async fn finish() {
 pub(super) fn export(span: Span, failed: Option<&'static str>, ended: SystemTime) {
     let Some(exporter) = EXPORTER.get() else { return };
     let Span { name, kind, own, parent, links, mut attributes, begun } = span;
+    attributes.extend(of_kind(kind));
     attributes.extend(failed.map(|failed| ("error.type", Value::Word(failed))));
     let dropped_links = links.len().saturating_sub(SPAN_LINKS_MAX);
     let links = links.iter().take(SPAN_LINKS_MAX);
@@ -88,6 +89,16 @@ pub(super) fn export(span: Span, failed: Option<&'static str>, ended: SystemTime
         status: failed.map_or(Status::Unset, Status::error),
         instrumentation_scope: exporter.scope.clone(),
     });
+}
+
+/// What OpenTelemetry's conventions want of every span of a kind.
+fn of_kind(kind: Kind) -> impl Iterator<Item = (&'static str, Value)> {
+    let words: &[_] = match kind {
+        Kind::Producer => &[("messaging.system", "rabbitmq"), ("messaging.operation.type", "send")],
+        Kind::Consumer => &[("messaging.system", "rabbitmq"), ("messaging.operation.type", "process")],
+        Kind::Client => &[("db.system.name", "postgresql")],
+    };
+    words.iter().map(|(name, word)| (*name, Value::Word(word)))
 }
 
 fn context(of: TraceContext, is_remote: bool) -> SpanContext {

@@ -162,9 +162,7 @@ impl Connections {
                 Err(_) => Some("late"),
             };
             // Values are never in it: they are parameters.
-            span.with("db.system.name", Value::Word("postgresql"))
-                .with("db.query.text", Value::Word(statement.sql))
-                .end(failed);
+            span.with("db.query.text", Value::Word(statement.sql)).end(failed);
         }
         match answer {
             Ok(Ok(rows)) => Ok(rows),
