@@ -218,7 +218,8 @@ impl Scene {
                 status => status.to_owned(),
             }
         };
-        let token = Some(alice.token.as_str());
+        let bearer = format!("Bearer {}", alice.token);
+        let token = Some(bearer.as_str());
         let id = self.conversation;
         let login = json!({ "email": carol.email, "password": PASSWORD });
         let message = json!({ "conversationId": id, "guid": "g-2", "content": "c", "messageType": "TEXT" });

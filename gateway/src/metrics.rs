@@ -250,7 +250,7 @@ impl Default for Metrics {
     }
 }
 
-/// A connection was not taken, and why: `emfile`, `accept`, `full`, `draining`.
+/// A connection was not taken, and why: `full`, `fault`, `aborted`.
 pub fn accept_refused(reason: &'static str) {
     counter!("gateway_accepts_refused_total", "reason" => reason).increment(1);
 }

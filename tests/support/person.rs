@@ -20,24 +20,25 @@ pub fn http(
     token: Option<&str>,
     body: &str,
 ) -> io::Result<(u16, String)> {
-    let (head, body) = exchange(port, method, path, token, body)?;
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    let (head, body) = exchange(port, method, path, bearer.as_deref(), body)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
 }
 
-/// The same: the whole head, and the body.
+/// The same with any credentials: the whole head, and the body.
 pub fn exchange(
     port: u16,
     method: &str,
     path: &str,
-    token: Option<&str>,
+    authorization: Option<&str>,
     body: &str,
 ) -> io::Result<(String, String)> {
     let mut stream = connect(port)?;
-    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let authorization = authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{token}\
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{authorization}\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes())?;

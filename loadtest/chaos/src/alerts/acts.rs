@@ -9,8 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 
 use super::people::{self, Until};
+use super::person::exchange;
 use crate::cluster::Cluster;
 use crate::pause;
 
@@ -34,6 +38,8 @@ pub enum Act {
     LoadComesAgain,
     /// Somebody sends what the database refuses.
     Poison,
+    /// Somebody publishes to all gateways what nobody can read.
+    Nonsense,
     /// Many want in at this gateway.
     Storm(&'static str),
 }
@@ -172,6 +178,7 @@ impl Stage {
                 pause(Duration::from_secs(15));
             }
             Act::Poison => people::poisons(self.ports()?[0], &self.repeats),
+            Act::Nonsense => nonsense(&self.env("RABBIT_MANAGEMENT_URL")?)?,
             Act::Storm(part) => {
                 let place = usize::from(*part == "gateway2");
                 people::storm(self.ports()?[place], &self.repeats);
@@ -219,6 +226,20 @@ impl Repeat {
             }
         }
     }
+}
+
+/// By the broker's management API: `http://user:password@127.0.0.1:port`.
+fn nonsense(url: &str) -> anyhow::Result<()> {
+    let (user, host) = url.trim_start_matches("http://").split_once('@').context("a user")?;
+    let port = host.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?;
+    let basic = format!("Basic {}", STANDARD.encode(user));
+    let body = json!({
+        "properties": {}, "routing_key": "control.gateways", "payload": "nonsense", "payload_encoding": "string",
+    });
+    let path = "/api/exchanges/%2F/chatchit.topic/publish";
+    let (_, answer) = exchange(port, "POST", path, Some(&basic), &body.to_string())?;
+    ensure!(answer.contains("\"routed\":true"), "nobody got it: {answer}");
+    Ok(())
 }
 
 fn pid(cluster: &Cluster, part: &str) -> anyhow::Result<String> {

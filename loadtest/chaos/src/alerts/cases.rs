@@ -2,7 +2,8 @@
 //! once: they touch different parts, or one needs the other's patience.
 
 use super::acts::Act::{
-    self, Each, FewDescriptors, LittleDisk, LoadComesAgain, LoadDies, Poison, Signal, Sql, Storm, With,
+    self, Each, FewDescriptors, LittleDisk, LoadComesAgain, LoadDies, Nonsense, Poison, Signal, Sql, Storm,
+    With,
 };
 use super::acts::Repeat::{self, Lock, Pulse, Restart};
 
@@ -127,7 +128,7 @@ pub const GROUPS: &[&[Case]] = &[
     }],
     &[
         Case {
-            name: "PostgreSQL refuses two messages a second",
+            name: "PostgreSQL refuses two messages a second, and what is no envelope is on the bus",
             fires: &[
                 wanted("QuarantineFills", 150),
                 wanted("EventsLost", 330),
@@ -143,6 +144,7 @@ pub const GROUPS: &[&[Case]] = &[
                      create trigger poison before insert on messages for each row \
                      when (new.content = 'poison') execute function poison()"),
                 Poison,
+                Nonsense,
             ],
             repeats: NO_REPEAT,
             end: &[Sql("drop trigger poison on messages; drop function poison()")],
@@ -175,10 +177,13 @@ pub const GROUPS: &[&[Case]] = &[
             end: NOTHING,
         },
         Case {
-            name: "a gateway leaves, one socket a second",
+            name: "a gateway is full and leaves, one socket a second",
             fires: &[wanted("DrainStuck", 240)],
             also: &["CanaryCannotReach", "DoorClosed", "ProgramDown"],
-            prepare: &[With("gateway2", &["DRAIN_MS=400000", "RECONNECTS_PER_S=1"]), LoadComesAgain],
+            prepare: &[
+                With("gateway2", &["DRAIN_MS=400000", "RECONNECTS_PER_S=1", "SOCKETS_MAX=280"]),
+                LoadComesAgain,
+            ],
             begin: &[Signal("gateway2", "TERM")],
             repeats: NO_REPEAT,
             end: &[Each("kill", &["gateway2"]), With("gateway2", &[])],
@@ -272,12 +277,13 @@ pub const GROUPS: &[&[Case]] = &[
     }],
     &[
         Case {
-            name: "a worker is killed and started again and again",
+            name: "a worker is killed and started again and again, and a table is locked most of the time",
             fires: &[wanted("ProgramRestarts", 180)],
             also: PEER_AWAY,
             prepare: NOTHING,
             begin: NOTHING,
-            repeats: &[Restart("worker2")],
+            // What it had begun goes on when the lock is gone, beside who does it in its place.
+            repeats: &[Restart("worker2"), Lock],
             end: &[Each("start", &["worker2"])],
         },
         Case {
