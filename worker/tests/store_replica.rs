@@ -119,6 +119,13 @@ fn counted(outcome: &str) -> u64 {
     text.lines().find_map(|one| one.strip_prefix(&line)).map_or(0, |number| number.parse().unwrap())
 }
 
+/// How many statements the store had no answer for.
+fn unanswered() -> u64 {
+    let text = telemetry::init_metrics().render();
+    let failures = text.lines().filter(|line| line.starts_with("worker_store_failures_total{"));
+    failures.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_and_what_was_missed_come_from_the_replica() {
     let Some(pair) = Pair::start().await else { return };
@@ -276,6 +283,7 @@ async fn a_replica_that_is_killed_is_not_noticed() {
 
     peers("kill");
     let before = (counted("failed"), counted("paused"));
+    let failures = unanswered();
     let start = Instant::now();
     for n in 2..=20 {
         pair.db.say(alice, talk, &format!("m{n}")).await;
@@ -284,6 +292,7 @@ async fn a_replica_that_is_killed_is_not_noticed() {
     let took = start.elapsed();
     assert!(took < Duration::from_millis(REPLICA_PAUSE_MS), "{took:?}");
     assert_eq!((counted("failed"), counted("paused")), (before.0 + 1, before.1 + 18));
+    assert_eq!(unanswered(), failures, "the primary answered: nothing failed, and nobody is paged");
 
     peers("start");
     let served = counted("served");

@@ -65,7 +65,10 @@ impl Replica {
     ) -> Option<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let answer = self.connections.query(statement, params).await;
-        timer.stop(&answer);
+        // What it does not answer the primary does: that is no failure of the store.
+        if answer.is_ok() {
+            timer.stop(&answer);
+        }
         let (outcome, why) = match &answer {
             // A replica that was promoted goes its own way from then on.
             Ok(rows) if rows.iter().any(|row| !row.get::<_, bool>(0)) => {

@@ -2,6 +2,7 @@
 //! system, restarts with other settings, commands to peers, people who misbehave.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -162,7 +163,7 @@ impl Stage {
                 let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
                 // 0.9 of them are open then.
                 let limit = format!("--nofile={}", open * 10 / 9 + 1);
-                done(Command::new("prlimit").args(["--pid", &pid, &limit]))?;
+                done(as_owner_of(&pid)?.args(["prlimit", "--pid", &pid, &limit]))?;
             }
             Act::LittleDisk(part) => {
                 let folder = self.cluster.accounts.parent().map(PathBuf::from).unwrap_or_default();
@@ -245,6 +246,18 @@ fn nonsense(url: &str) -> anyhow::Result<()> {
 fn pid(cluster: &Cluster, part: &str) -> anyhow::Result<String> {
     let path = cluster.accounts.with_file_name(format!("{part}.pid"));
     Ok(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?.trim().to_owned())
+}
+
+/// Runs as who the process runs as: not even root may limit those of others everywhere.
+fn as_owner_of(pid: &str) -> anyhow::Result<Command> {
+    let [ours, owner] = [std::fs::metadata("/proc/self")?, std::fs::metadata(format!("/proc/{pid}"))?];
+    let mut command = Command::new("env");
+    if ours.uid() != owner.uid() {
+        command = Command::new("setpriv");
+        command.args(["--reuid", &owner.uid().to_string(), "--regid", &owner.gid().to_string()]);
+        command.args(["--clear-groups", "--"]);
+    }
+    Ok(command)
 }
 
 /// A signal to a part and what it started.

@@ -60,6 +60,7 @@ const LATE: [&str; 7] = [
 ];
 
 /// The same, and the parts that say why.
+/// And what a rule counts over a quarter of an hour: parts were restarted before as well.
 const PEER_AWAY: &[&str] = &[
     LATE[0],
     LATE[1],
@@ -81,6 +82,8 @@ const PEER_AWAY: &[&str] = &[
     "ProgramDown",
     "DirectorySlow",
     "PoolFull",
+    "DoorClosed",
+    "ProgramRestarts",
 ];
 
 /// All groups, in the order in which they are run: what a quarter of an hour follows comes first.

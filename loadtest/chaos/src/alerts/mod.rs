@@ -190,8 +190,8 @@ impl Run {
                 one.since.elapsed()
             } else {
                 // It rose with an earlier fault, and had the patience.
-                let (faults, after) = self.seen.first(&name).unwrap_or(("none", Duration::ZERO));
-                row.fault = faults.to_owned();
+                let (group, after) = self.seen.first(&name).unwrap_or_default();
+                row.fault = expected_of(&self.groups[group].0, &name);
                 after
             };
             row.seconds = Some(after);
@@ -199,10 +199,15 @@ impl Run {
         }
     }
 
-    /// Some faults at once, until all that they are to fire has fired; then all is mended.
+    /// Some faults at once, until all that they are to fire has fired; then all is mended. What cannot
+    /// be done is a problem, and the others go on.
+    ///
+    /// # Errors
+    /// The cluster does not become well again.
     fn group(&mut self, cases: &[&'static Case]) -> anyhow::Result<()> {
         for case in cases {
-            self.stage.begin(case.prepare, &[]).with_context(|| format!("making ready: {}", case.name))?;
+            let outcome = self.stage.begin(case.prepare, &[]);
+            self.note(outcome, "making ready", case);
         }
         self.settle(cases);
         let faults = cases.iter().map(|case| case.name).collect::<Vec<_>>().join("; ");
@@ -210,7 +215,8 @@ impl Run {
         self.groups.push((cases.to_vec(), BTreeSet::new()));
         let mut waited = Vec::new();
         for case in cases {
-            self.start(case, group, &mut waited).with_context(|| case.name)?;
+            let outcome = self.start(case, group, &mut waited);
+            self.note(outcome, "beginning", case);
         }
         while !waited.is_empty() {
             pause(LOOK);
@@ -224,9 +230,16 @@ impl Run {
             });
         }
         for case in cases.iter().rev() {
-            self.stage.end(case.end).with_context(|| format!("mending: {}", case.name))?;
+            let outcome = self.stage.end(case.end);
+            self.note(outcome, "mending", case);
         }
         self.is_well_again()
+    }
+
+    fn note(&mut self, outcome: anyhow::Result<()>, what: &str, case: &Case) {
+        if let Err(err) = outcome {
+            self.problems.push(format!("{what}: {}: {err:#}", case.name));
+        }
     }
 
     /// What is to fire is not on its way already, of the fault before; if it goes within a while.
@@ -260,7 +273,9 @@ impl Run {
             if self.seen.fires(alert) {
                 // It fired with an earlier fault and has not gone: that one is what is known.
                 match self.seen.first(alert) {
-                    Some((faults, after)) => (row.fault, row.seconds) = (faults.to_owned(), Some(after)),
+                    Some((group, after)) => {
+                        (row.fault, row.seconds) = (expected_of(&self.groups[group].0, alert), Some(after));
+                    }
                     None => row.note = Some("fires already, of an earlier fault"),
                 }
             } else {
@@ -316,6 +331,17 @@ impl Run {
             pause(LOOK);
         }
     }
+}
+
+/// The faults of which somebody expects this alert; none: all of them.
+fn expected_of(cases: &[&Case], alert: &str) -> String {
+    let is_expected =
+        |case: &&Case| case.also.contains(&alert) || case.fires.iter().any(|one| one.alert == alert);
+    let mut names: Vec<&str> = cases.iter().copied().filter(is_expected).map(|case| case.name).collect();
+    if names.is_empty() {
+        names = cases.iter().map(|case| case.name).collect();
+    }
+    names.join("; ")
 }
 
 /// Processes run in real time.

@@ -80,8 +80,10 @@ fn meet([here, there]: [u16; 2], alice: &Person, bob: &Person, conversation: i64
     let _ = http(here, "GET", "/conversations", None, "");
     let _ = http(here, "GET", "/ws", None, "");
     let (mut ours, mut theirs) = (alice.opens_socket(here), bob.opens_socket(there));
-    let message =
-        json!({ "conversationId": conversation, "guid": format!("m-{round}"), "content": "xin chào" });
+    let message = json!({
+        "conversationId": conversation, "guid": format!("m-{round}"), "content": "xin chào",
+        "traceparent": format!("00-{:032x}-{:016x}-01", round + 1, round + 1),
+    });
     ours.says("sendMessage", &message);
     let kept = ours.hears("messageProcessed")["messageId"].take();
     // The same again, as after a reconnect.
