@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, Places};
 use crate::dialect::Dialect;
 use crate::keeper::{Keeper, Part};
-use crate::outcome::{Outcome, Target, number};
+use crate::outcome::{Outcome, Target, median, number};
 use crate::peers::{Peer, Running};
 use crate::process::Watched;
 use crate::rows::{bus, deliver, users};
@@ -25,6 +25,9 @@ const BYTES: usize = 200;
 /// After this the memory is read: jemalloc gives freed pages back within ten seconds (its
 /// `dirty_decay_ms`), and opening frees the buffers of as many HTTP connections.
 const REST: Duration = Duration::from_secs(15);
+/// So often the metrics are asked for, and so far apart.
+const SCRAPES: usize = 20;
+const BETWEEN_SCRAPES: Duration = Duration::from_millis(250);
 /// Everybody's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// For so many of them the CPU is taken.
@@ -55,6 +58,7 @@ pub async fn run(
         }
     }
     tell_memory(&ours, &theirs, outcome);
+    scrapes(&ours, outcome).await?;
     if with_heartbeats {
         heartbeats(ours, theirs, outcome).await?;
     }
@@ -83,6 +87,24 @@ fn tell_memory(ours: &Held, theirs: &[(Peer, Held)], outcome: &mut Outcome) {
          subscribed to one channel, which is kind to them. MQTT and NATS: one user, or token, for all; nchan compares \
          a fixed secret. Ours, Socket.IO and Centrifugo (with a history of 20) can resume; the others cannot."
     ));
+}
+
+/// How long Prometheus waits for a gateway that holds all of them.
+async fn scrapes(ours: &Held, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let Program::Ours { cluster, .. } = &ours.program else { return Ok(()) };
+    let mut took = vec![];
+    for _ in 0..SCRAPES {
+        let start = Instant::now();
+        let open = cluster.counted("gateway_sockets_open").await?;
+        took.push(start.elapsed().as_secs_f64() * 1e3);
+        ensure!(open == MANY as f64, "{open} of {MANY} sockets are measured");
+        sleep(BETWEEN_SCRAPES).await;
+    }
+    let slowest = took.iter().copied().fold(0.0, f64::max);
+    let what = format!("a scrape of its metrics with {MANY} sockets open");
+    let arithmetic = format!("median of {SCRAPES}; the slowest took {} ms", number(slowest));
+    outcome.found("G1", what, median(took), Target::Most(20.0, "ms"), arithmetic);
+    Ok(())
 }
 
 /// CPU of all programs while nothing but heartbeats happens.
