@@ -67,19 +67,23 @@ impl Table {
     /// # Errors
     /// The runbook, or its marks, are not there.
     pub fn write_into_runbook(&self) -> anyhow::Result<PathBuf> {
-        replace_in_runbook(BEGIN, END, &self.markdown())
+        replace_in_runbook(BEGIN, END, |_| self.markdown())
     }
 }
 
-/// Writes this between two marks of the runbook.
+/// Writes between two marks of the runbook what `of` makes of what is there.
 ///
 /// # Errors
 /// The runbook, or its marks, are not there.
-pub fn replace_in_runbook(begin: &str, end: &str, text: &str) -> anyhow::Result<PathBuf> {
+pub fn replace_in_runbook(
+    begin: &str,
+    end: &str,
+    of: impl FnOnce(&str) -> String,
+) -> anyhow::Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/RUNBOOK.md");
     let whole = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let (before, rest) = whole.split_once(begin).context("the runbook has lost its mark")?;
-    let (_, after) = rest.split_once(end).context("the runbook has lost its second mark")?;
-    std::fs::write(&path, format!("{before}{begin}{text}{end}{after}"))?;
+    let (there, after) = rest.split_once(end).context("the runbook has lost its second mark")?;
+    std::fs::write(&path, format!("{before}{begin}{}{end}{after}", of(there)))?;
     Ok(path)
 }

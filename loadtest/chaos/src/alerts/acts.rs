@@ -182,7 +182,7 @@ impl Stage {
             Act::Nonsense => nonsense(&self.env("RABBIT_MANAGEMENT_URL")?)?,
             Act::Storm(part) => {
                 let place = usize::from(*part == "gateway2");
-                people::storm(self.ports()?[place], &self.repeats);
+                people::storm(self.ports()?[place], &self.repeats)?;
             }
         }
         Ok(())

@@ -203,6 +203,15 @@ pub const GROUPS: &[&[Case]] = &[
     ],
     &[
         Case {
+            name: "40 a second want in at a gateway that opens one",
+            fires: &[wanted("DoorClosed", 420)],
+            also: &["SocketsVanish", "CanaryCannotReach"],
+            prepare: &[With("gateway2", &["UPGRADES_PER_S=1"])],
+            begin: &[Storm("gateway2")],
+            repeats: NO_REPEAT,
+            end: &[With("gateway2", &[])],
+        },
+        Case {
             name: "all workers are killed (-9)",
             fires: &[
                 wanted("NoWorker", 150),
@@ -220,15 +229,6 @@ pub const GROUPS: &[&[Case]] = &[
             begin: &[Each("kill", WORKERS)],
             repeats: NO_REPEAT,
             end: &[Each("start", WORKERS)],
-        },
-        Case {
-            name: "40 a second want in at a gateway that opens one",
-            fires: &[wanted("DoorClosed", 420)],
-            also: &["SocketsVanish", "CanaryCannotReach"],
-            prepare: &[With("gateway2", &["UPGRADES_PER_S=1"])],
-            begin: &[Storm("gateway2")],
-            repeats: NO_REPEAT,
-            end: &[With("gateway2", &[])],
         },
         Case {
             name: "a gateway may have few more descriptors than it has open",

@@ -1,7 +1,8 @@
 //! `make alerts`: every alert is made to fire by a real fault, and how long it took is measured as
 //! Prometheus tells it. The rules, their windows and their patience are those of production.
 //!
-//! `ALERTS=NoWorker,StoreAway` runs only the faults of these, and leaves the runbook alone.
+//! `ALERTS=NoWorker,StoreAway` runs only the faults of these, and writes only their rows into the
+//! runbook's table.
 //!
 //! Exit code 1: an alert did not fire in time, one fired that nobody expects of the fault, a metric
 //! never moved, or a dashboard asked in vain.
@@ -100,9 +101,9 @@ pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     run.problems.extend(missing.iter().map(|name| format!("{name} has no fault that makes it fire")));
     if is_whole {
         run.problems.extend(measured::never_moved(&run.prometheus, faults::ONLY_A_FAULT)?);
-        let path = run.table.write_into_runbook()?;
-        say(&format!("written into {}", path.display()));
     }
+    let path = run.table.write_into_runbook(is_whole)?;
+    say(&format!("written into {}", path.display()));
     say(&run.table.markdown());
     run.problems.iter().for_each(|problem| say(&format!("NOT WELL: {problem}")));
     Ok(ExitCode::from(u8::from(!run.problems.is_empty() || !run.table.is_good())))

@@ -120,14 +120,15 @@ pub fn poisons(port: u16, until: &Until) {
     });
 }
 
-/// Many who want in.
-pub fn storm(port: u16, until: &Until) {
-    let token = Arc::new(std::sync::OnceLock::<Person>::new());
+/// Many who want in. Their account is made before anything else breaks.
+pub fn storm(port: u16, until: &Until) -> anyhow::Result<()> {
+    let person = catch_unwind(|| Person::new(port, "erin"));
+    let person = Arc::new(person.map_err(|_| anyhow::anyhow!("nobody can register"))?);
     for _ in 0..2 {
-        let token = Arc::clone(&token);
+        let person = Arc::clone(&person);
         again(until, Duration::from_millis(50), move |_| {
-            let person = token.get_or_init(|| Person::new(port, "erin"));
             let _ = person.tries_socket(port);
         });
     }
+    Ok(())
 }

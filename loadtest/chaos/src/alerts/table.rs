@@ -1,6 +1,5 @@
 //! The table for people: on the terminal, and between two marks in the runbook.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use crate::table::replace_in_runbook;
 
 const BEGIN: &str = "<!-- written by `make alerts` -->\n";
 const END: &str = "<!-- end of what `make alerts` writes -->";
+const HEAD: &str = "| Fault | Alert | seconds until it fired | fired as well |\n|---|---|---|---|";
 
 /// An alert, and the fault that is to fire it.
 pub struct Row {
@@ -21,6 +21,17 @@ pub struct Row {
     pub also: Vec<String>,
     /// The number of the faults that happened at once; 0: of none.
     pub group: usize,
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let seconds = match (self.seconds, self.note) {
+            (Some(seconds), _) => format!("{:.0}", seconds.as_secs_f64()),
+            (None, Some(note)) => note.to_owned(),
+            (None, None) => "**did not fire in time**".to_owned(),
+        };
+        format!("| {} | {} | {seconds} | {} |", self.fault, self.alert, self.also.join(", "))
+    }
 }
 
 /// All rows.
@@ -60,23 +71,24 @@ impl Table {
 
     /// With its head.
     pub fn markdown(&self) -> String {
-        let mut out =
-            String::from("| Fault | Alert | seconds until it fired | fired as well |\n|---|---|---|---|\n");
-        for row in &self.rows {
-            let seconds = match (row.seconds, row.note) {
-                (Some(seconds), _) => format!("{:.0}", seconds.as_secs_f64()),
-                (None, Some(note)) => note.to_owned(),
-                (None, None) => "**did not fire in time**".to_owned(),
-            };
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "| {} | {} | {seconds} | {} |", row.fault, row.alert, row.also.join(", "));
-        }
-        out
+        let lines = self.rows.iter().map(Row::line);
+        HEAD.lines().map(str::to_owned).chain(lines).map(|line| line + "\n").collect()
     }
 
-    /// Replaces the table in the runbook.
-    pub fn write_into_runbook(&self) -> anyhow::Result<PathBuf> {
-        replace_in_runbook(BEGIN, END, &self.markdown())
+    /// Replaces the table in the runbook; or, of some faults only, their rows in it.
+    pub fn write_into_runbook(&self, is_whole: bool) -> anyhow::Result<PathBuf> {
+        let text = |there: &str| if is_whole { self.markdown() } else { self.over(there) };
+        replace_in_runbook(BEGIN, END, text)
+    }
+
+    /// The table that is there, with these rows in their places. What has no place there is left out:
+    /// the whole has not been run since it is known.
+    fn over(&self, there: &str) -> String {
+        let new = |line: &str| {
+            let alert = line.split('|').nth(2)?.trim();
+            self.rows.iter().rfind(|row| row.alert == alert).map(Row::line)
+        };
+        there.lines().map(|line| new(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
     }
 }
 
@@ -102,6 +114,8 @@ mod tests {
             text.contains("| a fault | A | 75 | Other |\n| none | B | it waits for an hour |  |"),
             "{text}"
         );
+        let there = "| old | A | 9 |  |\n| old | Z | 3 | A |\n";
+        assert_eq!(table.over(there), "| a fault | A | 75 | Other |\n| old | Z | 3 | A |\n");
         // Fired already when its fault began: good only if another fault has it measured.
         table.rows.push(row("A", None, Some("fires already")));
         assert!(table.is_good());
