@@ -241,11 +241,12 @@ pub const GROUPS: &[&[Case]] = &[
         },
     ],
     &[Case {
-        name: "PostgreSQL is killed (-9)",
+        name: "PostgreSQL is killed (-9), and 600 clients go",
         fires: &[wanted("StoreAway", 240), wanted("PartDown", 240), wanted("PresenceLate", 480)],
         also: PEER_AWAY,
         prepare: NOTHING,
-        begin: &[Each("kill", &["postgres"])],
+        // That they went is to be told, to contacts whom only PostgreSQL knows.
+        begin: &[Each("kill", &["postgres"]), LoadDies],
         repeats: NO_REPEAT,
         end: &[Each("start", &["postgres"])],
     }],
