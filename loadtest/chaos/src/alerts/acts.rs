@@ -23,6 +23,8 @@ use crate::pause;
 pub enum Act {
     /// `deploy/cluster COMMAND PART` for some parts.
     Each(&'static str, &'static [&'static str]),
+    /// So many seconds pass.
+    Pass(u64),
     /// The part is restarted with this in its environment; without any, as it was made.
     With(&'static str, &'static [&'static str]),
     /// A signal, and nobody waits for what comes of it.
@@ -151,6 +153,7 @@ impl Stage {
             Act::Each(command, parts) => {
                 parts.iter().try_for_each(|part| self.cluster.tell(&[command, part]).map(drop))?;
             }
+            Act::Pass(seconds) => pause(Duration::from_secs(*seconds)),
             Act::With(part, settings) => {
                 let mut words = vec!["with", part];
                 words.extend(*settings);

@@ -192,7 +192,7 @@ impl Run {
             } else {
                 // It rose with an earlier fault, and had the patience.
                 let (group, after) = self.seen.first(&name).unwrap_or_default();
-                row.fault = expected_of(&self.groups[group].0, &name);
+                (row.fault, row.group) = (expected_of(&self.groups[group].0, &name), group);
                 after
             };
             row.seconds = Some(after);
@@ -275,7 +275,8 @@ impl Run {
                 // It fired with an earlier fault and has not gone: that one is what is known.
                 match self.seen.first(alert) {
                     Some((group, after)) => {
-                        (row.fault, row.seconds) = (expected_of(&self.groups[group].0, alert), Some(after));
+                        row.fault = expected_of(&self.groups[group].0, alert);
+                        (row.group, row.seconds) = (group, Some(after));
                     }
                     None => row.note = Some("fires already, of an earlier fault"),
                 }
@@ -300,7 +301,7 @@ impl Run {
                 self.problems.push(format!("{name} fired, and nobody expects it of: {faults}"));
             }
             for row in self.table.rows.iter_mut().filter(|row| row.group == group) {
-                row.also = also.clone();
+                row.also = also.iter().filter(|name| *name != row.alert).cloned().collect();
             }
         }
     }
