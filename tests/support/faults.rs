@@ -1,7 +1,7 @@
 //! What is empty as long as all is well.
 
 /// What appears only when something fails, and with which fault. Everything else of METRICS.md has
-/// to be there after a few minutes' talk.
+/// to be there after a few minutes' talk. "none": nothing that can be done to a cluster moves it.
 pub const ONLY_A_FAULT: &[(&str, &str)] = &[
     ("chatchit_canary_late_total", "a worker is late by seconds"),
     ("chatchit_canary_excused_total", "a gateway goes while the canary waits"),

@@ -59,8 +59,8 @@ const LATE: [&str; 7] = [
     "RequestsUnanswered",
 ];
 
-/// The same, and the parts that say why.
-/// And what a rule counts over a quarter of an hour: parts were restarted before as well.
+/// The same, and the parts that say why; and what is counted over a quarter of an hour, because parts
+/// were restarted before as well.
 const PEER_AWAY: &[&str] = &[
     LATE[0],
     LATE[1],
