@@ -210,7 +210,8 @@ impl Scene {
         let (port, [alice, _, carol]) = (self.port, &self.people);
         let ask = |method: &str, path: &str, token: Option<&str>, body: Value| {
             let body = if body.is_null() { String::new() } else { body.to_string() };
-            let (head, _) = exchange(port, method, path, token, &body).unwrap();
+            let bearer = token.map(|token| format!("Bearer {token}"));
+            let (head, _) = exchange(port, method, path, bearer.as_deref(), &body).unwrap();
             let says_when = head.to_ascii_lowercase().contains("\r\nretry-after: ");
             match head.split(' ').nth(1).unwrap() {
                 "200" | "201" => "works".to_owned(),
@@ -218,8 +219,7 @@ impl Scene {
                 status => status.to_owned(),
             }
         };
-        let bearer = format!("Bearer {}", alice.token);
-        let token = Some(bearer.as_str());
+        let token = Some(alice.token.as_str());
         let id = self.conversation;
         let login = json!({ "email": carol.email, "password": PASSWORD });
         let message = json!({ "conversationId": id, "guid": "g-2", "content": "c", "messageType": "TEXT" });
