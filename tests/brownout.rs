@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::person::{Person, Socket, call, exchange};
+use support::person::{Person, Socket, bearer, call, exchange};
 use support::program::Program;
 use support::{Cluster, Peers, until};
 
@@ -210,8 +210,7 @@ impl Scene {
         let (port, [alice, _, carol]) = (self.port, &self.people);
         let ask = |method: &str, path: &str, token: Option<&str>, body: Value| {
             let body = if body.is_null() { String::new() } else { body.to_string() };
-            let bearer = token.map(|token| format!("Bearer {token}"));
-            let (head, _) = exchange(port, method, path, bearer.as_deref(), &body).unwrap();
+            let (head, _) = exchange(port, method, path, token.map(bearer).as_deref(), &body).unwrap();
             let says_when = head.to_ascii_lowercase().contains("\r\nretry-after: ");
             match head.split(' ').nth(1).unwrap() {
                 "200" | "201" => "works".to_owned(),

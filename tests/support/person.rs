@@ -20,10 +20,14 @@ pub fn http(
     token: Option<&str>,
     body: &str,
 ) -> io::Result<(u16, String)> {
-    let bearer = token.map(|token| format!("Bearer {token}"));
-    let (head, body) = exchange(port, method, path, bearer.as_deref(), body)?;
+    let (head, body) = exchange(port, method, path, token.map(bearer).as_deref(), body)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
+}
+
+/// What `Authorization` says of somebody with this token.
+pub fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
 }
 
 /// The same with any credentials: the whole head, and the body.

@@ -86,7 +86,7 @@ impl Table {
     fn over(&self, there: &str) -> String {
         let new = |line: &str| {
             let alert = line.split('|').nth(2)?.trim();
-            self.rows.iter().rfind(|row| row.alert == alert).map(Row::line)
+            self.rows.iter().find(|row| row.alert == alert).map(Row::line)
         };
         there.lines().map(|line| new(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
     }
