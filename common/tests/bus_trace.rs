@@ -6,6 +6,8 @@
 #[path = "support/bus.rs"]
 mod support;
 
+use std::time::Duration;
+
 use common::ids::NodeId;
 use common::plumbing::Bus;
 use common::protocol::TraceContext;
@@ -13,6 +15,7 @@ use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties};
 use support::{Rig, envelope};
+use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_of_a_sampled_message_says_its_trace_to_the_broker() {
@@ -28,8 +31,17 @@ async fn a_batch_of_a_sampled_message_says_its_trace_to_the_broker() {
         bus.enqueue_in(envelope("low.typing", 7, "body"), given, receipt);
         support::deadline(outcome).await.unwrap().unwrap();
         let queue = format!("{}.lane.low", config.prefix);
-        let got = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
-        let got = got.await.unwrap().expect("what was confirmed is in the queue");
+        // The low lane is not confirmed: the batch is on its way.
+        let got = support::deadline(async {
+            loop {
+                let get = channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
+                if let Some(got) = get.await.unwrap() {
+                    return got;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
         let headers = got.delivery.properties.headers().clone().unwrap_or_default();
         let said = headers.inner().get("traceparent").cloned();
         assert_eq!(said, given.map(|context| AMQPValue::LongString(context.to_string().into())));
