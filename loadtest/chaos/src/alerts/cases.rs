@@ -31,6 +31,18 @@ pub struct Case {
     pub end: &'static [Act],
 }
 
+impl Case {
+    /// Whether it is made for this alert.
+    pub fn fires(&self, alert: &str) -> bool {
+        self.fires.iter().any(|one| one.alert == alert)
+    }
+
+    /// Whether this alert may fire of it.
+    pub fn expects(&self, alert: &str) -> bool {
+        self.fires(alert) || self.also.contains(&alert)
+    }
+}
+
 const fn wanted(alert: &'static str, within: u64) -> Wanted {
     Wanted { alert, within, is_later: false }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::Value;
 
+use super::faults::{ONLY_A_FAULT, silent_while_well};
 use super::prometheus::Prometheus;
 
 /// Parts of queries that find nothing as long as all is well; with those of metrics that only a fault
@@ -33,13 +34,10 @@ fn is_there(prometheus: &Prometheus, name: &str) -> anyhow::Result<bool> {
 }
 
 /// What is wrong while all is well: metrics that are not there, queries without an answer.
-pub fn before_any_fault(
-    prometheus: &Prometheus,
-    only_a_fault: &[(&str, &str)],
-) -> anyhow::Result<Vec<String>> {
+pub fn before_any_fault(prometheus: &Prometheus) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for name in documented()? {
-        if !only_a_fault.iter().any(|(known, _)| *known == name) && !is_there(prometheus, &name)? {
+        if !silent_while_well().any(|(known, _)| *known == name) && !is_there(prometheus, &name)? {
             found.push(format!("{name} is in METRICS.md, and nobody shows it"));
         }
     }
@@ -50,7 +48,7 @@ pub fn before_any_fault(
             .replace("$instance", ".*")
             .replace("$broker", ".*");
         let is_excused = ONLY_A_FAULT_HERE.iter().any(|part| query.contains(part))
-            || only_a_fault.iter().any(|(name, _)| query.contains(name));
+            || silent_while_well().any(|(name, _)| query.contains(name));
         match prometheus.numbers(&asked) {
             Err(err) => found.push(format!("{dashboard}: {title}: {err:#}")),
             Ok(0) if !is_excused => found.push(format!("{dashboard}: {title}: no number: {asked}")),
@@ -60,10 +58,10 @@ pub fn before_any_fault(
     Ok(found)
 }
 
-/// Metrics of faults that no fault has moved, but for those that none can.
-pub fn never_moved(prometheus: &Prometheus, only_a_fault: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
+/// Metrics of faults that no fault has moved.
+pub fn never_moved(prometheus: &Prometheus) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
-    for (name, fault) in only_a_fault.iter().filter(|(_, fault)| !fault.starts_with("none")) {
+    for (name, fault) in ONLY_A_FAULT {
         if !is_there(prometheus, name)? {
             found.push(format!("{name} has not moved in any fault ({fault})"));
         }

@@ -100,7 +100,7 @@ pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     let missing: Vec<&String> = rules.iter().filter(|name| is_wanted(name) && !run.table.has(name)).collect();
     run.problems.extend(missing.iter().map(|name| format!("{name} has no fault that makes it fire")));
     if is_whole {
-        run.problems.extend(measured::never_moved(&run.prometheus, faults::ONLY_A_FAULT)?);
+        run.problems.extend(measured::never_moved(&run.prometheus)?);
     }
     let path = run.table.write_into_runbook(is_whole)?;
     say(&format!("written into {}", path.display()));
@@ -164,7 +164,7 @@ impl Run {
             run.look(&mut Vec::new());
             pause(LOOK);
         }
-        run.problems.extend(measured::before_any_fault(&run.prometheus, faults::ONLY_A_FAULT)?);
+        run.problems.extend(measured::before_any_fault(&run.prometheus)?);
         for alert in run.seen.all() {
             run.problems.push(format!("{alert} fires while all is well"));
         }
@@ -292,11 +292,9 @@ impl Run {
     /// What else fired, and whether somebody expects it.
     fn judge(&mut self) {
         for (group, (cases, others)) in self.groups.iter().enumerate() {
-            let is_fired =
-                |name: &str| cases.iter().any(|case| case.fires.iter().any(|one| one.alert == name));
-            let is_allowed = |name: &str| cases.iter().any(|case| case.also.contains(&name));
-            let also: Vec<String> = others.iter().filter(|name| !is_fired(name)).cloned().collect();
-            for name in also.iter().filter(|name| !is_allowed(name)) {
+            let is_to_fire = |name: &str| cases.iter().any(|case| case.fires(name));
+            let also: Vec<String> = others.iter().filter(|name| !is_to_fire(name)).cloned().collect();
+            for name in also.iter().filter(|name| !cases.iter().any(|case| case.expects(name))) {
                 let faults = self.seen.faults(group);
                 self.problems.push(format!("{name} fired, and nobody expects it of: {faults}"));
             }
@@ -337,9 +335,8 @@ impl Run {
 
 /// The faults of which somebody expects this alert; none: all of them.
 fn expected_of(cases: &[&Case], alert: &str) -> String {
-    let is_expected =
-        |case: &&Case| case.also.contains(&alert) || case.fires.iter().any(|one| one.alert == alert);
-    let mut names: Vec<&str> = cases.iter().copied().filter(is_expected).map(|case| case.name).collect();
+    let expected = cases.iter().filter(|case| case.expects(alert));
+    let mut names: Vec<&str> = expected.map(|case| case.name).collect();
     if names.is_empty() {
         names = cases.iter().map(|case| case.name).collect();
     }
