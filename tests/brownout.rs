@@ -250,7 +250,8 @@ impl Scene {
         // Workers take up lanes and requests each on their own: the one may go through before the other.
         let token = Some(self.people[0].token.as_str());
         until(BACK, "a request is answered again", || {
-            http(self.port, "GET", "/conversations", token, "").is_ok_and(|(status, _)| status == 200)
+            let (status, body) = http(self.port, "GET", "/conversations", token, "").unwrap();
+            status == 200 && serde_json::from_str::<Value>(&body).unwrap()["data"].is_object()
         });
     }
 }

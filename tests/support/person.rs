@@ -25,11 +25,6 @@ pub fn http(
     Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
 }
 
-/// What `Authorization` says of somebody with this token.
-pub fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
-}
-
 /// The same with any credentials: the whole head, and the body.
 pub fn exchange(
     port: u16,
@@ -50,6 +45,11 @@ pub fn exchange(
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok((head.to_owned(), body.to_owned()))
+}
+
+/// What `Authorization` says of somebody with this token.
+pub fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {
