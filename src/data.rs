@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use common::config::Secret;
-use common::ids::NodeId;
+use protocol::ids::NodeId;
 
 /// A folder with things to keep.
 pub struct Data {

@@ -9,14 +9,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use common::auth::Verifier;
+use common::bus::Bus;
 use common::config::Secret;
 use common::directory::Directory;
-use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::ops::Ops;
-use common::plumbing::Bus;
 use common::{spans, telemetry};
 use gateway::Gateway;
+use protocol::ids::NodeId;
 use worker::Worker;
 use worker::store::Store;
 

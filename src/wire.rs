@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use common::ids::NodeId;
 use common::limits::FRAME_BYTES_MAX;
+use protocol::ids::NodeId;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -277,7 +277,7 @@ fn images_are_built_with_the_compiler_of_the_workspace() {
 fn the_chart_and_compose_know_the_names_of_queues_metrics_and_probes() {
     let chart = file("deploy/helm/chatchit/templates/keda.yaml");
     assert!(chart.contains(r"^%s\\.lane\\.%s\\.[0-9]+$"), "queues of a lane are matched by their names");
-    let topology = file("common/src/plumbing/topology.rs");
+    let topology = file("common/src/bus/topology.rs");
     assert!(topology.contains("{}.lane.{lane}.{shard}"), "queues are called otherwise now: see keda.yaml");
     let hpa = file("deploy/helm/chatchit/templates/autoscaling.yaml");
     assert!(hpa.contains("gateway_sockets_open") && file("METRICS.md").contains("`gateway_sockets_open`"));

@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::protocol::{ClientEvent, CloseCode, ServerEvent};
+use protocol::{ClientEvent, CloseCode, ServerEvent};
 use serde_json::Value;
 use support::nginx::Nginx;
 use support::{Cluster, Peers};

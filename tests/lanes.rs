@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::ids::{ConversationId, NodeId, UserId};
-use common::plumbing::{Bus, BusConfig, Envelope, QueueKind, Subject};
-use common::protocol::{ClientEvent, Sender, Timestamp, Typing, Uplink, encode};
+use common::bus::{Bus, BusConfig, Envelope, QueueKind, Subject};
+use protocol::ids::{ConversationId, NodeId, UserId};
+use protocol::{ClientEvent, Sender, Timestamp, Typing, Uplink, encode};
 use support::{Cluster, Peers, is_proof, pause};
 use swarm::options::Options;
 use swarm::report::Report;

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::plumbing::{Envelope, Subject};
+use common::bus::{Envelope, Subject};
 use serde_json::{Value, json};
 use support::operator::{Said, Tool, finish, message, set_aside};
 use support::person::{Person, call, http};

@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::protocol::Timestamp;
+use protocol::Timestamp;
 use serde_json::{Value, json};
 use support::load::Load;
 use support::operator::{Tool, message, set_aside};

@@ -14,9 +14,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::config::AuthConfig;
-use crate::ids::{LoginId, UserId};
 use crate::limits::TOKEN_BYTES_MAX;
-use crate::protocol::{Account, Person, Reject, Role, Timestamp};
+use protocol::ids::{LoginId, UserId};
+use protocol::{Account, Person, Reject, Role, Timestamp};
 
 /// Installs the one crypto provider of the process. Two providers in one process panic at the
 /// first use of TLS, so whoever opens TLS calls this first; repeats do nothing.

@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use crate::bus::{Arrival, Bus, BusError, Envelope, Pattern, PublishError, Subject, Subscription};
 use crate::health::Readiness;
-use crate::ids::NodeId;
 use crate::lifecycle::Lifecycle;
 use crate::limits::CONTROL_LAG_PROBE_MS;
-use crate::plumbing::{Arrival, Bus, BusError, Envelope, Pattern, PublishError, Subject, Subscription};
-use crate::protocol;
-use crate::protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Said, Who, answers_subject};
+use protocol;
+use protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Said, Who, answers_subject};
+use protocol::ids::NodeId;
 
 /// A program's ear for questions.
 pub struct Ear {
@@ -173,7 +173,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::UserId;
+    use protocol::ids::UserId;
 
     const WAIT: Duration = Duration::from_secs(1);
 

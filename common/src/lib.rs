@@ -1,19 +1,13 @@
 //! The language the programs share.
 //!
 //! A thing lives here when two programs *must agree* on it, not because two programs
-//! happen to use it. Modules in reading order; the first four are pure (no I/O, no clock).
-
-/// Newtypes for everything that has an identity.
-pub mod ids;
+//! happen to use it. What they say to each other is the crate `protocol`. Modules in reading order.
 
 /// Every bound in the system, with its unit and its reason.
 pub mod limits;
 
-/// The client protocol: events, lanes, rejects, close codes.
-pub mod protocol;
-
 /// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
-pub mod plumbing;
+pub mod bus;
 
 /// Who is where: sessions, presence, heads, rate limits.
 pub mod directory;

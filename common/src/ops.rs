@@ -184,8 +184,8 @@ mod tests {
 
     use super::*;
     use crate::health::State;
-    use crate::ids::NodeId;
     use crate::telemetry::init_metrics;
+    use protocol::ids::NodeId;
 
     async fn ask(addr: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();

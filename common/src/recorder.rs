@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Env;
-use crate::ids::{ConversationId, UserId};
 use crate::limits::{TRACE_MESSAGES, TRACE_MESSAGES_MAX, TRACE_MILESTONES_MAX, TRACE_MILESTONES_PER_MESSAGE};
-use crate::protocol::control::{Milestone, Said, Stage};
-use crate::protocol::{Origin, Timestamp};
+use protocol::control::{Milestone, Said, Stage};
+use protocol::ids::{ConversationId, UserId};
+use protocol::{Origin, Timestamp};
 
 /// Words of an entry beside its key: when, who, where, and two that its kind gives a meaning.
 const WORDS: usize = 5;
@@ -223,8 +223,8 @@ fn words(stage: Stage) -> (u64, u64, u64) {
 }
 
 fn stage((kind, a, b): (u64, u64, u64)) -> Option<Stage> {
-    use crate::ids::NodeId;
-    use crate::protocol::Reject;
+    use protocol::Reject;
+    use protocol::ids::NodeId;
     // Truncated on purpose: these were written from types of this size.
     Some(match kind {
         1 => Stage::Accepted { socket: a.checked_sub(1), confirmed: some_moment(b) },
@@ -246,8 +246,8 @@ fn stage((kind, a, b): (u64, u64, u64)) -> Option<Stage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Guid, NodeId};
-    use crate::protocol::Reject;
+    use protocol::Reject;
+    use protocol::ids::{Guid, NodeId};
 
     fn of(guid: &str, sender: i64) -> Origin {
         let guid = Origin::hash(&Guid::new(guid).unwrap());

@@ -13,10 +13,10 @@ mod line;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use common::ids::NodeId;
+use common::bus::{Arrival, Bus, BusConfig, Health, Pattern, PublishError, RequestError};
 use common::limits::LANE_SHARDS;
-use common::plumbing::{Arrival, Bus, BusConfig, Health, Pattern, PublishError, RequestError};
-use common::protocol::Lane;
+use protocol::Lane;
+use protocol::ids::NodeId;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

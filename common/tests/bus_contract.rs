@@ -9,11 +9,11 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::limits::{BATCH_ENVELOPES_MAX, ENVELOPE_BYTES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
-use common::plumbing::{
+use common::bus::{
     Arrival, Fate, Held, LaneEnvelope, Pattern, PublishError, Quarantined, RequestError, Which,
 };
-use common::protocol::Lane;
+use common::limits::{BATCH_ENVELOPES_MAX, ENVELOPE_BYTES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
+use protocol::Lane;
 
 use self::support::{deadline, drain_lane, envelope, numbered, subject};
 

@@ -8,12 +8,12 @@ mod support;
 
 use std::time::Duration;
 
-use common::ids::NodeId;
-use common::plumbing::Bus;
-use common::protocol::TraceContext;
+use common::bus::Bus;
 use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties};
+use protocol::TraceContext;
+use protocol::ids::NodeId;
 use support::{Rig, envelope};
 use tokio::time::sleep;
 

@@ -6,12 +6,12 @@
 #[path = "support/bus.rs"]
 mod support;
 
+use common::bus::Bus;
 use common::control::{Asker, Ear};
 use common::health::Readiness;
-use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
-use common::plumbing::Bus;
-use common::protocol::control::{Part, Question, Said};
+use protocol::control::{Part, Question, Said};
+use protocol::ids::NodeId;
 use support::Rig;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

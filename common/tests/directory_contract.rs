@@ -9,8 +9,8 @@ mod support;
 use std::time::Duration;
 
 use common::directory::{Directory, DirectoryConfig, Rate, Versioned};
-use common::ids::{ConversationId, LoginId, NodeId, UserId};
 use common::limits::{DIRECTORY_CONNECT_MS_MAX, NODE_LEASE_MS};
+use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
 use self::support::{contract, eventually, users};
 

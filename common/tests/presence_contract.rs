@@ -8,8 +8,8 @@ mod support;
 use std::time::Duration;
 
 use common::directory::{Directory, Presence, Reaped};
-use common::ids::{NodeId, UserId};
 use common::limits::{NODE_LEASE_MS, PRESENCE_CLAIM_MS, PRESENCE_GRACE_MS, PRESENCE_TICK_MS};
+use protocol::ids::{NodeId, UserId};
 use tokio::time::{Instant, sleep};
 
 use self::support::{contract, eventually, users};

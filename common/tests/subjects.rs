@@ -1,6 +1,6 @@
 //! Patterns mean what they mean in NATS, and the broker's bindings mean the same.
 
-use common::plumbing::{Pattern, Subject};
+use common::bus::{Pattern, Subject};
 use proptest::prelude::*;
 
 /// The rule of NATS, as its documentation says it, by recursion instead of by walking.

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use common::bus::BusConfig;
 use common::config::{AuthConfig, ConfigError, Env, Peers};
 use common::directory::DirectoryConfig;
 use common::limits;
-use common::plumbing::BusConfig;
 use common::{recorder, spans};
 
-use crate::rate::Rate;
-use crate::session::SessionLimits;
+use crate::socket::rate::Rate;
+use crate::socket::session::SessionLimits;
 
 /// Who may call from a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,65 +5,20 @@
 /// The gateway's own section of the environment.
 mod config;
 
-/// What all parts of one gateway share.
-mod node;
-
-/// Accept, admission, HTTP, routes: `/ws`, `/socket.io/` and the few others.
-mod server;
-
-/// Whether one more upgrade is tried now.
-mod admission;
-
-/// An upgrade request is judged: token, origin, versions.
-mod handshake;
+/// From TCP to a judged request: accept, admission, HTTP, the upgrade, REST.
+mod edge;
 
 /// Bytes to events and back, in both wire forms.
 pub mod wire;
 
-/// An HTTP request becomes a bus request, its answer an HTTP response.
-mod api;
+/// How packets travel: frames over WebSocket.
+pub mod transport;
 
-/// The task of one socket: does all of its I/O.
-mod socket;
+/// One client: its task, its session, its outbox, its limits.
+pub mod socket;
 
-/// The part of a socket that others may touch.
-mod slot;
-
-/// The decisions of one socket: no I/O, no clock, returns actions.
-pub mod session;
-
-/// Rate limits in eight bytes each.
-pub mod rate;
-
-/// Whose trace a message belongs to, and whether it is recorded.
-mod sampling;
-
-/// Accepted event to envelope to bus, and what its receipt answers.
-mod uplink;
-
-/// `deliver.<node>` and `control.gateways` to the hub.
-mod downlink;
-
-/// What an operator asks of this gateway.
-mod asked;
-
-/// The sockets of this node by serial and by user; sharded.
-mod hub;
-
-/// Bounded bytes per socket: replace, shed, or cut.
-mod outbox;
-
-/// Which users are here, as the directory knows it.
-mod seats;
-
-/// Logins that ended before their tokens.
-mod logins;
-
-/// One wheel for all heartbeats.
-mod heartbeat;
-
-/// Leaving socket by socket, within a budget and a deadline.
-mod drain;
+/// This node among the others: events up, deliveries down, seats, logins, the drain.
+mod cluster;
 
 /// What is looked at from time to time: memory, outboxes, the lanes, the bus.
 mod measure;
@@ -77,19 +32,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use common::auth::Verifier;
+use common::bus::{Bus, Pattern, Subject, Subscription};
 use common::control::Ear;
 use common::directory::Directory;
 use common::health::Readiness;
-use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::DIRECTORY_MS_MAX;
-use common::plumbing::{Bus, Pattern, Subject, Subscription};
-use common::protocol::control::Part;
+use protocol::control::Part;
+use protocol::ids::NodeId;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use self::cluster::node::Node;
+use self::cluster::{downlink, drain, operator, seats};
 pub use self::config::{ClusterConfig, Config, Network, Origins};
-use self::node::Node;
+use self::edge::server;
+use self::socket::heartbeat;
 
 /// One gateway, bound to its port and known to the cluster, not yet accepting.
 pub struct Gateway {
@@ -157,7 +115,7 @@ impl Gateway {
         parts.spawn(measure::watch_bus(Arc::clone(&node)));
         parts.spawn(measure::watch_lanes(Arc::clone(&node)));
         parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
-        parts.spawn(asked::listen(Arc::clone(&node), ear, lifecycle.clone()));
+        parts.spawn(operator::listen(Arc::clone(&node), ear, lifecycle.clone()));
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(Arc::clone(&node), listener));
         node.readiness.set("directory", Ok(()));

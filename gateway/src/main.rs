@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use common::auth::Verifier;
 use common::config::{EXIT_CONFIG, Env};
-use common::{
-    directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, spans, telemetry,
-};
+use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
 use gateway::{ClusterConfig, Gateway};
+use protocol::ids::NodeId;
 use tracing::info;
 
 #[global_allocator]

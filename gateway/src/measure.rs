@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::bus::Health;
 use common::health::{State, process};
 use common::limits::{LANES_LOOK_MS, MEASURE_MS};
-use common::plumbing::Health;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use crate::node::Node;
+use crate::cluster::node::Node;
 
 /// Tells what is here, until dropped.
 pub async fn tell_what_is_here(node: Arc<Node>) {

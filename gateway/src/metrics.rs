@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::limits::SOCKET_MEMORY_BYTES;
-use common::protocol::{CloseCode, Lane, ServerEvent, Timestamp};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use protocol::{CloseCode, Lane, ServerEvent, Timestamp};
 
 use crate::wire::Form;
 

@@ -6,8 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use common::ids::UserId;
 use common::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADER_BYTES_MAX};
+use protocol::ids::UserId;
 use serde_json::{Value, json};
 use support::{Alone, Answer, Expect, TestClient, ready, request};
 use tokio::task::JoinSet;

@@ -7,10 +7,10 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::bus::{Arrival, Envelope, Pattern, Subject};
 use common::control::Asker;
-use common::ids::{LoginId, NodeId, UserId};
-use common::plumbing::{Arrival, Envelope, Pattern, Subject};
-use common::protocol::control::{Part, Question, Said};
+use protocol::control::{Part, Question, Said};
+use protocol::ids::{LoginId, NodeId, UserId};
 use serde_json::json;
 use support::{Alone, request};
 

@@ -9,7 +9,6 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use common::ids::NodeId;
 use common::spans;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -17,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use protocol::ids::NodeId;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use common::ids::NodeId;
 use common::limits::{
     BUSY_RETRY_MS, CANARY_DEADLINE_MS, CANARY_HANDSHAKE_MS_MAX, CANARY_RECONNECT_MS_MAX,
     CANARY_RECONNECT_MS_MIN, GOING_AWAY_GRACE_MS_MAX,
 };
+use protocol::ids::NodeId;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};

@@ -34,10 +34,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use common::config::EXIT_CONFIG;
 use common::health::Readiness;
-use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::ops::Ops;
 use common::telemetry;
+use protocol::ids::NodeId;
 use tracing::error;
 
 use self::config::Config;

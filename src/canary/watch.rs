@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common::health::{Readiness, State};
-use common::ids::NodeId;
 use common::limits::{
     CANARY_CONNECT_MS_MAX, CANARY_DEADLINE_MS, CANARY_GATEWAYS_MAX, CANARY_LEAVE_MS_MAX, CANARY_NAME_MS_MAX,
     CANARY_NEWS_MAX, CANARY_REMEMBERED_MAX, CANARY_ROUND_MS,
 };
+use protocol::ids::NodeId;
 use serde_json::Value;
 use tokio::net::lookup_host;
 use tokio::sync::{mpsc, watch};

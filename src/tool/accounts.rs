@@ -4,10 +4,11 @@ use std::io::BufRead as _;
 
 use anyhow::{anyhow, bail};
 use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-use common::protocol::{Role, Timestamp};
+use protocol::{Role, Timestamp};
 use serde_json::{Value, json};
-use worker::passwords::Passwords;
-use worker::store::{LoginRow, NewAccount, Taken};
+use worker::features::accounts::Passwords;
+use worker::features::accounts::{NewAccount, Taken};
+use worker::features::operator::LoginRow;
 
 use super::command::{NewUser, Whose};
 use super::peers::Peers;
@@ -148,7 +149,7 @@ fn word(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::LoginId;
+    use protocol::ids::LoginId;
 
     use super::*;
 

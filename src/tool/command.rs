@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
+use common::bus::Pattern;
+use common::bus::Which;
 use common::limits::{CONTROL_WAIT_MS, CONTROL_WAIT_MS_MAX};
-use common::plumbing::Pattern;
-use common::plumbing::Which;
+use protocol::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
 
 use super::help::{self, Page};
 use super::trace::Hint;
@@ -176,7 +176,7 @@ impl<'a> Line<'a> {
 
     fn new_user(&self) -> Result<NewUser, String> {
         let email = self.value("--email").ok_or("--email is needed")?.trim().to_lowercase();
-        if !worker::api::is_email(&email) {
+        if !worker::rest::is_email(&email) {
             return Err(format!("'{email}' is no e-mail"));
         }
         let name = self.value("--name").or(email.split('@').next()).unwrap_or_default().to_owned();
@@ -189,7 +189,7 @@ impl<'a> Line<'a> {
 
 fn whose(text: &str) -> Result<Whose, String> {
     let text = text.trim().to_lowercase();
-    if worker::api::is_email(&text) {
+    if worker::rest::is_email(&text) {
         return Ok(Whose::Email(text));
     }
     positive("a user", &text)

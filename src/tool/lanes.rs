@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use common::bus::LaneDepth;
 use common::control::Asker;
-use common::plumbing::LaneDepth;
-use common::protocol::Timestamp;
-use common::protocol::control::{HeldShard, Question, Said};
+use protocol::Timestamp;
+use protocol::control::{HeldShard, Question, Said};
 use serde_json::{Value, json};
 
 use super::peers::{Peers, of_bus};
@@ -130,7 +130,7 @@ fn row_of(shard: &Shard, now: Timestamp) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use common::protocol::Lane;
+    use protocol::Lane;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::control::Asker;
-use common::ids::NodeId;
-use common::protocol::control::{Answer, Part, Question, Said, Who};
+use protocol::control::{Answer, Part, Question, Said, Who};
+use protocol::ids::NodeId;
 use serde_json::{Map, Value, json};
 
 use super::peers::{Peers, of_bus};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use common::bus::{Bus, BusError};
 use common::config::{AuthConfig, Env, Peers as Named};
 use common::directory::Directory;
-use common::ids::{NodeId, UserId};
-use common::plumbing::{Bus, BusError};
+use protocol::ids::{NodeId, UserId};
 use worker::store::Store;
 
 use super::Failure;

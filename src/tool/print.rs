@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use common::protocol::Timestamp;
+use protocol::Timestamp;
 use serde_json::Value;
 
 /// Where answers go.

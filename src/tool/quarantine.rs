@@ -1,8 +1,8 @@
 //! `quarantine`: what was set aside.
 
+use common::bus::{Quarantined, Which};
 use common::limits::QUARANTINE_SHOWN_MAX;
-use common::plumbing::{Quarantined, Which};
-use common::protocol::Timestamp;
+use protocol::Timestamp;
 use serde_json::{Value, json};
 
 use super::peers::{Peers, of_bus};
@@ -123,8 +123,8 @@ fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::plumbing::{Envelope, Subject};
-    use common::protocol::Lane;
+    use common::bus::{Envelope, Subject};
+    use protocol::Lane;
 
     use super::*;
 

@@ -3,9 +3,9 @@
 //! What is shown is listed here, field by field; an event that is not known here shows its name and
 //! its conversation. Tokens never travel in envelopes.
 
-use common::plumbing::Envelope;
-use common::protocol::control::{Answer, Ask, Question, Said};
-use common::protocol::{self, ClientEvent, Control, Uplink};
+use common::bus::Envelope;
+use protocol::control::{Answer, Ask, Question, Said};
+use protocol::{self, ClientEvent, Control, Uplink};
 use serde_json::{Value, json};
 use worker::share::{Beat, Says};
 
@@ -112,9 +112,9 @@ fn answered(answer: Answer) -> (String, Value) {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
-    use common::plumbing::Subject;
-    use common::protocol::{
+    use common::bus::Subject;
+    use protocol::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
+    use protocol::{
         Attachment, CallStatus, CallType, MessageType, SendMessage, Sender, Timestamp, TraceContext, encode,
     };
 
@@ -177,7 +177,7 @@ mod tests {
         let show = |subject: &str, body| {
             control(&Envelope { subject: Subject::new(subject).unwrap(), key: 0, body })
         };
-        let end = Control::EndLogin { user: UserId(3), login: common::ids::LoginId(5) };
+        let end = Control::EndLogin { user: UserId(3), login: protocol::ids::LoginId(5) };
         assert_eq!(show("control.gateways", encode(&end)).0, "login 5 of user 3 ends");
         let ask = Ask { from: NodeId(1), number: 1, question: Question::Sockets(UserId(3)) };
         let (line, value) = show("control.programs", encode(&ask));

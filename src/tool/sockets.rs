@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use common::bus::{Bus, Envelope, Subject};
 use common::control::Asker;
 use common::directory::Directory;
-use common::ids::{LoginId, NodeId, UserId};
-use common::plumbing::{Bus, Envelope, Subject};
-use common::protocol::control::{Answer, Question, Said, SocketView};
-use common::protocol::{self, Control, Timestamp};
+use protocol::control::{Answer, Question, Said, SocketView};
+use protocol::ids::{LoginId, NodeId, UserId};
+use protocol::{self, Control, Timestamp};
 use serde_json::{Value, json};
 
 use super::command::Whose;

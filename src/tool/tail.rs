@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use common::plumbing::{Arrival, Envelope, Pattern};
-use common::protocol::Timestamp;
+use common::bus::{Arrival, Envelope, Pattern};
+use protocol::Timestamp;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 

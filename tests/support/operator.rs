@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use common::ids::{ConversationId, Guid, NodeId, UserId};
-use common::plumbing::{Bus, BusConfig, Envelope, Fate, LaneEnvelope, QueueKind, Subject};
-use common::protocol::{
+use common::bus::{Bus, BusConfig, Envelope, Fate, LaneEnvelope, QueueKind, Subject};
+use protocol::ids::{ConversationId, Guid, NodeId, UserId};
+use protocol::{
     CallStatus, CallType, ClientEvent, Lane, MessageType, SendMessage, Sender, Timestamp, Uplink, encode,
 };
 use serde_json::Value;

@@ -9,22 +9,23 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use common::bus::{Fate, LaneBatch, LaneEnvelope};
 use common::health::Readiness;
 use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
-use common::plumbing::{Fate, LaneBatch, LaneEnvelope};
-use common::protocol::control::Stage;
-use common::protocol::{self, Lane, Origin, Reject, Timestamp, Uplink};
 use common::spans;
 use futures_util::FutureExt as _;
+use protocol::control::Stage;
+use protocol::{self, Lane, Origin, Reject, Timestamp, Uplink};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::ctx::Ctx;
-use crate::dispatch::{Halt, Peer, Taken, dispatch, refuse};
+use crate::dispatch::{dispatch, refuse};
 use crate::effects::Effects;
 use crate::schedule::Work;
 use crate::traced::Traced;
+use crate::work::{Halt, LaneEvent, Peer};
 use crate::{fanout, metrics};
 
 /// What every piece of work needs.
@@ -89,7 +90,11 @@ impl<'a> Shift<'a> {
         spans::within(self.traced.context(), self.handle(taken, sources)).await
     }
 
-    async fn handle(&mut self, mut taken: Vec<Taken>, sources: Vec<&'a LaneEnvelope>) -> Result<(), LetGo> {
+    async fn handle(
+        &mut self,
+        mut taken: Vec<LaneEvent>,
+        sources: Vec<&'a LaneEnvelope>,
+    ) -> Result<(), LetGo> {
         let mut effects = Vec::with_capacity(taken.len());
         let mut aside = 0;
         // The run to handle next is the last: halves are pushed right before left.
@@ -135,7 +140,7 @@ impl<'a> Shift<'a> {
     }
 
     /// The events of all batches, each with where it came from. What is no event is set aside.
-    async fn decode(&mut self) -> Result<(Vec<Taken>, Vec<&'a LaneEnvelope>), LetGo> {
+    async fn decode(&mut self) -> Result<(Vec<LaneEvent>, Vec<&'a LaneEnvelope>), LetGo> {
         let batches = self.batches;
         let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
         let (mut taken, mut sources) = (Vec::with_capacity(events), Vec::with_capacity(events));
@@ -147,7 +152,7 @@ impl<'a> Shift<'a> {
                         self.traced.take(&mut uplink);
                         let again = batch.redelivered || source.attempt > 0;
                         let origin = self.take(&uplink, now, source.attempt, batch.redelivered);
-                        taken.push(Taken { uplink, again, origin });
+                        taken.push(LaneEvent { uplink, again, origin });
                         sources.push(source);
                     }
                     Err(err) => {
@@ -176,7 +181,7 @@ impl<'a> Shift<'a> {
     }
 
     /// Handles a run. A panic is a fault like another.
-    async fn attempt(&self, run: &[Taken]) -> Result<Vec<Effects>, Halt> {
+    async fn attempt(&self, run: &[LaneEvent]) -> Result<Vec<Effects>, Halt> {
         let outcome = AssertUnwindSafe(dispatch(&self.bench.ctx, run)).catch_unwind().await;
         outcome.unwrap_or_else(|panic| Err(Halt::Fault(anyhow::anyhow!("a panic: {}", panic_text(&*panic)))))
     }

@@ -7,11 +7,11 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use common::ids::NodeId;
+use common::bus::{Bus, BusError, LaneBatch, LaneConsumer, LaneView};
 use common::limits::{HOLD_MS_MAX, LANE_QUIET_MS, LANE_SHARDS};
-use common::plumbing::{Bus, BusError, LaneBatch, LaneConsumer, LaneView};
-use common::protocol::Lane;
 use futures_util::FutureExt as _;
+use protocol::Lane;
+use protocol::ids::NodeId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};

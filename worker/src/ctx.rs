@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::auth::Signer;
+use common::bus::Bus;
 use common::config::AuthConfig;
 use common::directory::Directory;
-use common::ids::NodeId;
-use common::plumbing::Bus;
-use common::protocol::control::Stage;
-use common::protocol::{Timestamp, Uplink};
 use common::recorder::{Recorder, Ticket};
+use protocol::control::Stage;
+use protocol::ids::NodeId;
+use protocol::{Timestamp, Uplink};
 
-use crate::api::Desk;
-use crate::handlers::typing::RecentAudiences;
+use crate::features::typing::RecentAudiences;
+use crate::rest::Desk;
 use crate::store::Store;
 
 /// The worker's surroundings.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use common::ids::{ConversationId, SocketId, UserId};
-use common::protocol::{Audience, Origin, Sender, ServerEvent, Timestamp, Urgency};
+use protocol::ids::{ConversationId, SocketId, UserId};
+use protocol::{Audience, Origin, Sender, ServerEvent, Timestamp, Urgency};
 
 /// The consequences of one event, in the order in which they shall be seen.
 #[derive(Clone, Debug, Default, PartialEq)]

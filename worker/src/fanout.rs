@@ -8,19 +8,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::ids::{NodeId, UserId};
+use common::bus::{Envelope, PublishError, Subject};
 use common::limits::ENVELOPE_BYTES_MAX;
-use common::plumbing::{Envelope, PublishError, Subject};
-use common::protocol::control::Stage;
-use common::protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, TraceContext, Urgency};
 use common::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use protocol::control::Stage;
+use protocol::ids::{NodeId, UserId};
+use protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, TraceContext, Urgency};
 use tokio::sync::Notify;
 
 use crate::ctx::Ctx;
-use crate::dispatch::Halt;
 use crate::effects::{Effects, To, Told};
 use crate::metrics;
+use crate::work::Halt;
 
 /// What a downlink takes beside its data and its recipients, generously.
 const DOWNLINK_BYTES: usize = 256;
@@ -314,8 +314,8 @@ fn key(event: &ServerEvent) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::{ConversationId, SocketId};
-    use common::protocol::{Audience, Sender};
+    use protocol::ids::{ConversationId, SocketId};
+    use protocol::{Audience, Sender};
 
     use super::*;
 

@@ -27,11 +27,14 @@ mod attempt;
 /// What a piece of work says to the traces of the messages in it.
 mod traced;
 
+/// What handlers are given and what they answer.
+pub(crate) mod work;
+
 /// The table of event to handler.
 mod dispatch;
 
-/// What happens, one file per noun.
-pub mod handlers;
+/// What happens, one folder per noun.
+pub mod features;
 
 /// What a handler wants to happen, as data.
 pub mod effects;
@@ -39,25 +42,16 @@ pub mod effects;
 /// Effects to one delivery per node: the only place that publishes.
 mod fanout;
 
-/// Who came and who went, told to those who see it.
-mod presence;
-
-/// `sync`: what a client missed.
-mod sync;
-
 /// Requests of the group `api`, bounded.
 mod requests;
 
+/// REST over the bus: router, input, response. Knows no noun.
+pub mod rest;
+
 /// What an operator asks of this worker.
-mod asked;
+mod operator;
 
-/// REST over the bus.
-pub mod api;
-
-/// Password hashes, a few at a time.
-pub mod passwords;
-
-/// PostgreSQL, through functions named after what the domain does.
+/// PostgreSQL: pool, replica, failures, migrations. Knows no noun.
 pub mod store;
 
 /// The names of everything measured here.

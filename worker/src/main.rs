@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use common::config::{EXIT_CONFIG, Env};
-use common::{
-    directory::Directory, ids::NodeId, lifecycle::Lifecycle, ops::Ops, plumbing::Bus, spans, telemetry,
-};
+use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
+use protocol::ids::NodeId;
 use worker::{Config, Worker, store::Store};
 
 #[global_allocator]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::protocol::{Lane, Synced, Timestamp};
 use metrics::{counter, gauge, histogram};
+use protocol::{Lane, Synced, Timestamp};
 
 /// Events worked off, by outcome: done, refused (the client's mistake), set aside.
 pub(crate) fn handled(lane: Lane, outcome: &'static str, events: usize) {

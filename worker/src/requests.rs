@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::bus::{GroupDelivery, GroupSubscription};
 use common::limits::{API_REQUESTS_MAX, BUSY_RETRY_MS, REQUEST_MS_MAX};
-use common::plumbing::{GroupDelivery, GroupSubscription};
-use common::protocol::{self, ApiRequest, ApiResponse, ClientEvent, Reject, Uplink};
 use futures_util::FutureExt as _;
+use protocol::{self, ApiRequest, ApiResponse, ClientEvent, Reject, Uplink};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::ctx::Ctx;
-use crate::{api, metrics, sync};
+use crate::features::messages::sync;
+use crate::{metrics, rest};
 
 /// The subject of `sync`; every other subject of the group is REST.
 const SYNC_SUBJECT: &str = "api.sync";
@@ -74,7 +75,7 @@ async fn route(ctx: &Ctx, body: &[u8], is_sync: bool) -> Bytes {
         return protocol::encode(&sync::missed(ctx, &from, &event).await);
     }
     match protocol::decode::<ApiRequest>(body) {
-        Ok(request) => protocol::encode(&api::answer(ctx, request).await),
+        Ok(request) => protocol::encode(&rest::answer(ctx, request).await),
         Err(_) => refuse(is_sync, Reject::Malformed),
     }
 }

@@ -7,30 +7,31 @@
 
 use std::time::Duration;
 
+use common::bus::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
 use common::control::Ear;
 use common::directory::Directory;
 use common::health::{Readiness, State};
-use common::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
-use common::plumbing::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
-use common::protocol::control::Part;
-use common::protocol::{self, Downlink};
 use common::recorder::Recorder;
+use protocol::control::Part;
+use protocol::ids::NodeId;
+use protocol::{self, Downlink};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::asked::Desk;
 use crate::attempt::Bench;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::ctx::Ctx;
+use crate::features::presence;
+use crate::operator::Desk;
+use crate::requests;
 use crate::share::{Beat, Roll, Says};
 use crate::store::Store;
-use crate::{presence, requests};
 
 /// Where workers hear each other.
 const BEATS_SUBJECT: &str = "control.workers";

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::limits::{BATCH_ENVELOPES_MAX, WORK_EVENTS_SMALL, WORK_GAP_MS};
-use common::protocol::Lane;
+use protocol::Lane;
 use tokio::time::Instant;
 
 /// Waiting batches and free slots.

@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::ids::NodeId;
 use common::limits::{BEAT_MS, BEATS_MISSED_MAX};
-use common::protocol::Lane;
+use protocol::Lane;
+use protocol::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 

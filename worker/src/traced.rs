@@ -3,8 +3,8 @@
 //! A piece of work serves many messages, so it is a trace of its own: below it are the statements it
 //! asked. Each recorded message has a span in its own trace, and the two are linked both ways.
 
-use common::protocol::{ClientEvent, Lane, TraceContext, Uplink};
 use common::spans::{Kind, Span, Value};
+use protocol::{ClientEvent, Lane, TraceContext, Uplink};
 
 /// The spans of one piece of work. Empty nearly always: few messages are recorded.
 #[derive(Default)]

@@ -5,8 +5,8 @@ mod support {
     pub mod postgres;
 }
 
-use common::plumbing::{Arrival, Pattern};
-use common::protocol::{self, Control};
+use common::bus::{Arrival, Pattern};
+use protocol::{self, Control};
 use serde_json::{Value, json};
 use support::client::Client;
 use support::postgres::Database;
@@ -183,8 +183,10 @@ async fn two_who_show_the_same_refresh_token_at_once_do_not_both_get_one() {
         };
         let (one, two) = (ask(100 + 2 * round), ask(101 + 2 * round));
         let answers = [one.await.unwrap(), two.await.unwrap()];
-        let rotated = answers.iter().filter(|one| matches!(one, worker::store::Refreshed::Rotated { .. }));
-        let reused = answers.iter().filter(|one| matches!(one, worker::store::Refreshed::Reused { .. }));
+        let rotated =
+            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Rotated { .. }));
+        let reused =
+            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Reused { .. }));
         assert_eq!((rotated.count(), reused.count()), (1, 1), "{answers:?}");
     }
     db.finish().await;

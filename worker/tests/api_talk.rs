@@ -5,11 +5,11 @@ mod support {
     pub mod postgres;
 }
 
+use common::bus::{Bus, Subject};
 use common::directory::Directory;
-use common::ids::{LoginId, NodeId, UserId};
 use common::lifecycle::Lifecycle;
-use common::plumbing::{Bus, Subject};
-use common::protocol::{self, Account, ApiResponse, Role};
+use protocol::ids::{LoginId, NodeId, UserId};
+use protocol::{self, Account, ApiResponse, Role};
 use serde_json::{Value, json};
 use support::client::{Client, auth_config, request};
 use support::postgres::{Database, text};

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use cluster::proxy::Proxy;
 use cluster::{Cluster, Heard, PATIENCE, envelope, says};
-use common::plumbing::Quarantined;
-use common::protocol::Lane;
+use common::bus::Quarantined;
+use protocol::Lane;
 use tokio::time::timeout;
 
 on_both! {

@@ -5,9 +5,9 @@
 mod cluster;
 
 use cluster::{Cluster, Heard, says};
-use common::ids::{ConversationId, MessageId, UserId};
-use common::plumbing::Subject;
-use common::protocol::{
+use common::bus::Subject;
+use protocol::ids::{ConversationId, MessageId, UserId};
+use protocol::{
     self, ClientEvent, MessageRead, Recipients, Reject, Sender, Sync, Timestamp, Typing, Uplink, Urgency,
 };
 use serde_json::{Value, json};

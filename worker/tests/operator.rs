@@ -7,10 +7,11 @@ mod postgres;
 
 use std::time::Duration;
 
-use common::ids::{Guid, NodeId};
-use common::protocol::{MessageRead, Role};
 use postgres::Database;
-use worker::store::{NewAccount, Store, Taken};
+use protocol::ids::{Guid, NodeId};
+use protocol::{MessageRead, Role};
+use worker::features::accounts::{NewAccount, Taken};
+use worker::store::Store;
 
 fn account<'a>(email: &'a str, phone: &'a str) -> NewAccount<'a> {
     NewAccount {

@@ -6,9 +6,10 @@ mod support {
 
 use std::collections::BTreeMap;
 
-use common::ids::NodeId;
+use protocol::ids::NodeId;
 use support::postgres::{Database, text};
-use worker::store::{Saved, Store, StoreError};
+use worker::features::messages::Saved;
+use worker::store::{Store, StoreError};
 
 /// Every connection is ended again and again (as by a restart: 57P01) while a worker saves: it is
 /// told that the store is unavailable, asks again, and nothing is lost or doubled.

@@ -12,11 +12,12 @@ mod cluster {
 use std::time::Duration;
 
 use cluster::proxy::Proxy;
-use common::ids::UserId;
 use common::limits::{LOCK_MS_MAX, STATEMENT_GRACE_MS, STATEMENT_MS_MAX, STORE_WAIT_MS_MAX};
+use protocol::ids::UserId;
 use support::postgres::{Database, open, text};
 use tokio::time::Instant;
-use worker::store::{NewAccount, Result, Store, StoreError};
+use worker::features::accounts::NewAccount;
+use worker::store::{Result, Store, StoreError};
 
 /// What a busy machine may add to a limit.
 const LATE: Duration = Duration::from_millis(900);

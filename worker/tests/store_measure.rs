@@ -9,11 +9,11 @@ mod support {
     pub mod postgres;
 }
 
-use common::ids::{ConversationId, UserId};
+use protocol::ids::{ConversationId, UserId};
 use support::postgres::{Database, text};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
-use worker::store::NewMessage;
+use worker::features::messages::NewMessage;
 
 /// Rows of a whole measurement, for each size of batch.
 const ROWS: usize = 8_192;

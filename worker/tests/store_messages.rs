@@ -6,10 +6,11 @@ mod support {
 
 use std::collections::{BTreeMap, HashSet};
 
-use common::ids::{ConversationId, MessageId, UserId};
-use common::protocol::{Attachment, ConversationKind, MessageRead, Reject};
+use protocol::ids::{ConversationId, MessageId, UserId};
+use protocol::{Attachment, ConversationKind, MessageRead, Reject};
 use support::postgres::{Database, text};
-use worker::store::{HistoryPage, Saved, SavedMessage, Standing, Store};
+use worker::features::messages::{HistoryPage, Saved, SavedMessage, Standing};
+use worker::store::Store;
 
 fn row(saved: &Saved) -> SavedMessage {
     match saved {

@@ -21,15 +21,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use cluster::proxy::Proxy;
-use common::ids::{ConversationId, UserId};
 use common::limits::{REPLICA_MS_MAX, REPLICA_PAUSE_MS};
 use common::telemetry;
+use protocol::ids::{ConversationId, UserId};
 use serde_json::Value;
 use support::client::Client;
 use support::postgres::{Database, open, text};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
-use worker::store::{HistoryPage, Store};
+use worker::features::messages::HistoryPage;
+use worker::store::Store;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,7 +148,7 @@ async fn histories_and_what_was_missed_come_from_the_replica() {
         HistoryPage::Page { page: 1, size: 2, from_newest: false },
         HistoryPage::Before { before: 2, limit: 2 },
     ] {
-        let seqs = |history: Option<worker::store::History>| {
+        let seqs = |history: Option<worker::features::messages::History>| {
             let history = history.unwrap();
             (history.head, history.messages.iter().map(|one| (one.seq, one.kind)).collect::<Vec<_>>())
         };

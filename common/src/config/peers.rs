@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::{Env, Secret};
+use crate::bus::{BusConfig, QueueKind};
 use crate::directory::DirectoryConfig;
-use crate::plumbing::{BusConfig, QueueKind};
 
 /// The peers that the environment names.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ids::NodeId;
 use crate::limits::DIRECTORY_BUCKETS;
+use protocol::ids::NodeId;
 
 /// The buckets as a size.
 pub(super) const BUCKETS: usize = DIRECTORY_BUCKETS as usize;

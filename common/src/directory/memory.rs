@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use self::told::{GRACE, Told};
 use super::{DirectoryError, Presence, Rate, Reaped, Versioned};
-use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 use crate::limits::NODE_LEASE_MS;
+use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
 /// The whole state behind one lock: held for look-ups only, never across an await.
 #[derive(Default)]

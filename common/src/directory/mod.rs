@@ -31,7 +31,7 @@ use foldhash::HashMap;
 
 use self::memory::Memory;
 use self::redis::Redis;
-use crate::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
 /// How to reach Redis Cluster.
 #[derive(Clone)]

@@ -38,11 +38,11 @@ use super::keys::{self, BUCKETS, Keys, SEATS_TTL, Seat};
 use super::memory::no_lease;
 use super::metrics::{self, bounded};
 use super::{DirectoryConfig, DirectoryError, Rate, Versioned};
-use crate::ids::{ConversationId, LoginId, NodeId, UserId};
 use crate::limits::{
     DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_FIELDS, LEASE_GRACE_MS, LIVE_NODES_MS_MAX,
     NODE_LEASE_MS,
 };
+use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
 /// The handle.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Strain, Stretch, process};
-use crate::protocol::Lane;
+use protocol::Lane;
 
 /// How long a part took to answer in this stretch, on average, milliseconds.
 pub(super) fn latency(part: &str, stretch: &Stretch) -> Option<f64> {

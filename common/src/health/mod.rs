@@ -36,9 +36,9 @@ use tokio::time::Instant;
 
 pub use self::metrics::version;
 pub use self::sample::{Sample, Stretch};
-use crate::ids::NodeId;
 use crate::limits::ADMISSION_LAG_MS_MAX;
-use crate::protocol::Lane;
+use protocol::Lane;
+use protocol::ids::NodeId;
 
 /// How a part is.
 #[derive(Clone, Debug, PartialEq, Eq)]

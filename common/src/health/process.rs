@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::metrics;
-use crate::protocol::Timestamp;
+use protocol::Timestamp;
 
 /// Processor time is told in hundredths of a second: `USER_HZ`, the same on every architecture
 /// that Rust's Linux targets have.

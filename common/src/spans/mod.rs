@@ -17,8 +17,8 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use crate::config::Env;
-use crate::ids::NodeId;
-use crate::protocol::TraceContext;
+use protocol::TraceContext;
+use protocol::ids::NodeId;
 
 /// Which side of which kind of call a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

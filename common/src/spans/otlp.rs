@@ -13,9 +13,9 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanLinks, SpanProc
 use tracing::{info, warn};
 
 use super::{Kind, Span, Value};
-use crate::ids::NodeId;
 use crate::limits::{SPAN_LINKS_MAX, SPANS_FLUSH_MS_MAX};
-use crate::protocol::TraceContext;
+use protocol::TraceContext;
+use protocol::ids::NodeId;
 
 /// The process's.
 static EXPORTER: OnceLock<Exporter> = OnceLock::new();

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::ids::NodeId;
-use common::plumbing::{
+use common::bus::{
     Arrival, Bus, BusConfig, Envelope, GroupSubscription, LaneConsumer, PublishError, QueueKind, Subject,
     Subscription,
 };
-use common::protocol::Lane;
+use protocol::Lane;
+use protocol::ids::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::config::{Env, Peers};
 use common::directory::{Directory, DirectoryConfig};
-use common::ids::{NodeId, UserId};
+use protocol::ids::{NodeId, UserId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -4,8 +4,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use common::plumbing::Envelope;
-use common::protocol::{ApiRequest, ApiResponse, Control, Downlink, Uplink, decode, encode};
+use common::bus::Envelope;
+use protocol::{ApiRequest, ApiResponse, Control, Downlink, Uplink, decode, encode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use common::limits::FRAME_BYTES_MAX;
-use gateway::wire::frame::{Assembler, Frame, REMAINDER_BYTES_MAX};
+use gateway::transport::frame::{Assembler, Frame, REMAINDER_BYTES_MAX};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use common::ids::{LoginId, NodeId, SocketId, UserId};
-use common::protocol::{Account, Reject, Role, Timestamp};
+use protocol::ids::{LoginId, NodeId, SocketId, UserId};
+use protocol::{Account, Reject, Role, Timestamp};
 use gateway::session::{Action, Now, Session, SessionLimits, Turn};
 use gateway::wire::Form;
-use gateway::wire::frame::Frame;
+use gateway::transport::frame::Frame;
 
 pub fn talk(form: Form, input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };

@@ -3,11 +3,12 @@
 //! The server pings, the client answers. Binary frames and long-polling are not taken here.
 
 use bytes::Bytes;
-use common::ids::SocketId;
 use common::limits::{FRAME_BYTES_MAX, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS};
-use common::protocol::CloseCode;
+use protocol::CloseCode;
+use protocol::ids::SocketId;
 
-use super::{Misread, frame};
+use super::Misread;
+use crate::transport::frame;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Packet<'a> {
@@ -46,7 +47,7 @@ pub(super) fn pong(payload: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::NodeId;
+    use protocol::ids::NodeId;
 
     use super::*;
 

@@ -4,9 +4,6 @@
 //! `match` per question. Nothing here panics, whatever a client sends, and what is read is lent
 //! from the frame, not copied.
 
-/// RFC 6455: frames.
-pub mod frame;
-
 /// `{"event","data","id"?}`.
 mod native;
 
@@ -19,11 +16,11 @@ mod socketio;
 use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes};
-use common::ids::{Guid, SocketId};
-use common::protocol::{ClientEvent, CloseCode, Ready, Reject, ServerEvent, Timestamp};
+use protocol::ids::{Guid, SocketId};
+use protocol::{ClientEvent, CloseCode, Ready, Reject, ServerEvent, Timestamp};
 use serde::Deserialize;
 
-use self::frame::Opcode;
+use crate::transport::frame::{self, Opcode};
 
 /// How a socket writes its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use common::ids::Guid;
-use common::protocol::Reject;
+use protocol::Reject;
+use protocol::ids::Guid;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use common::ids::SocketId;
-use common::protocol::{CloseCode, Reject};
+use protocol::ids::SocketId;
+use protocol::{CloseCode, Reject};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, Tag, frame, read_object};
+use super::{Misread, Said, Tag, read_object};
+use crate::transport::frame;
 
 const UNREADABLE: Misread = Misread::Close(CloseCode::ProtocolError);
 

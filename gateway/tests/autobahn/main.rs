@@ -17,7 +17,7 @@ mod raw;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::wire::frame::{Assembler, Frame, Opcode, close_echo, close_frame, write_frame};
+use gateway::transport::frame::{Assembler, Frame, Opcode, close_echo, close_frame, write_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// One step of the fuzzing client.

@@ -1,13 +1,13 @@
 //! Bytes between programs: damaged, cut, of another version, or of nobody.
 
 use bytes::Bytes;
-use common::ids::{ConversationId, Guid, LoginId, MessageId, NodeId, SocketId, UserId};
-use common::plumbing::{Envelope, Subject};
-use common::protocol::{
+use common::bus::{Envelope, Subject};
+use proptest::prelude::*;
+use protocol::ids::{ConversationId, Guid, LoginId, MessageId, NodeId, SocketId, UserId};
+use protocol::{
     self, Account, ApiRequest, ApiResponse, Audience, ClientEvent, Control, Downlink, MessageRead,
     Recipients, Role, Sender, Timestamp, Uplink, Urgency,
 };
-use proptest::prelude::*;
 
 /// What each reader makes of the bytes: none may panic, all may refuse.
 fn read_as_everything(bytes: &[u8]) -> [bool; 6] {

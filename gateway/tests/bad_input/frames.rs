@@ -2,8 +2,8 @@
 //! socket.
 
 use common::limits::{FRAGMENTS_MAX, FRAME_BYTES_MAX};
-use common::protocol::CloseCode;
-use gateway::wire::frame::Assembler;
+use gateway::transport::frame::Assembler;
+use protocol::CloseCode;
 
 use super::{Bench, raw};
 

@@ -24,13 +24,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::auth::{Signer, Verifier};
+use common::bus::Bus;
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
-use common::ids::{LoginId, NodeId, UserId};
 use common::lifecycle::Lifecycle;
-use common::plumbing::Bus;
-use common::protocol::{Account, Person, Role, Timestamp};
 use gateway::{Config, Gateway};
+use protocol::ids::{LoginId, NodeId, UserId};
+use protocol::{Account, Person, Role, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -54,7 +54,7 @@ async fn register_log_in_talk_and_log_out(cluster: Cluster) {
     let talk = json!({"title": "us", "participants": [{"userId": bob_id, "type": "MEMBER"}]});
     let answer = post(&cluster, 0, "/conversations/create", &tokens[0], talk).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
-    let conversation = common::ids::ConversationId(answer.body["data"]["id"].as_i64().unwrap());
+    let conversation = protocol::ids::ConversationId(answer.body["data"]["id"].as_i64().unwrap());
 
     alice.says(conversation, "xin chào").await;
     bob.expect(message_from("alice", "xin chào")).await;

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use common::auth::{Signer, Verifier};
+use common::bus::Bus;
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
-use common::ids::{LoginId, NodeId, UserId};
 use common::lifecycle::Lifecycle;
-use common::plumbing::Bus;
-use common::protocol::{Account, Person, Role, Timestamp};
 use gateway::Gateway;
+use protocol::ids::{LoginId, NodeId, UserId};
+use protocol::{Account, Person, Role, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

@@ -10,18 +10,20 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::auth::{Signer, Verifier};
+use common::bus::{Bus, BusConfig, Envelope, Subject};
 use common::config::{AuthConfig, Env, Peers};
 use common::directory::{Directory, DirectoryConfig};
-use common::ids::{ConversationId, LoginId, NodeId, UserId};
 use common::lifecycle::Lifecycle;
 use common::limits::PRESENCE_TICK_MS;
-use common::plumbing::{Bus, BusConfig, Envelope, Subject};
-use common::protocol::{self, Account, Control, Person, Role, Timestamp};
 use gateway::Gateway;
+use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::{self, Account, Control, Person, Role, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
-use worker::store::{NewAccount, NewConversation, NewParticipant, ParticipantType, Store};
+use worker::features::accounts::NewAccount;
+use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
+use worker::store::Store;
 
 use super::client::TestClient;
 

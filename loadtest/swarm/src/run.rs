@@ -363,6 +363,6 @@ async fn histories(
 
 /// Different for each run, also within one process.
 fn run_name(seed: u64) -> String {
-    let now = common::protocol::Timestamp::now().0.unsigned_abs();
+    let now = protocol::Timestamp::now().0.unsigned_abs();
     format!("{:x}", mix(seed ^ mix(now ^ u64::from(std::process::id()) << 44)) >> 24)
 }

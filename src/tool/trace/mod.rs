@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use common::bus::Bus;
 use common::control::Asker;
-use common::ids::{ConversationId, Guid, NodeId, UserId};
 use common::limits::QUARANTINE_SHOWN_MAX;
-use common::plumbing::Bus;
-use common::protocol::control::{Answer, Part, Question, Said, Stage, Who};
-use common::protocol::{self, ClientEvent, Origin, Timestamp, Uplink};
+use protocol::control::{Answer, Part, Question, Said, Stage, Who};
+use protocol::ids::{ConversationId, Guid, NodeId, UserId};
+use protocol::{self, ClientEvent, Origin, Timestamp, Uplink};
 use serde_json::{Value, json};
 
 use self::story::{Aside, Now, Place, Story, stories};

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use common::ids::{ConversationId, NodeId, UserId};
-use common::protocol::control::{Milestone, Stage, Who};
-use common::protocol::{Reject, Timestamp};
-use worker::store::KeptMessage;
+use protocol::control::{Milestone, Stage, Who};
+use protocol::ids::{ConversationId, NodeId, UserId};
+use protocol::{Reject, Timestamp};
+use worker::features::operator::KeptMessage;
 
 /// One message: a guid may be used by several senders, and in several conversations.
 #[derive(Debug, Default)]
@@ -202,8 +202,8 @@ impl Story {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::MessageId;
-    use common::protocol::control::Part;
+    use protocol::control::Part;
+    use protocol::ids::MessageId;
 
     use super::*;
 

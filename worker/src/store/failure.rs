@@ -1,7 +1,7 @@
 //! Why the store has no answer, sorted once: the client's mistake, the database's absence, or a
 //! statement that can never work.
 
-use common::protocol::Reject;
+use protocol::Reject;
 use tokio_postgres::error::SqlState;
 
 /// Why the store has no answer.
@@ -33,7 +33,7 @@ struct Conflict(String);
 struct Late(String);
 
 /// The name of the unique constraint that stands against a statement.
-pub(super) fn conflict(err: &StoreError) -> Option<&str> {
+pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
     match err {
         StoreError::Fault(err) => err.downcast_ref().map(|Conflict(name)| name.as_str()),
         _ => None,

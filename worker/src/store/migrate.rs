@@ -15,7 +15,7 @@ use super::pool;
 
 mod embedded {
     #![allow(missing_docs, reason = "written by refinery's macro")]
-    refinery::embed_migrations!("src/store/migrations");
+    refinery::embed_migrations!("migrations");
 }
 
 /// "chatchit" in ASCII.

@@ -9,30 +9,6 @@
 //!
 //! Not here: retries over time (the caller holds its batch and asks again), who may do what.
 
-/// E-mail, password, profile: rows of `users`.
-mod accounts;
-
-/// Conversations and who takes part in them.
-mod conversations;
-
-/// Logins and their refresh tokens.
-mod logins;
-
-/// Who sees whom come and go.
-mod circles;
-
-/// What only an operator asks for.
-mod operator;
-
-/// Where a message is, for an operator.
-mod trace;
-
-/// Saving and marking chat messages.
-mod messages;
-
-/// Reading chat messages.
-mod history;
-
 /// Connections to a server, and their limits.
 mod pool;
 
@@ -45,29 +21,26 @@ mod failure;
 /// Bringing the schema up to date.
 mod migrate;
 
+/// Reading columns that many rows have.
+pub(crate) mod rows;
+
 /// Seconds by statement, failures by reason.
 mod metrics;
 
 use anyhow::Context as _;
-use common::protocol::Timestamp;
-use tokio_postgres::Row;
 
-pub use self::accounts::{AccountRow, NewAccount, Taken};
-pub use self::circles::Circle;
-pub use self::conversations::{
-    ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
-    ParticipantUser,
-};
+// What the statements of features are written with.
+pub(crate) use tokio_postgres::Row;
+pub(crate) use tokio_postgres::types::{Json, ToSql};
+
+pub(crate) use self::failure::conflict;
 pub use self::failure::{Result, StoreError};
-pub use self::history::{History, HistoryPage};
-pub use self::logins::{Digest, Refreshed};
-pub use self::messages::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
+pub(crate) use self::metrics::collided;
 pub use self::metrics::describe;
-pub use self::operator::LoginRow;
 pub use self::pool::Statement;
-pub use self::trace::KeptMessage;
+pub(crate) use self::pool::{Params, statement};
 
-use self::pool::{Connections, PRIMARY, Params, statement};
+use self::pool::{Connections, PRIMARY};
 use self::replica::Replica;
 
 /// The handle. Cheap to clone.
@@ -80,21 +53,8 @@ pub struct Store {
 
 const PING: Statement = statement("ping", "select 1");
 
-/// Everything the store ever asks, for whoever checks rules that hold for all of it.
-pub fn statements() -> Vec<Statement> {
-    let parts = [
-        &[PING][..],
-        accounts::STATEMENTS,
-        circles::STATEMENTS,
-        conversations::STATEMENTS,
-        history::STATEMENTS,
-        logins::STATEMENTS,
-        messages::STATEMENTS,
-        operator::STATEMENTS,
-        trace::STATEMENTS,
-    ];
-    parts.concat()
-}
+/// What the store asks by itself.
+pub(crate) const STATEMENTS: &[Statement] = &[PING];
 
 impl Store {
     /// A pool of at most so many connections. The first connection must succeed.
@@ -149,7 +109,7 @@ impl Store {
     }
 
     /// Runs one statement on the primary.
-    async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
+    pub(crate) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let outcome = self.primary.query(statement, params).await;
         timer.stop(&outcome);
@@ -158,7 +118,7 @@ impl Store {
 
     /// The same in a transaction whose first statement takes locks, so that the second sees what
     /// their former holders did.
-    async fn query_locked(
+    pub(crate) async fn query_locked(
         &self,
         lock: (&Statement, Params<'_>),
         statement: &Statement,
@@ -171,17 +131,7 @@ impl Store {
     }
 
     /// The replica, if there is one that may be asked now.
-    fn replica(&self) -> Option<&Replica> {
+    pub(crate) fn replica(&self) -> Option<&Replica> {
         self.replica.as_ref().filter(|replica| replica.may_be_asked())
     }
-}
-
-/// Reads a moment.
-fn moment(row: &Row, column: &str) -> Timestamp {
-    Timestamp(row.get::<_, jiff::Timestamp>(column).as_millisecond())
-}
-
-/// Reads a moment that may not have come.
-fn maybe_moment(row: &Row, column: &str) -> Option<Timestamp> {
-    row.get::<_, Option<jiff::Timestamp>>(column).map(|at| Timestamp(at.as_millisecond()))
 }

@@ -31,12 +31,12 @@ pub struct Statement {
 }
 
 /// A statement with its name.
-pub(super) const fn statement(name: &'static str, sql: &'static str) -> Statement {
+pub(crate) const fn statement(name: &'static str, sql: &'static str) -> Statement {
     Statement { name, sql }
 }
 
 /// The values of a statement.
-pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, Debug)]

@@ -25,7 +25,7 @@ use super::pool::{Connections, Params, REPLICA, Statement};
 
 /// The handle. Cheap to clone; the clones share the pause.
 #[derive(Clone)]
-pub(super) struct Replica {
+pub(crate) struct Replica {
     connections: Connections,
     /// It did not answer, and is not asked before this.
     paused: Arc<Mutex<Option<Instant>>>,
@@ -57,7 +57,7 @@ impl Replica {
 
     /// The rows of a statement whose first column says whether the server is a replica, if it
     /// answers and `is_far_enough`. None: ask the primary.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         statement: &Statement,
         params: Params<'_>,

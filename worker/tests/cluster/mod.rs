@@ -9,20 +9,22 @@ pub mod proxy;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use common::bus::{Arrival, Bus, BusConfig, Envelope, Pattern, PublishError, Subject, Subscription};
 use common::config::{Env, Peers};
 use common::directory::{Directory, DirectoryConfig};
 use common::health::Readiness;
-use common::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
 use common::lifecycle::Lifecycle;
-use common::plumbing::{Arrival, Bus, BusConfig, Envelope, Pattern, PublishError, Subject, Subscription};
-use common::protocol::{
+use protocol::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
+use protocol::{
     self, CallStatus, CallType, ClientEvent, Downlink, MessageType, Recipients, SendMessage, Sender,
     Timestamp, Uplink, Urgency,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use worker::store::{NewAccount, NewConversation, NewParticipant, ParticipantType, Store};
+use worker::features::accounts::NewAccount;
+use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
+use worker::store::Store;
 use worker::{Config, Worker};
 
 /// Longer than anything here takes; a story that waits this long has failed.

@@ -4,11 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use common::auth::Verifier;
+use common::bus::Bus;
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
-use common::ids::{LoginId, NodeId, UserId};
-use common::plumbing::Bus;
-use common::protocol::{Account, ApiRequest, Role, Timestamp};
+use protocol::ids::{LoginId, NodeId, UserId};
+use protocol::{Account, ApiRequest, Role, Timestamp};
 use serde_json::Value;
 use worker::Ctx;
 
@@ -57,7 +57,7 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> (u16, Value) {
-        let response = worker::api::answer(&self.ctx, request(account, method, path, body)).await;
+        let response = worker::rest::answer(&self.ctx, request(account, method, path, body)).await;
         let body = match response.body.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&response.body).expect("an answer is JSON"),

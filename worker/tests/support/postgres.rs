@@ -4,12 +4,13 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
-use common::ids::{ConversationId, Guid, NodeId, UserId};
-use common::protocol::{CallStatus, CallType, MessageType, SendMessage};
+use protocol::ids::{ConversationId, Guid, NodeId, UserId};
+use protocol::{CallStatus, CallType, MessageType, SendMessage};
 use tokio_postgres::{Client, NoTls};
-use worker::store::{
-    NewAccount, NewConversation, NewMessage, NewParticipant, ParticipantType, Saved, SavedMessage, Store,
-};
+use worker::features::accounts::NewAccount;
+use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
+use worker::features::messages::{NewMessage, Saved, SavedMessage};
+use worker::store::Store;
 
 /// A migrated, empty database.
 pub struct Database {

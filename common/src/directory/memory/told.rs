@@ -7,8 +7,8 @@ use foldhash::HashMap;
 use tokio::time::Instant;
 
 use crate::directory::Presence;
-use crate::ids::UserId;
 use crate::limits::{PRESENCE_CLAIM_MS, PRESENCE_GRACE_MS};
+use protocol::ids::UserId;
 
 pub(super) const GRACE: Duration = Duration::from_millis(PRESENCE_GRACE_MS);
 

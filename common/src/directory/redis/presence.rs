@@ -12,10 +12,10 @@ use tracing::info;
 use super::{ANSWER, CLAIM, Fading, Live, Redis, SWEEP, Seat, TOLD, bounded, millis, per_bucket, waves};
 use crate::directory::keys::{BUCKETS, SEATS_TTL};
 use crate::directory::{DirectoryError, Presence, Reaped};
-use crate::ids::{NodeId, UserId};
 use crate::limits::{
     DIRECTORY_REAP_FIELDS, DIRECTORY_REAP_MS_MAX, NODE_LEASE_MS, PRESENCE_CLAIM_MS, PRESENCE_GRACE_MS,
 };
+use protocol::ids::{NodeId, UserId};
 
 /// In µs, as the scripts count.
 pub(super) const GRACE_US: u64 = PRESENCE_GRACE_MS * 1_000;

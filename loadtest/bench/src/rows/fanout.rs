@@ -1,8 +1,8 @@
 //! G8: one event to the 1,000 members of a room, all on one gateway.
 
 use anyhow::ensure;
-use common::ids::UserId;
-use common::plumbing::Bus;
+use common::bus::Bus;
+use protocol::ids::UserId;
 use swarm::options::Address;
 use tokio::time::Instant;
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use common::plumbing::Bus;
+use common::bus::Bus;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Places};

@@ -30,9 +30,9 @@ pub mod lanes;
 /// G13: what it costs to be many programs instead of few, and what it gains.
 pub mod scale;
 
-use common::ids::{NodeId, UserId};
-use common::plumbing::{Bus, BusConfig, Envelope, QueueKind, Subject};
-use common::protocol::{Audience, Downlink, Recipients, Urgency, encode};
+use common::bus::{Bus, BusConfig, Envelope, QueueKind, Subject};
+use protocol::ids::{NodeId, UserId};
+use protocol::{Audience, Downlink, Recipients, Urgency, encode};
 
 use crate::cluster::Places;
 use crate::herd::content;

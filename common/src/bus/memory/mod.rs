@@ -1,0 +1,284 @@
+//! The bus of one process: the same promises as the broker's, kept in memory.
+//!
+//! What waits dies with the process. Time is tokio's, so that tests can pause it.
+
+/// Lanes: shards, their lines of consumers, hand-over.
+mod lanes;
+
+/// Queue groups, acknowledged or answered.
+mod groups;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use self::groups::{Group, Job};
+pub(super) use self::groups::{Member, Ticket as GroupTicket};
+use self::lanes::Lanes;
+pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
+use super::mailbox::{Mailbox, Reader};
+use super::{
+    Depths, Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError,
+    Quarantined, Receipt, Replayed, RequestError, RungDepth, Subject, Which, look, metrics,
+};
+use crate::limits::{BUS_DRAIN_MS_MAX, ENVELOPE_BYTES_MAX, RETRY_LADDER_MS};
+use protocol::{Lane, Timestamp};
+
+#[derive(Clone)]
+pub(super) struct MemoryBus(Arc<Shared>);
+
+struct Shared {
+    lanes: Lanes,
+    groups: Mutex<Vec<Arc<Group>>>,
+    subscribers: Mutex<Vec<(Pattern, Weak<Mailbox>)>>,
+    quarantine: Mutex<Vec<Quarantined>>,
+    outcomes: Mutex<Vec<(Receipt, Result<(), PublishError>)>>,
+    health: watch::Sender<Health>,
+    closed: AtomicBool,
+}
+
+impl MemoryBus {
+    pub(super) fn new() -> Self {
+        metrics::up().set(1);
+        Self(Arc::new(Shared {
+            lanes: Lanes::new(),
+            groups: Mutex::default(),
+            subscribers: Mutex::default(),
+            quarantine: Mutex::default(),
+            outcomes: Mutex::default(),
+            health: watch::Sender::new(Health::Up),
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The receipt is called by a task, never from here: the caller may hold what it needs.
+    pub(super) fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
+        let outcome = self.take(envelope);
+        let mut outcomes = lock(&self.0.outcomes);
+        outcomes.push((receipt, outcome));
+        if outcomes.len() == 1 {
+            let shared = self.0.clone();
+            tokio::spawn(async move {
+                let outcomes = std::mem::take(&mut *lock(&shared.outcomes));
+                for (receipt, outcome) in outcomes {
+                    receipt(outcome);
+                }
+            });
+        }
+    }
+
+    pub(super) fn take(&self, envelope: Envelope) -> Result<(), PublishError> {
+        let lane = envelope.subject.lane();
+        let outcome = self.route(envelope, lane);
+        metrics::publishes(lane, outcome).increment(1);
+        outcome
+    }
+
+    fn route(&self, envelope: Envelope, lane: Option<Lane>) -> Result<(), PublishError> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(PublishError::Closed);
+        }
+        if envelope.encoded_len() > ENVELOPE_BYTES_MAX {
+            return Err(PublishError::TooLarge);
+        }
+        if let Some(lane) = lane {
+            return self.0.lanes.of(lane).push(envelope);
+        }
+        let mut taken = envelope.subject.head() == "control";
+        for mailbox in self.mailboxes(&envelope.subject) {
+            mailbox.push([envelope.clone()]);
+            taken = true;
+        }
+        for group in self.groups(&envelope.subject) {
+            group.push(Job { envelope: envelope.clone(), reply: None })?;
+            taken = true;
+        }
+        if taken { Ok(()) } else { Err(PublishError::NoRoute) }
+    }
+
+    pub(super) fn subscribe(&self, pattern: Pattern) -> Reader {
+        let mailbox = Arc::new(Mailbox::default());
+        if self.0.closed.load(Ordering::Acquire) {
+            mailbox.close();
+        }
+        lock(&self.0.subscribers).push((pattern, Arc::downgrade(&mailbox)));
+        Reader(mailbox)
+    }
+
+    pub(super) fn queue_subscribe(&self, pattern: Pattern, name: &str) -> Member {
+        let mut groups = lock(&self.0.groups);
+        let known = groups.iter().find(|group| group.name == name).cloned();
+        let group = known.unwrap_or_else(|| {
+            let group = Arc::new(Group::new(name));
+            groups.push(group.clone());
+            group
+        });
+        Member::join(group, pattern)
+    }
+
+    pub(super) async fn request(
+        &self,
+        subject: Subject,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(RequestError::Closed);
+        }
+        let group = self.groups(&subject).into_iter().find(|group| group.has_members());
+        let group = group.ok_or(RequestError::NoResponders)?;
+        let envelope = Envelope { subject, key: 0, body };
+        if envelope.encoded_len() > ENVELOPE_BYTES_MAX {
+            return Err(RequestError::TooLarge);
+        }
+        let (reply, answer) = oneshot::channel();
+        group.push(Job { envelope, reply: Some(reply) }).map_err(|_| RequestError::Busy)?;
+        match timeout(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The last member left without answering.
+            Ok(Err(_)) => Err(RequestError::NoResponders),
+            Err(_) => Err(RequestError::Timeout),
+        }
+    }
+
+    pub(super) fn consume(&self, lane: Lane) -> Consumer {
+        Consumer::join(self.0.lanes.of(lane).clone())
+    }
+
+    pub(super) fn retry(
+        &self,
+        lane: Lane,
+        mut failed: LaneEnvelope,
+        reason: &str,
+    ) -> Result<Fate, PublishError> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(PublishError::Closed);
+        }
+        let rung = usize::from(failed.attempt);
+        failed.attempt += 1;
+        let Some(delay) = RETRY_LADDER_MS.get(rung) else {
+            metrics::quarantined("attempts").increment(1);
+            let LaneEnvelope { envelope, attempt } = failed;
+            let (reason, set_aside) = (reason.into(), Some(Timestamp::now()));
+            let quarantined = Quarantined { lane, envelope, attempts: attempt, reason, set_aside };
+            lock(&self.0.quarantine).push(quarantined);
+            return Ok(Fate::Quarantined);
+        };
+        metrics::retries(lane).increment(1);
+        let attempt = failed.attempt;
+        let shared = Arc::downgrade(&self.0);
+        let delay = Duration::from_millis((*delay).into());
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.lanes.of(lane).push_again(failed);
+            }
+        });
+        Ok(Fate::Delayed { attempt })
+    }
+
+    pub(super) fn quarantined(&self, limit: usize) -> Vec<Quarantined> {
+        lock(&self.0.quarantine).iter().take(limit).cloned().collect()
+    }
+
+    /// Tells what consumers hold: they are all in this process. Nothing is ever unconfirmed.
+    pub(super) fn measure(&self) {
+        for lane in Lane::ALL {
+            let (batches, oldest) = self.0.lanes.of(lane).held();
+            metrics::lane_held(lane, batches, oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
+            metrics::in_flight(Some(lane)).set(0);
+        }
+    }
+
+    pub(super) fn replay(&self, which: Which) -> Replayed {
+        let mut replayed = Replayed::default();
+        let mut quarantine = lock(&self.0.quarantine);
+        for (at, quarantined) in std::mem::take(&mut *quarantine).into_iter().enumerate() {
+            let is_wanted = look::chosen(which, at + 1);
+            match quarantined.envelope.subject.lane().filter(|_| is_wanted) {
+                Some(lane) => {
+                    let again = LaneEnvelope { envelope: quarantined.envelope.clone(), attempt: 0 };
+                    self.0.lanes.of(lane).push_again(again);
+                    replayed.done.push(quarantined);
+                }
+                None => {
+                    if is_wanted {
+                        replayed.kept.push(quarantined.clone());
+                    }
+                    quarantine.push(quarantined);
+                }
+            }
+        }
+        replayed
+    }
+
+    /// There is no ladder here: what waits on it waits in tasks, and is not counted.
+    pub(super) fn depths(&self) -> Depths {
+        let lanes = self.0.lanes.all().flat_map(|queues| queues.depths()).collect();
+        let rung = |delay_ms| RungDepth { delay_ms, waiting: 0 };
+        let quarantine = u32::try_from(lock(&self.0.quarantine).len()).unwrap_or(u32::MAX);
+        Depths { lanes, retries: RETRY_LADDER_MS.map(rung).to_vec(), quarantine }
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.subscribe()
+    }
+
+    pub(super) async fn drain(&self) {
+        self.0.lanes.all().for_each(|queues| queues.close());
+        let groups = lock(&self.0.groups).clone();
+        groups.iter().for_each(|group| group.close());
+        for (_, mailbox) in lock(&self.0.subscribers).drain(..) {
+            if let Some(mailbox) = mailbox.upgrade() {
+                mailbox.close();
+            }
+        }
+        let settled = async {
+            for queues in self.0.lanes.all() {
+                queues.settled().await;
+            }
+            for group in groups {
+                group.settled().await;
+            }
+        };
+        // What is still out after the deadline is lost with the process, as it would be anyway.
+        drop(timeout(Duration::from_millis(BUS_DRAIN_MS_MAX), settled).await);
+        self.0.closed.store(true, Ordering::Release);
+        self.0.health.send_replace(Health::Down);
+    }
+
+    fn mailboxes(&self, subject: &Subject) -> Vec<Arc<Mailbox>> {
+        let mut subscribers = lock(&self.0.subscribers);
+        subscribers.retain(|(_, mailbox)| mailbox.strong_count() > 0);
+        let wanted = subscribers.iter().filter(|(pattern, _)| pattern.matches(subject));
+        wanted.filter_map(|(_, mailbox)| mailbox.upgrade()).collect()
+    }
+
+    fn groups(&self, subject: &Subject) -> Vec<Arc<Group>> {
+        lock(&self.0.groups).iter().filter(|group| group.wants(subject)).cloned().collect()
+    }
+}
+
+impl Consumer {
+    pub(super) async fn next_batch(&mut self, lane: Lane) -> Option<LaneBatch> {
+        let taken = self.next().await?;
+        let lanes::Taken { shard, envelopes, redelivered, ticket } = taken;
+        let ticket = Some(Seam::Memory(ticket));
+        Some(LaneBatch { lane, shard, envelopes, redelivered, ticket })
+    }
+}
+
+impl Member {
+    pub(super) async fn next_delivery(&mut self) -> Option<super::GroupDelivery> {
+        let (envelope, ticket) = self.next().await?;
+        Some(super::GroupDelivery { envelope, ticket: super::GroupTicket::Memory(ticket) })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,237 @@
+//! One AMQP connection, kept alive: connects, declares, watches, rebuilds, for ever.
+//!
+//! The client library's own recovery is not used: a publish in flight when the broker dies never
+//! resolves there. Whoever uses a link holds a [`Live`] of it, works until something fails or
+//! `dead` says so, and asks for the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::super::topology::Names;
+use super::super::{BusConfig, Health, QueueKind, metrics};
+use super::{declare, look};
+use protocol::ids::NodeId;
+
+/// From the first byte to a declared topology; then the next node is tried.
+const CONNECT_MS_MAX: u64 = 5_000;
+
+/// Any other single answer of the broker (declare, consume, close).
+pub(super) const ANSWER_MS_MAX: u64 = 5_000;
+
+/// First pause before connecting again; doubles up to the last.
+const BACKOFF_MS_FIRST: u64 = 50;
+const BACKOFF_MS_LAST: u64 = 800;
+
+/// Seconds between heartbeats asked of the broker; a silent peer is dead after two.
+const HEARTBEAT_S: u16 = 10;
+
+/// A connection that keeps coming back.
+pub(super) struct Link {
+    name: &'static str,
+    /// Of the nodes of the broker; never empty.
+    uris: Vec<AMQPUri>,
+    /// Which of them is tried next. A link begins at a random one, so that a cluster's load spreads.
+    next: AtomicUsize,
+    names: Names,
+    queues: QueueKind,
+    node: NodeId,
+    publishing: Option<Publishing>,
+    live: watch::Sender<Option<Live>>,
+    closing: CancellationToken,
+}
+
+/// What only the publishing link has to do.
+pub(super) struct Publishing {
+    pub health: watch::Sender<Health>,
+    /// It declares what is durable. A visitor's does not: it must be there.
+    pub declares: bool,
+}
+
+/// One life of a link.
+#[derive(Clone)]
+pub(super) struct Live {
+    connection: Arc<Connection>,
+    /// Cancelled when this life is over; cancel it to end it.
+    pub(super) dead: CancellationToken,
+}
+
+impl Link {
+    pub(super) fn new(
+        name: &'static str,
+        config: &BusConfig,
+        node: NodeId,
+        publishing: Option<Publishing>,
+        closing: CancellationToken,
+    ) -> anyhow::Result<Arc<Self>> {
+        let parse = |url: &str| url.parse().map_err(|reason| anyhow::anyhow!("AMQP url: {reason}"));
+        let uris = config.url.split(',').map(parse).collect::<anyhow::Result<Vec<AMQPUri>>>()?;
+        let next = AtomicUsize::new(NodeId::random().0 as usize % uris.len());
+        let names = Names::new(&config.prefix);
+        let (queues, live) = (config.queues, watch::Sender::new(None));
+        Ok(Arc::new(Self { name, uris, next, names, queues, node, publishing, live, closing }))
+    }
+
+    /// The first connection, to whichever node takes it; afterwards a task keeps the link alive.
+    pub(super) async fn start(self: &Arc<Self>) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+        let mut live = self.connect().await;
+        for _ in 1..self.uris.len() {
+            if live.is_err() {
+                live = self.connect().await;
+            }
+        }
+        Ok(tokio::spawn(self.clone().keep(live?)))
+    }
+
+    /// The present life, or the next one. None: the bus closes.
+    pub(super) async fn live(&self) -> Option<Live> {
+        let mut lives = self.live.subscribe();
+        tokio::select! {
+            () = self.closing.cancelled() => None,
+            live = lives.wait_for(Option::is_some) => live.ok().and_then(|live| live.clone()),
+        }
+    }
+
+    /// Until the bus closes.
+    pub(super) async fn closed(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Ends the present life, if there is one.
+    pub(super) fn kill(&self) {
+        if let Some(live) = &*self.live.borrow() {
+            live.dead.cancel();
+        }
+    }
+
+    async fn keep(self: Arc<Self>, mut live: Live) {
+        loop {
+            self.watch(live).await;
+            self.live.send_replace(None);
+            self.set_health(Health::Down);
+            if self.closing.is_cancelled() {
+                return;
+            }
+            metrics::reconnects(self.name).increment(1);
+            warn!(connection = self.name, "The connection to RabbitMQ is lost, connecting again");
+            live = tokio::select! {
+                () = self.closing.cancelled() => return,
+                live = self.connect_again() => live,
+            };
+            info!(connection = self.name, "Connected to RabbitMQ again");
+        }
+    }
+
+    async fn connect_again(&self) -> Live {
+        let mut pause = BACKOFF_MS_FIRST;
+        loop {
+            // Half of the pause is jitter, so that a cluster does not come back as one.
+            let jitter = NodeId::random().0 % pause;
+            sleep(Duration::from_millis(pause / 2 + jitter)).await;
+            match self.connect().await {
+                Ok(live) => return live,
+                Err(reason) => info!(connection = self.name, "RabbitMQ is away: {reason:#}"),
+            }
+            pause = (pause * 2).min(BACKOFF_MS_LAST);
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<Live> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.uris.len();
+        let mut uri = self.uris[next].clone();
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+        uri.query.connection_timeout.get_or_insert(CONNECT_MS_MAX);
+        let name = format!("chatchit {} {}", self.node, self.name);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connect = async {
+            let connection = Connection::connect_uri(uri, properties).await.context("connect")?;
+            if let Some(Publishing { declares, .. }) = self.publishing {
+                let channel = connection.create_channel().await.context("open a channel")?;
+                if declares {
+                    let declared = declare::durable(&channel, &self.names, self.queues).await;
+                    declared.context("declare the topology")?;
+                } else {
+                    let found = look::is_there(&channel, &self.names).await;
+                    found.context("no program of this CHATCHIT_PREFIX was ever here")?;
+                }
+            }
+            anyhow::Ok(connection)
+        };
+        let connection =
+            timeout(Duration::from_millis(CONNECT_MS_MAX), connect).await.context("in time")??;
+        Ok(Live { connection: Arc::new(connection), dead: CancellationToken::new() })
+    }
+
+    /// Until this life is over.
+    async fn watch(&self, live: Live) {
+        let mut events = live.connection.events_listener();
+        let dead = live.dead.clone();
+        // Whatever happened before the listener was there shows in the status.
+        if live.connection.status().connected() {
+            self.live.send_replace(Some(live.clone()));
+            self.set_health(Health::Up);
+            loop {
+                let event = tokio::select! {
+                    () = dead.cancelled() => break,
+                    () = self.closing.cancelled() => break,
+                    event = events.next() => event,
+                };
+                match event {
+                    Some(Event::ConnectionBlocked(reason)) => {
+                        warn!(connection = self.name, "RabbitMQ takes no publishes: {reason}");
+                        self.set_health(Health::Blocked);
+                    }
+                    Some(Event::ConnectionUnblocked) => {
+                        info!(connection = self.name, "RabbitMQ takes publishes again");
+                        self.set_health(Health::Up);
+                    }
+                    // A lost channel is told here too.
+                    Some(_) if live.connection.status().connected() => {}
+                    _ => break,
+                }
+            }
+        }
+        dead.cancel();
+        if live.connection.status().connected() {
+            let close = live.connection.close(200, "bye".into());
+            // A broker that does not answer is left: dropping the connection closes it.
+            let _ = timeout(Duration::from_millis(ANSWER_MS_MAX / 5), close).await;
+        }
+    }
+
+    fn set_health(&self, now: Health) {
+        if let Some(Publishing { health, .. }) = &self.publishing {
+            metrics::up().set(if now == Health::Up { 1 } else { 0 });
+            health.send_replace(now);
+        }
+    }
+}
+
+impl Live {
+    /// A channel of this life; an error when the life ends or the broker is silent.
+    pub(super) async fn channel(&self) -> anyhow::Result<Channel> {
+        self.answer(self.connection.create_channel()).await.context("open a channel")
+    }
+
+    /// An answer of the broker, within its deadline and this life.
+    pub(super) async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, lapin::Error>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            () = self.dead.cancelled() => anyhow::bail!("the connection was lost"),
+            answer = timeout(Duration::from_millis(ANSWER_MS_MAX), asked) => {
+                Ok(answer.context("no answer in time")??)
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Members of queue groups: what they are handed, and what becomes of it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use super::super::ledger::Ledger;
+use super::super::topology::Names;
+use super::super::{Envelope, GroupDelivery, GroupTicket as Seam, Pattern, QueueKind, metrics};
+use super::aside::Aside;
+use super::connection::{Link, Live};
+use super::requests::Requests;
+use super::{declare, say};
+use crate::limits::{BUS_DRAIN_MS_MAX, GROUP_PREFETCH};
+use protocol::Lane;
+
+/// Before a channel that failed, on a connection that did not, is opened again.
+const CHANNEL_PAUSE_MS: u64 = 50;
+
+pub(in super::super) struct Member {
+    deliveries: mpsc::Receiver<GroupDelivery>,
+    _gone: DropGuard,
+}
+
+impl Member {
+    pub(in super::super) async fn next(&mut self) -> Option<GroupDelivery> {
+        self.deliveries.recv().await
+    }
+}
+
+/// The deliveries of one channel.
+#[derive(Default)]
+struct Desk {
+    ledger: Mutex<Ledger>,
+    notify: Notify,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One AMQP message; finished when each of its envelopes is.
+struct Parcel {
+    desk: Arc<Desk>,
+    tag: u64,
+    left: AtomicUsize,
+    failed: AtomicBool,
+}
+
+/// What a delivery remembers to be acknowledged, answered or given back.
+pub(in super::super) struct Ticket {
+    parcel: Arc<Parcel>,
+    requests: Arc<Requests>,
+    /// Queue and id of who waits for an answer.
+    reply: Option<(String, String)>,
+    done: bool,
+}
+
+impl Ticket {
+    pub(in super::super) fn wants_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    pub(in super::super) fn finish(mut self, answer: Option<Bytes>) {
+        if let (Some((to, id)), Some(answer)) = (self.reply.take(), answer) {
+            self.requests.answer(to, id, answer);
+        }
+        self.done = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let parcel = &self.parcel;
+        parcel.failed.fetch_or(!self.done, Ordering::AcqRel);
+        if parcel.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut ledger = parcel.desk.lock();
+            if parcel.failed.load(Ordering::Acquire) {
+                ledger.returned(parcel.tag, true);
+            } else {
+                ledger.done(parcel.tag);
+            }
+            drop(ledger);
+            parcel.desk.notify.notify_one();
+        }
+    }
+}
+
+/// The task of one member.
+pub(super) struct Membership {
+    pub link: Arc<Link>,
+    pub names: Names,
+    pub queues: QueueKind,
+    pub group: String,
+    pub pattern: Pattern,
+    pub requests: Arc<Requests>,
+    pub aside: Arc<Aside>,
+    /// The bus drains.
+    pub ending: CancellationToken,
+}
+
+impl Membership {
+    /// The member, and what has to run for it; `ready` hears of the first success.
+    pub(super) fn start(self, ready: oneshot::Sender<()>) -> (Member, impl Future<Output = ()>) {
+        let (sender, deliveries) = mpsc::channel(GROUP_PREFETCH.into());
+        let gone = CancellationToken::new();
+        let run = self.run(sender, gone.clone(), ready);
+        (Member { deliveries, _gone: gone.drop_guard() }, run)
+    }
+
+    async fn run(
+        self,
+        sender: mpsc::Sender<GroupDelivery>,
+        gone: CancellationToken,
+        ready: oneshot::Sender<()>,
+    ) {
+        let mut ready = Some(ready);
+        while let Some(live) = self.link.live().await {
+            match self.run_on(&live, &sender, &gone, &mut ready).await {
+                Ok(()) => return,
+                Err(_) if live.dead.is_cancelled() => {}
+                Err(failure) => {
+                    warn!(group = self.group, "A group subscription failed, trying again: {failure:#}");
+                    sleep(Duration::from_millis(CHANNEL_PAUSE_MS)).await;
+                }
+            }
+        }
+    }
+
+    async fn run_on(
+        &self,
+        live: &Live,
+        sender: &mpsc::Sender<GroupDelivery>,
+        gone: &CancellationToken,
+        ready: &mut Option<oneshot::Sender<()>>,
+    ) -> anyhow::Result<()> {
+        let channel = live.channel().await?;
+        live.answer(declare::group(&channel, &self.names, &self.group, &self.pattern, self.queues)).await?;
+        live.answer(channel.basic_qos(GROUP_PREFETCH, BasicQosOptions::default())).await?;
+        let envelopes = consume(live, &channel, &self.names.group(&self.group)).await?;
+        let asks = consume(live, &channel, &self.names.ask_group(&self.group)).await?;
+        let tags = [envelopes.tag(), asks.tag()];
+        let mut arrivals = stream::select(envelopes, asks);
+        if let Some(ready) = ready.take() {
+            // Nobody waits for it any more when the subscriber gave up.
+            let _ = ready.send(());
+        }
+        let desk = Arc::new(Desk::default());
+        let mut backlog = VecDeque::new();
+        loop {
+            tokio::select! {
+                () = live.dead.cancelled() => anyhow::bail!("the connection was lost"),
+                () = self.ending.cancelled() => break,
+                () = gone.cancelled() => break,
+                arrival = arrivals.next() => {
+                    let Some(delivery) = arrival else { anyhow::bail!("the group was cancelled") };
+                    self.take(delivery?, &desk, &mut backlog).await?;
+                }
+                permit = sender.reserve(), if !backlog.is_empty() => {
+                    // Err: the member is gone, which the branch above says too.
+                    if let (Ok(permit), Some(delivery)) = (permit, backlog.pop_front()) {
+                        permit.send(delivery);
+                    }
+                }
+                () = desk.notify.notified() => {}
+            }
+            let words = desk.lock().words();
+            say(live, &channel, words).await?;
+        }
+        for tag in tags {
+            live.answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await?;
+        }
+        drop(backlog);
+        while let Some(Some(Ok(_))) = arrivals.next().now_or_never() {}
+        let settle = async {
+            loop {
+                let words = desk.lock().words();
+                say(live, &channel, words).await?;
+                if desk.lock().is_settled() {
+                    return anyhow::Ok(());
+                }
+                desk.notify.notified().await;
+            }
+        };
+        // What is out for longer comes again elsewhere.
+        if let Ok(settled) = timeout(Duration::from_millis(BUS_DRAIN_MS_MAX), settle).await {
+            settled?;
+        }
+        live.answer(channel.close(200, "unsubscribed".into())).await
+    }
+
+    async fn take(
+        &self,
+        delivery: Delivery,
+        desk: &Arc<Desk>,
+        backlog: &mut VecDeque<GroupDelivery>,
+    ) -> anyhow::Result<()> {
+        let tag = delivery.delivery_tag;
+        let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
+        let reply = text(delivery.properties.reply_to()).zip(text(delivery.properties.correlation_id()));
+        let bytes = Bytes::from(delivery.data);
+        let envelopes = Envelope::decode_batch(bytes.clone()).unwrap_or_default();
+        if envelopes.is_empty() {
+            // Who asked learns it from its deadline; what was only sent must not be lost.
+            metrics::shed("damaged").increment(1);
+            if reply.is_none() {
+                self.aside.damaged(Lane::High, bytes).await?;
+            }
+            let mut ledger = desk.lock();
+            ledger.arrived(tag, None);
+            ledger.done(tag);
+            return Ok(());
+        }
+        let mut ledger = desk.lock();
+        ledger.arrived(tag, None);
+        ledger.handed_out(tag);
+        drop(ledger);
+        let left = AtomicUsize::new(envelopes.len());
+        let parcel = Arc::new(Parcel { desk: desk.clone(), tag, left, failed: AtomicBool::new(false) });
+        backlog.extend(envelopes.into_iter().map(|envelope| {
+            let (parcel, requests) = (parcel.clone(), self.requests.clone());
+            let ticket = Ticket { parcel, requests, reply: reply.clone(), done: false };
+            GroupDelivery { envelope, ticket: Seam::Rabbit(ticket) }
+        }));
+        Ok(())
+    }
+}
+
+async fn consume(live: &Live, channel: &Channel, queue: &str) -> anyhow::Result<Consumer> {
+    let options = BasicConsumeOptions::default();
+    live.answer(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default())).await
+}

@@ -1,0 +1,53 @@
+//! When a lane's batch was published, carried by its message.
+//!
+//! The time is the publisher's wall clock. AMQP's own property has whole seconds, for the broker's
+//! page and whoever else looks; ours has milliseconds. What climbed the retry ladder has none: its
+//! age says nothing about the lane.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+
+use protocol::{Timestamp, TraceContext};
+
+const AT: &str = "x-chatchit-at";
+
+pub(super) fn stamped(properties: BasicProperties, at: Timestamp) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(AT.into(), AMQPValue::LongLongInt(at.0));
+    properties.with_headers(headers).with_timestamp(at.0.max(0).cast_unsigned() / 1_000)
+}
+
+/// W3C's header for AMQP. A batch may belong to several traces and has room for one: it is the first
+/// sampled one's; every message carries its own in its body.
+pub(super) fn in_trace(properties: BasicProperties, context: &TraceContext) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert("traceparent".into(), AMQPValue::LongString(context.to_string().into()));
+    properties.with_headers(headers)
+}
+
+pub(super) fn read(properties: &BasicProperties) -> Option<Timestamp> {
+    match properties.headers().as_ref()?.inner().get(AT)? {
+        AMQPValue::LongLongInt(at) => Some(Timestamp(*at)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        let plain = BasicProperties::default();
+        assert_eq!(read(&plain), None);
+        let stamped = stamped(plain, Timestamp(1_234_567));
+        assert_eq!(read(&stamped), Some(Timestamp(1_234_567)));
+        assert_eq!(*stamped.timestamp(), Some(1_234));
+        let traced = in_trace(stamped, &TraceContext::begun(7, 9));
+        assert_eq!(read(&traced), Some(Timestamp(1_234_567)), "both are there");
+        let header =
+            traced.headers().as_ref().and_then(|headers| headers.inner().get("traceparent").cloned());
+        let text = TraceContext::begun(7, 9).to_string();
+        assert_eq!(header, Some(AMQPValue::LongString(text.into())));
+    }
+}

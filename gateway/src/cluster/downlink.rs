@@ -1,0 +1,210 @@
+//! `deliver.<node>` and `control.gateways` on their way down to the sockets of this node.
+//!
+//! Each wire form of a downlink is built once, when the first socket wants it, and its bytes are
+//! shared. Sockets are woken after the whole batch was handed out, so that what came together is
+//! written together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::bus::{Arrival, Envelope, Subscription};
+use common::recorder::Ticket;
+use common::spans::{Kind, Span, Value};
+use protocol::control::Stage;
+use protocol::ids::{LoginId, UserId};
+use protocol::{
+    self, Audience, CloseCode, Control, Downlink, Origin, Recipients, Reject, ServerEvent, Timestamp, Urgency,
+};
+use tracing::{info, warn};
+
+use crate::cluster::hub::SHARDS;
+use crate::cluster::node::Node;
+use crate::metrics::Class;
+use crate::socket::slot::Slot;
+use crate::wire::{self, Form};
+
+/// Hands out what arrives on `deliver.<node>`, until the bus drains.
+pub async fn deliver(node: Arc<Node>, mut subscription: Subscription) {
+    let mut batch = Batch::default();
+    while let Some(arrival) = subscription.next().await {
+        match arrival {
+            Arrival::Envelopes(envelopes) => {
+                // One look at the clock for all: what came together is told together.
+                let now = Timestamp::now();
+                envelopes.iter().for_each(|envelope| batch.hand_out(&node, envelope, now));
+                batch.wake();
+            }
+            Arrival::Lapse => lapse(&node),
+        }
+    }
+}
+
+/// Obeys what arrives on `control.gateways`, until the bus drains.
+pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
+    while let Some(arrival) = subscription.next().await {
+        match arrival {
+            Arrival::Envelopes(envelopes) => {
+                for envelope in &envelopes {
+                    match protocol::decode::<Control>(&envelope.body) {
+                        Ok(Control::EndLogin { user, login }) => end_login(&node, user, login),
+                        Err(err) => warn!(error = %err, "A control envelope could not be read"),
+                    }
+                }
+            }
+            // An EndLogin may be missing: the directory knows them all.
+            Arrival::Lapse => refresh_logins(&node).await,
+        }
+    }
+}
+
+/// Refuses the login's tokens from here on, and closes its sockets.
+pub fn end_login(node: &Node, user: UserId, login: LoginId) {
+    node.logins.end(login);
+    let mut slots = Vec::new();
+    node.hub.of_user(user, &mut slots);
+    let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
+    ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
+}
+
+/// Reads the ended logins again and closes the sockets of those that are news.
+pub async fn refresh_logins(node: &Node) {
+    let news = match node.logins.refresh(&node.directory).await {
+        Ok(news) => news,
+        Err(err) => {
+            node.metrics.login_faults.increment(1);
+            warn!(error = %err, "The ended logins could not be read");
+            return;
+        }
+    };
+    if news.is_empty() {
+        return;
+    }
+    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
+        if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
+            slot.ask_close(CloseCode::LoggedOut);
+        }
+    }
+}
+
+fn lapse(node: &Node) {
+    node.metrics.lapses.increment(1);
+    info!(node.id = %node.id, "The delivery queue was rebuilt: telling the sockets to sync");
+    tell_all(node, &ServerEvent::Lapsed);
+}
+
+/// Sends an event to every socket that has an account.
+pub fn tell_all(node: &Node, event: &ServerEvent) {
+    let data = event.data();
+    let mut frames = Frames::new(event.name(), &data);
+    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
+        if slot.who().is_some()
+            && slot.push(frames.of(slot.form), Urgency::Keep, Class::Control, &node.metrics)
+        {
+            slot.wake();
+        }
+    }
+}
+
+/// Remembers what became of a chat message; the ticket is for what is shown.
+fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: Timestamp) -> Option<Ticket> {
+    #[derive(serde::Deserialize)]
+    struct Refusal<'a> {
+        code: &'a str,
+    }
+    if downlink.event == "messageComing" {
+        let found = u32::try_from(sockets).unwrap_or(u32::MAX);
+        return node.recorder.note(of, now, Stage::Written { found, written: 0, last: None });
+    }
+    // The worker that refused it may be gone when somebody asks.
+    if let Ok(refusal) = serde_json::from_str::<Refusal<'_>>(downlink.data)
+        && let Some(reject) = Reject::ALL.iter().find(|reject| reject.code() == refusal.code)
+    {
+        node.recorder.note(of, now, Stage::Refused(*reject));
+    }
+    None
+}
+
+/// The frames of one event, built when wanted.
+struct Frames<'a> {
+    event: &'a str,
+    data: &'a str,
+    native: Option<Bytes>,
+    socket_io: Option<Bytes>,
+}
+
+impl<'a> Frames<'a> {
+    fn new(event: &'a str, data: &'a str) -> Self {
+        Self { event, data, native: None, socket_io: None }
+    }
+
+    fn of(&mut self, form: Form) -> Bytes {
+        let frame = match form {
+            Form::Native => &mut self.native,
+            Form::SocketIo => &mut self.socket_io,
+        };
+        frame.get_or_insert_with(|| wire::event_frame(form, self.event, self.data)).clone()
+    }
+
+    /// How many were.
+    fn built(&self) -> u64 {
+        u64::from(self.native.is_some()) + u64::from(self.socket_io.is_some())
+    }
+}
+
+/// Memory that one batch after the other uses.
+#[derive(Default)]
+struct Batch {
+    found: Vec<Arc<Slot>>,
+    to_wake: Vec<Arc<Slot>>,
+}
+
+impl Batch {
+    fn hand_out(&mut self, node: &Node, envelope: &Envelope, now: Timestamp) {
+        let metrics = &node.metrics;
+        metrics.downlinks.increment(1);
+        let Ok(downlink) = protocol::decode::<Downlink<'_>>(&envelope.body) else {
+            metrics.downlinks_damaged.increment(1);
+            warn!(subject = %envelope.subject, "A downlink could not be read");
+            return;
+        };
+        let span = Span::below(downlink.context, "deliver messageComing", Kind::Consumer);
+        self.found.clear();
+        match &downlink.to {
+            Recipients::Users(users) => {
+                users.iter().for_each(|user| node.hub.of_user(*user, &mut self.found));
+            }
+            Recipients::Socket(serial) => self.found.extend(node.hub.of_serial(*serial)),
+        }
+        if self.found.is_empty() {
+            metrics.downlinks_nobody.increment(1);
+        }
+        let except = downlink.except.filter(|socket| socket.node == node.id).map(|socket| socket.serial);
+        let mut frames = Frames::new(downlink.event, downlink.data);
+        let class = Class::of_event(downlink.event);
+        let wants = |slot: &Slot| {
+            let may = downlink.audience == Audience::All || slot.form == Form::SocketIo;
+            may && Some(slot.serial) != except
+        };
+        self.found.retain(|slot| wants(slot));
+        let delivered = self.found.len();
+        // Before the frames are queued: the kernel may have them a moment later.
+        let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered, now));
+        for slot in self.found.drain(..) {
+            if slot.push_noted(frames.of(slot.form), downlink.urgency, class, ticket, metrics) {
+                self.to_wake.push(slot);
+            }
+        }
+        metrics.frames_built.increment(frames.built());
+        metrics.deliveries.increment(delivered as u64);
+        if let Some(span) = span {
+            span.with("chatchit.sockets", Value::Count(delivered)).end(None);
+        }
+        if let Some(since) = downlink.since.filter(|_| delivered > 0) {
+            metrics.delivered(class, since, now);
+        }
+    }
+
+    fn wake(&mut self) {
+        self.to_wake.drain(..).for_each(|slot| slot.wake());
+    }
+}

@@ -1,0 +1,147 @@
+//! What all parts of one gateway share. One per start of the program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::auth::Verifier;
+use common::bus::Bus;
+use common::directory::Directory;
+use common::health::Readiness;
+use common::recorder::Recorder;
+use protocol::ids::{NodeId, SocketId};
+use protocol::{Account, Reject, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cluster::hub::Hub;
+use crate::cluster::logins::EndedLogins;
+use crate::cluster::sampling::Sampling;
+use crate::cluster::seats::Seats;
+use crate::cluster::uplink::Subjects;
+use crate::config::Config;
+use crate::edge::admission::Admission;
+use crate::metrics::Metrics;
+use crate::socket::session::{Now, SessionLimits};
+
+/// See the module.
+pub struct Node {
+    /// Of this start.
+    pub id: NodeId,
+    /// As read.
+    pub config: Config,
+    /// To and from the cluster.
+    pub bus: Bus,
+    /// Who is where.
+    pub directory: Directory,
+    /// Tokens to accounts.
+    pub verifier: Verifier,
+    /// The sockets.
+    pub hub: Hub,
+    /// How many more may come.
+    pub admission: Admission,
+    /// Users to be written to the directory.
+    pub seats: Seats,
+    /// Logins that ended before their tokens.
+    pub logins: EndedLogins,
+    /// What a session may do.
+    pub limits: SessionLimits,
+    /// Where events go.
+    pub subjects: Subjects,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whose traces are recorded.
+    pub sampling: Sampling,
+    /// What is remembered of the way of messages.
+    pub recorder: Recorder,
+    /// Told to the admin port.
+    pub readiness: Readiness,
+    /// Cancelled when the drain begins.
+    pub draining: CancellationToken,
+    /// Connections, sockets, requests under way.
+    pub tasks: TaskTracker,
+    started: Instant,
+    serials: AtomicU64,
+    connections: AtomicUsize,
+}
+
+/// A place among the connections of the node; given back when dropped.
+pub struct Place(Arc<Node>);
+
+impl Node {
+    /// A node without sockets.
+    pub fn new(id: NodeId, config: Config, bus: Bus, directory: Directory, verifier: Verifier) -> Self {
+        Self {
+            id,
+            limits: config.session,
+            admission: Admission::new(config.upgrades_per_s),
+            recorder: Recorder::new(config.trace_messages),
+            sampling: Sampling::new(config.trace_ratio, id),
+            config,
+            bus,
+            directory,
+            verifier,
+            hub: Hub::new(),
+            seats: Seats::new(),
+            logins: EndedLogins::new(),
+            subjects: Subjects::default(),
+            metrics: Metrics::new(),
+            readiness: Readiness::new("gateway", id),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            started: Instant::now(),
+            serials: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// The node's uptime: the clock of sessions and rate limits.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A serial never used before.
+    pub fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        Now { up: self.uptime(), wall: Timestamp::now() }
+    }
+
+    /// Whose token this is: checked, not expired, its login not ended.
+    ///
+    /// # Errors
+    /// [`Reject::Unauthorized`].
+    pub fn account(&self, token: &str, now: Timestamp) -> Result<Account, Reject> {
+        let account = self.verifier.verify(token, now)?;
+        if self.logins.contains(account.login) { Err(Reject::Unauthorized) } else { Ok(account) }
+    }
+
+    /// The cluster-wide name of a socket here.
+    pub fn socket_id(&self, serial: u64) -> SocketId {
+        SocketId { node: self.id, serial }
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place(Arc::clone(self));
+        let taken = self.connections.fetch_add(1, Ordering::Relaxed);
+        (taken < self.config.sockets_max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = Arc<Node>;
+    fn deref(&self) -> &Arc<Node> {
+        &self.0
+    }
+}

@@ -1,0 +1,65 @@
+//! What an operator asks of this gateway, on `control.programs`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use common::control::Ear;
+use common::lifecycle::Lifecycle;
+use common::limits::CONTROL_SOCKETS_MAX;
+use protocol::control::{Question, Said, SocketView};
+use protocol::ids::{LoginId, UserId};
+use protocol::{CloseCode, Timestamp};
+use tracing::info;
+
+use crate::cluster::downlink;
+use crate::cluster::node::Node;
+use crate::socket::slot::Slot;
+use crate::wire::Form;
+
+/// Answers until the bus drains: also while this gateway does.
+pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send {
+    let readiness = node.readiness.clone();
+    ear.listen(readiness, lifecycle, move |question| match *question {
+        Question::Roll => Some(Said::Here { sockets: Some(node.hub.count() as u64), shards: None }),
+        Question::Sockets(user) => Some(sockets(&node, user)),
+        Question::Kick { user, ended } => Some(kick(&node, user, ended)),
+        Question::Trace(guid) => Some(node.recorder.said(guid)),
+        Question::Lanes | Question::Drain(_) => None,
+    })
+}
+
+fn sockets(node: &Node, user: UserId) -> Said {
+    let slots = of_user(node, user);
+    let (up, now) = (node.uptime(), Timestamp::now());
+    let started_ms = now.0 - i64::try_from(up.as_millis()).unwrap_or(i64::MAX);
+    let view = |slot: &Arc<Slot>| {
+        let (_, login) = slot.who()?;
+        let form = match slot.form {
+            Form::Native => "native",
+            Form::SocketIo => "socket.io",
+        };
+        let since = Timestamp(started_ms + 1_000 * i64::from(slot.since_s));
+        Some(SocketView { socket: node.socket_id(slot.serial), login, form: form.to_owned(), since })
+    };
+    let total = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+    Said::Sockets { sockets: slots.iter().filter_map(view).take(CONTROL_SOCKETS_MAX).collect(), total }
+}
+
+/// Clients come back at once, but for those whose login has ended.
+fn kick(node: &Node, user: UserId, ended: Option<LoginId>) -> Said {
+    let slots = of_user(node, user);
+    if let Some(login) = ended {
+        downlink::end_login(node, user, login);
+    }
+    // The first reason counts.
+    slots.iter().for_each(|slot| slot.ask_close(CloseCode::GoingAway));
+    info!(user.id = %user, sockets = slots.len(), "The operator closes the sockets of a user");
+    Said::Closed(u32::try_from(slots.len()).unwrap_or(u32::MAX))
+}
+
+fn of_user(node: &Node, user: UserId) -> Vec<Arc<Slot>> {
+    let mut slots = Vec::new();
+    node.hub.of_user(user, &mut slots);
+    slots.sort_by_key(|slot| slot.serial);
+    slots
+}

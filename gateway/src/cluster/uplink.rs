@@ -1,0 +1,148 @@
+//! Accepted events on their way up: an envelope for the bus, and what its receipt tells the socket.
+//!
+//! `messageQueued` is said here and nowhere else: when the broker has confirmed. *Busy* is said
+//! within the bus's deadline; the socket stays open.
+//!
+//! Not here: how many may be unconfirmed (the bus has the window), what an event means.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::bus::{Envelope, PublishError, RequestError, Subject};
+use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
+use common::spans::{Kind, Span};
+use protocol::control::Stage;
+use protocol::{self, ClientEvent, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::cluster::node::Node;
+use crate::metrics::Class;
+use crate::socket::slot::Slot;
+use crate::wire::ReplyTo;
+
+/// The subjects of events, each made once.
+#[derive(Default)]
+pub struct Subjects {
+    of_event: [OnceLock<Option<Subject>>; ClientEvent::NAMES.len()],
+    sync: OnceLock<Option<Subject>>,
+}
+
+impl Subjects {
+    fn of_event(&self, event: &ClientEvent) -> Option<Subject> {
+        let name = event.name();
+        let index = ClientEvent::NAMES.iter().position(|known| *known == name)?;
+        self.of_event.get(index)?.get_or_init(|| Subject::of_event(event)).clone()
+    }
+
+    fn sync(&self) -> Option<Subject> {
+        self.sync.get_or_init(|| Subject::new("api.sync").ok()).clone()
+    }
+}
+
+/// Publishes an event of this socket on its lane; the receipt answers through `reply`.
+pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: ReplyTo) {
+    let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
+    let up = node.uptime();
+    if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, up) {
+        node.metrics.uplinks_limited.increment(1);
+        if let Some(of) = uplink.origin() {
+            node.recorder.note(of, uplink.at, Stage::Refused(Reject::RateLimited));
+        }
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
+        return;
+    }
+    let (mut context, mut span) = (None, None);
+    if let ClientEvent::SendMessage(message) = &mut uplink.event {
+        message.context = node.sampling.judge(message.context, up);
+        span = Span::below(message.context, "publish sendMessage", Kind::Producer);
+        // What follows belongs below our span, if there is one.
+        message.context = span.as_ref().map(Span::context).or(message.context);
+        context = message.context.filter(TraceContext::is_sampled);
+    }
+    let uplink = &uplink;
+    let key = uplink.event.conversation().map_or(0, |conversation| conversation.0.unsigned_abs());
+    let envelope = Envelope { subject, key, body: protocol::encode(uplink) };
+    let lane = uplink.event.lane();
+    let (may_drop, class) = (lane == Some(Lane::Low), Class::of_lane(lane));
+    let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
+    node.metrics.uplinks.increment(1);
+    let origin = node.recorder.is_on().then(|| uplink.origin()).flatten();
+    let accepted = Stage::Accepted { socket: Some(slot.serial), confirmed: None };
+    let ticket = origin.and_then(|of| node.recorder.note(of, uplink.at, accepted));
+    let bus = node.bus.clone();
+    bus.enqueue_in(
+        envelope,
+        context,
+        Box::new(move |outcome| {
+            if let Some(span) = span {
+                span.end(outcome.is_err().then_some("unconfirmed"));
+            }
+            match outcome {
+                Ok(()) => {
+                    let now = Timestamp::now();
+                    node.recorder.confirmed(ticket, now);
+                    node.metrics.uplink_confirm.record(since.elapsed().as_secs_f64());
+                    if let Some(queued) = reply.queued(now) {
+                        answer(&node, &slot, class, queued);
+                    }
+                }
+                // It is worth nothing by the time it could be repeated.
+                Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
+                Err(PublishError::TooLarge) => {
+                    node.metrics.uplinks_busy.increment(1);
+                    answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
+                }
+                Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
+                    if let Some(of) = origin {
+                        node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
+                    }
+                    node.metrics.uplinks_busy.increment(1);
+                    answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+                }
+            }
+        }),
+    );
+}
+
+/// Asks a worker what a socket missed; one at a time per socket.
+pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
+    let Some(subject) = node.subjects.sync() else { return };
+    if !slot.start_sync() {
+        node.metrics.uplinks_limited.increment(1);
+        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(BUSY_RETRY_MS)));
+        return;
+    }
+    let body = protocol::encode(uplink);
+    let (node, slot) = (Arc::clone(node), Arc::clone(slot));
+    let tasks = node.tasks.clone();
+    tasks.spawn(async move {
+        let deadline = Duration::from_millis(REQUEST_MS_MAX);
+        let missed = match node.bus.request(subject, body, deadline).await {
+            Ok(bytes) => protocol::decode::<Result<String, Reject>>(&bytes).unwrap_or_else(|err| {
+                warn!(error = %err, event.name = "sync", "A worker's answer could not be read");
+                Err(Reject::Failed)
+            }),
+            Err(RequestError::TooLarge) => Err(Reject::TooLarge),
+            Err(_) => {
+                node.metrics.uplinks_busy.increment(1);
+                Err(Reject::Busy)
+            }
+        };
+        slot.end_sync();
+        let frame = match missed {
+            Ok(data) => reply.answered_with("synced", &data),
+            Err(Reject::Busy) => reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)),
+            Err(reject) => reply.refused(reject, None),
+        };
+        answer(&node, &slot, Class::Other, frame);
+    });
+}
+
+fn answer(node: &Node, slot: &Slot, class: Class, frame: Bytes) {
+    if slot.push(frame, Urgency::Keep, class, &node.metrics) {
+        slot.wake();
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether one more upgrade is tried now, judged before any work is done for it.
+//!
+//! A reconnect storm must not cost the sockets that are here. So there is a budget of upgrades per
+//! second, and none at all while this gateway is behind: its runtime is late, or users wait to be
+//! written to the directory. Who is refused hears 503 with `Retry-After`: a proxy asks the next
+//! gateway, a client comes again, each after a time of its own.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use common::limits::{ADMISSION_LAG_MS_MAX, ADMISSION_RETRY_S_MAX, SEATS_WAITING_MAX};
+
+use crate::socket::rate::{Gcra, Rate};
+
+/// The state of one gateway's admission.
+pub struct Admission {
+    rate: Rate,
+    taken: Mutex<Gcra>,
+    lag_ms: AtomicU64,
+}
+
+/// Not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The metric's label: `budget`, `lag` or `seats`.
+    pub reason: &'static str,
+    /// Seconds until it is worth another try.
+    pub retry_s: u64,
+}
+
+impl Admission {
+    /// A budget of so many upgrades per second. A fifth of it may come at once, so that no second
+    /// sees more than 1.2 times the budget.
+    pub fn new(per_second: u32) -> Self {
+        let rate = Rate::per_second(per_second, per_second / 5);
+        Self { rate, taken: Mutex::default(), lag_ms: AtomicU64::new(0) }
+    }
+
+    /// Takes one upgrade of the budget. `up` is the node's uptime, `seats` how many users wait to
+    /// be written to the directory.
+    ///
+    /// # Errors
+    /// [`Refused`]; it cost nothing.
+    pub fn judge(&self, up: Duration, seats: usize) -> Result<(), Refused> {
+        // Not random, but nobody's to choose: it spreads those who were refused together.
+        let retry_s = 1 + u64::from(up.subsec_nanos()) % ADMISSION_RETRY_S_MAX;
+        if self.is_late() {
+            return Err(Refused { reason: "lag", retry_s });
+        }
+        if seats > SEATS_WAITING_MAX {
+            return Err(Refused { reason: "seats", retry_s });
+        }
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.take(self.rate, 1, up).map_err(|_| Refused { reason: "budget", retry_s })
+    }
+
+    /// Whether the runtime is too late to take anybody.
+    pub fn is_late(&self) -> bool {
+        self.lag_ms.load(Ordering::Relaxed) > ADMISSION_LAG_MS_MAX
+    }
+
+    /// A task that was due came so late.
+    pub fn note_lag(&self, lag: Duration) {
+        self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(admission: &Admission, ms: u64, seats: usize) -> Option<&'static str> {
+        admission.judge(Duration::from_millis(ms), seats).err().map(|refused| refused.reason)
+    }
+
+    #[test]
+    fn no_second_sees_more_than_six_fifths_of_the_budget() {
+        let admission = Admission::new(100);
+        let granted =
+            |from: u64| (from..from + 1_000).filter(|ms| reason(&admission, *ms, 0).is_none()).count();
+        assert_eq!(granted(0), 20 + 99);
+        assert_eq!(granted(1_000), 100);
+        assert_eq!(reason(&admission, 2_000, 0), None);
+        assert_eq!(reason(&admission, 2_000, 0), Some("budget"));
+    }
+
+    #[test]
+    fn a_gateway_that_is_behind_takes_nobody() {
+        let admission = Admission::new(100);
+        assert_eq!(reason(&admission, 0, SEATS_WAITING_MAX + 1), Some("seats"));
+        admission.note_lag(Duration::from_millis(ADMISSION_LAG_MS_MAX + 1));
+        assert_eq!(reason(&admission, 0, 0), Some("lag"));
+        admission.note_lag(Duration::ZERO);
+        assert_eq!(reason(&admission, 0, 0), None);
+    }
+
+    #[test]
+    fn those_refused_together_come_again_apart() {
+        let admission = Admission::new(1);
+        let mut times: Vec<_> = (0..100)
+            .filter_map(|ns| admission.judge(Duration::from_nanos(ns), 0).err())
+            .map(|refused| refused.retry_s)
+            .collect();
+        times.sort_unstable();
+        times.dedup();
+        assert_eq!(times.len() as u64, ADMISSION_RETRY_S_MAX);
+    }
+}

@@ -1,0 +1,271 @@
+//! An upgrade request is read, judged and answered. Pure: the stream changes hands in `server.rs`.
+//!
+//! A token may come as `Authorization: Bearer`, as the sub-protocol `bearer.<token>` beside
+//! `chatchit` (the way of browsers, which cannot set headers), as `?token=` where the configuration
+//! says so, or in the first frame. A bad token in the request of a native socket is refused here;
+//! a Socket.IO client says its token in CONNECT, and hears the refusal there.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use fastwebsockets::upgrade::is_upgrade_request;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use protocol::{Account, Reject};
+
+use crate::cluster::node::Node;
+use crate::edge::admission::Refused;
+use crate::edge::http::{self, bearer};
+use crate::metrics;
+use crate::wire::Form;
+
+/// The sub-protocol we speak.
+const PROTOCOL: &str = "chatchit";
+
+/// What an upgrade agreed on.
+pub struct Agreed {
+    /// How events are written.
+    pub form: Form,
+    /// Whose valid token came with the request.
+    pub account: Option<Account>,
+}
+
+/// Judges `GET /ws`.
+pub fn native(node: &Node, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Agreed>) {
+    judge(node, request, Form::Native).unwrap_or_else(|refusal| refusal.native())
+}
+
+/// Judges `GET /socket.io/`.
+pub fn socket_io(node: &Node, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Agreed>) {
+    engine_io(request)
+        .and_then(|()| judge(node, request, Form::SocketIo))
+        .unwrap_or_else(|refusal| refusal.engine_io())
+}
+
+/// Why there is no upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Draining,
+    /// Too many at once.
+    NotNow(Refused),
+    ForeignOrigin,
+    NoUpgrade,
+    BadVersion,
+    BadKey,
+    BadToken,
+    /// Engine.IO's own: code and sentence.
+    EngineIo(u8, &'static str),
+}
+
+fn judge(
+    node: &Node,
+    request: &mut Request<Incoming>,
+    form: Form,
+) -> Result<(Response<Full<Bytes>>, Option<Agreed>), Refusal> {
+    let headers = request.headers();
+    if node.draining.is_cancelled() {
+        return Err(Refusal::Draining);
+    }
+    node.admission.judge(node.uptime(), node.seats.waiting()).map_err(Refusal::NotNow)?;
+    if let Some(origin) = headers.get(ORIGIN)
+        && !origin.to_str().is_ok_and(|origin| node.config.origins.allow(origin))
+    {
+        return Err(Refusal::ForeignOrigin);
+    }
+    if request.method() != Method::GET || !is_upgrade_request(request) {
+        return Err(Refusal::NoUpgrade);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
+        return Err(Refusal::BadVersion);
+    }
+    let offered = offers(headers);
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = node.config.query_token.then(|| parameter(query, "token")).flatten();
+    let token = bearer(headers).or(offered.token).map(Cow::Borrowed).or(in_query);
+    let account = match token.map(|token| node.account(&token, node.now().wall)) {
+        None => None,
+        Some(Ok(account)) => Some(account),
+        Some(Err(_)) if form.joins_by_request() => return Err(Refusal::BadToken),
+        // CONNECT carries the one that counts.
+        Some(Err(_)) => None,
+    };
+    let speaks = offered.speaks;
+    let (response, _) = fastwebsockets::upgrade::upgrade(request).map_err(|_| Refusal::BadKey)?;
+    let mut response = response.map(|_| Full::default());
+    if speaks {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+    Ok((response, Some(Agreed { form, account })))
+}
+
+/// What Engine.IO asks for in its query, in the order in which its own server checks.
+fn engine_io(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let query = request.uri().query().unwrap_or_default();
+    match parameter(query, "transport").as_deref() {
+        Some("websocket") => {}
+        _ => return Err(Refusal::EngineIo(0, "Transport unknown")),
+    }
+    if parameter(query, "sid").is_some() {
+        return Err(Refusal::EngineIo(1, "Session ID unknown"));
+    }
+    if request.method() != Method::GET {
+        return Err(Refusal::EngineIo(2, "Bad handshake method"));
+    }
+    if parameter(query, "EIO").as_deref() != Some("4") {
+        return Err(Refusal::EngineIo(5, "Unsupported protocol version"));
+    }
+    Ok(())
+}
+
+impl Refusal {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::NotNow(refused) => refused.reason,
+            Self::ForeignOrigin => "foreign_origin",
+            Self::NoUpgrade => "no_upgrade",
+            Self::BadVersion => "bad_version",
+            Self::BadKey => "bad_key",
+            Self::BadToken => "bad_token",
+            Self::EngineIo(..) => "engine_io",
+        }
+    }
+
+    /// Where another gateway may do what this one does not: when to come again, seconds.
+    fn retry_s(self) -> Option<u64> {
+        match self {
+            // At once, at another one.
+            Self::Draining => Some(1),
+            Self::NotNow(refused) => Some(refused.retry_s),
+            _ => None,
+        }
+    }
+
+    fn native(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
+        metrics::upgrade_refused(self.label());
+        let (status, sentence) = match self {
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This gateway is going away."),
+            Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many at once. Try again."),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "This origin may not connect."),
+            Self::NoUpgrade | Self::BadVersion => {
+                (StatusCode::UPGRADE_REQUIRED, "A WebSocket of version 13 is spoken here.")
+            }
+            Self::BadKey => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing."),
+            Self::BadToken => (StatusCode::UNAUTHORIZED, Reject::Unauthorized.sentence()),
+            Self::EngineIo(_, sentence) => (StatusCode::BAD_REQUEST, sentence),
+        };
+        let mut response = http::refusal(status, sentence);
+        if status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        (self.with_retry(response), None)
+    }
+
+    fn engine_io(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
+        metrics::upgrade_refused(self.label());
+        let (status, code, sentence) = match self {
+            Self::EngineIo(code, sentence) => (StatusCode::BAD_REQUEST, code, sentence),
+            Self::Draining | Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, 4, "Forbidden"),
+            Self::ForeignOrigin | Self::BadToken => (StatusCode::FORBIDDEN, 4, "Forbidden"),
+            Self::NoUpgrade | Self::BadVersion | Self::BadKey => (StatusCode::BAD_REQUEST, 3, "Bad request"),
+        };
+        let body = format!(r#"{{"code":{code},"message":"{sentence}"}}"#);
+        (self.with_retry(http::json(status, body.into())), None)
+    }
+
+    fn with_retry(self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        if let Some(retry_s) = self.retry_s() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_s));
+        }
+        response
+    }
+}
+
+/// What the client offers as sub-protocols.
+#[derive(Default)]
+struct Offers<'a> {
+    speaks: bool,
+    token: Option<&'a str>,
+}
+
+fn offers(headers: &HeaderMap) -> Offers<'_> {
+    let mut offers = Offers::default();
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|list| list.to_str().ok());
+    for protocol in lists.flat_map(|list| list.split(',')).map(str::trim) {
+        match protocol.strip_prefix("bearer.") {
+            Some(token) => offers.token = Some(token),
+            None => offers.speaks |= protocol == PROTOCOL,
+        }
+    }
+    offers
+}
+
+/// A parameter of the query, percent-decoded; bytes that are no UTF-8 make it absent.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    if !value.contains('%') {
+        return Some(Cow::Borrowed(value));
+    }
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        match (byte, after.get(..2).and_then(hex)) {
+            (b'%', Some(decoded_byte)) => {
+                decoded.push(decoded_byte);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let mut value = 0;
+    for digit in digits {
+        // Less than 16, twice: it fits.
+        value = value * 16 + char::from(*digit).to_digit(16)? as u8;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::AUTHORIZATION;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_in_headers() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer  a.b.c"));
+        assert_eq!(bearer(&headers), Some("a.b.c"));
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic a"));
+        assert_eq!(bearer(&headers), None);
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chatchit, bearer.a.b.c"));
+        let offered = offers(&headers);
+        assert_eq!((offered.speaks, offered.token), (true, Some("a.b.c")));
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let check = |query: &str, expect: Option<&str>| {
+            assert_eq!(parameter(query, "token").as_deref(), expect, "{query}");
+        };
+        check("", None);
+        check("a=1&token=x", Some("x"));
+        check("token=a%2Eb%2", Some("a.b%2"));
+        check("token=%zz%+1", Some("%zz%+1"));
+        check("token=%ff", None);
+        check("tokens=x", None);
+    }
+}

@@ -1,0 +1,79 @@
+//! Pieces of HTTP that the upgrade, REST and the server share: the token of a header, JSON answers, CORS.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use crate::config::Origins;
+
+/// The token of `Authorization: Bearer <token>`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The shape of all intended errors: `{message, error, statusCode}`.
+pub fn refusal(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({
+        "message": sentence,
+        "error": status.canonical_reason().unwrap_or_default(),
+        "statusCode": status.as_u16(),
+    });
+    json(status, body.to_string().into())
+}
+
+/// A response with a JSON body, or with none for 204. One that is not served now says when to come again.
+pub fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let has_body = !body.is_empty();
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if has_body {
+        let value = HeaderValue::from_static("application/json; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    response
+}
+
+/// A response that is a word.
+pub fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+}
+
+/// The origin to reflect, if the request names one that may call.
+pub fn cors(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    origin.to_str().is_ok_and(|origin| origins.allow(origin)).then(|| origin.clone())
+}
+
+/// Lets the page of that origin read the response.
+pub fn with_cors(mut response: Response<Full<Bytes>>, cors: Option<HeaderValue>) -> Response<Full<Bytes>> {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = cors {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Answers a browser that asks what it may send.
+pub fn preflight(cors: Option<HeaderValue>, asked: &HeaderMap) -> Response<Full<Bytes>> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS");
+    // Browsers cap it; without it every call of the original's client asks twice.
+    const MAX_AGE: (HeaderName, HeaderValue) =
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    let mut response = with_cors(plain(StatusCode::NO_CONTENT, ""), cors);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(MAX_AGE.0, MAX_AGE.1);
+    if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}

@@ -1,0 +1,42 @@
+//! The heartbeat wheel: one task for all sockets, no timer in any of them.
+//!
+//! One turn takes `HEARTBEAT_MS`; at each tick one shard of the hub is visited, so pings spread
+//! evenly. A visited socket's session decides: ping, or close because the peer is silent or its
+//! token has expired. How late a tick comes is how far this gateway is behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::limits::HEARTBEAT_MS;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::cluster::downlink;
+use crate::cluster::hub::SHARDS;
+use crate::cluster::logins::REFRESH;
+use crate::cluster::node::Node;
+
+/// Turns the wheel until dropped.
+pub async fn turn(node: Arc<Node>) {
+    let mut tick = interval(Duration::from_millis(HEARTBEAT_MS) / SHARDS as u32);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for shard in (0..SHARDS).cycle() {
+        let due = tick.tick().await;
+        let lag = Instant::now().saturating_duration_since(due);
+        node.admission.note_lag(lag);
+        node.metrics.lag.set(lag.as_secs_f64());
+        for slot in node.hub.of_shard(shard) {
+            // Sockets without an account have their own deadline.
+            if slot.who().is_some() {
+                slot.ask_visit();
+            }
+        }
+    }
+}
+
+/// Reads the ended logins again and again, until dropped.
+pub async fn refresh_logins(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        downlink::refresh_logins(&node).await;
+    }
+}

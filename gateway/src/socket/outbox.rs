@@ -1,0 +1,353 @@
+//! The bounded queue of bytes waiting for one socket. A value: no I/O, no lock of its own.
+//!
+//! Nothing is allocated while nothing waits. Above `OUTBOX_SHED_BYTES` what is stale goes (frames
+//! of `Urgency::Latest`); a newer frame under the same key takes the place of the older. Above
+//! `OUTBOX_BYTES_MAX` the outbox is full and says so: the socket is cut, nobody waits for it.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+use common::limits::{OUTBOX_BYTES_MAX, OUTBOX_SHED_BYTES};
+use common::recorder::Ticket;
+use protocol::Urgency;
+
+use crate::metrics::{Class, Tally};
+
+/// The queue of one socket.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Nothing waits; pushing allocates.
+    #[default]
+    Empty,
+    Waiting(Box<Queue>),
+    /// The last frame is queued: what is pushed is dropped.
+    Finishing(Box<Queue>),
+    /// The socket is gone, or all was written: what is pushed is dropped.
+    Closed,
+}
+
+/// What waits, taken out to be written.
+#[derive(Debug, Default)]
+pub struct Queue {
+    frames: VecDeque<Waiting>,
+    bytes: usize,
+    /// How many frames are `Latest`.
+    stale: usize,
+    /// The first frame was begun: it can no longer be taken back.
+    half_written: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Bytes,
+    latest: Option<u64>,
+    class: Class,
+    is_frame: bool,
+    /// Where it is remembered that it was written.
+    ticket: Option<Ticket>,
+}
+
+impl Waiting {
+    fn control(bytes: Bytes) -> Self {
+        Self { bytes, latest: None, class: Class::Control, is_frame: true, ticket: None }
+    }
+}
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Nothing waited before: the socket's task sleeps and must be woken.
+    pub first: bool,
+    /// Frames that a newer one replaced.
+    pub replaced: u32,
+    /// Stale frames thrown away.
+    pub shed: u32,
+    /// The frame did not fit: the socket is too slow.
+    pub full: bool,
+}
+
+impl Outbox {
+    /// Queues what answers the upgrade, before anything else: it is no frame, and never taken back,
+    /// because without it the client would not understand what comes behind.
+    pub fn answer(&mut self, answer: Bytes) {
+        let mut queue = Box::new(Queue { half_written: true, ..Queue::default() });
+        queue.bytes = answer.len();
+        queue.frames.push_back(Waiting { is_frame: false, ..Waiting::control(answer) });
+        self.state = State::Waiting(queue);
+    }
+
+    /// Queues a whole frame.
+    pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, ticket: Option<Ticket>) -> Pushed {
+        let mut pushed = Pushed::default();
+        let queue = match &mut self.state {
+            State::Closed | State::Finishing(_) => return pushed,
+            State::Waiting(queue) => queue,
+            empty @ State::Empty => {
+                pushed.first = true;
+                *empty = State::Waiting(Box::default());
+                let State::Waiting(queue) = empty else { return pushed };
+                queue
+            }
+        };
+        let latest = match urgency {
+            Urgency::Keep => None,
+            Urgency::Latest(key) => Some(key),
+        };
+        queue.push(Waiting { bytes, latest, class, is_frame: true, ticket }, &mut pushed);
+        pushed
+    }
+
+    /// Takes everything out to be written; what could not be written comes back by
+    /// [`Outbox::give_back`].
+    pub fn take(&mut self) -> Option<Box<Queue>> {
+        match std::mem::take(&mut self.state) {
+            State::Waiting(queue) => Some(queue),
+            State::Empty => None,
+            State::Finishing(queue) => {
+                self.state = State::Closed;
+                Some(queue)
+            }
+            State::Closed => {
+                self.state = State::Closed;
+                None
+            }
+        }
+    }
+
+    /// Puts back what was not written, before whatever came meanwhile. False: too much waits now.
+    pub fn give_back(&mut self, mut rest: Box<Queue>) -> bool {
+        match std::mem::take(&mut self.state) {
+            // Only the socket's own task takes and closes, so this is the rest of the last frames.
+            State::Closed => self.state = State::Finishing(rest),
+            State::Finishing(_) | State::Empty => self.state = State::Waiting(rest),
+            State::Waiting(newer) => {
+                rest.bytes += newer.bytes;
+                rest.stale += newer.stale;
+                rest.frames.extend(newer.frames);
+                let fits = rest.bytes <= OUTBOX_BYTES_MAX;
+                self.state = State::Waiting(rest);
+                return fits;
+            }
+        }
+        true
+    }
+
+    /// Queues the last frame of the socket's life. Unless it is to `keep` what waits, that is
+    /// thrown away, except the rest of a frame that is half written. Pushes after it are dropped.
+    pub fn finish(&mut self, last: Bytes, keep: bool) {
+        let mut queue = self.take().unwrap_or_default();
+        if !keep {
+            queue.frames.truncate(usize::from(queue.half_written));
+            queue.bytes = queue.frames.iter().map(|frame| frame.bytes.len()).sum();
+            queue.stale = 0;
+        }
+        queue.bytes += last.len();
+        queue.frames.push_back(Waiting::control(last));
+        self.state = State::Finishing(queue);
+    }
+
+    /// From here on pushes are dropped.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Bytes waiting.
+    pub fn bytes(&self) -> usize {
+        match &self.state {
+            State::Waiting(queue) | State::Finishing(queue) => queue.bytes,
+            State::Empty | State::Closed => 0,
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, frame: Waiting, pushed: &mut Pushed) {
+        let (latest, len) = (frame.latest, frame.bytes.len());
+        if latest.is_some() && self.stale > 0 {
+            // A half-written head has lost its key, so it is never replaced.
+            if let Some(older) = self.frames.iter_mut().find(|frame| frame.latest == latest) {
+                self.bytes = self.bytes - older.bytes.len() + len;
+                *older = frame;
+                pushed.replaced = 1;
+                return;
+            }
+        }
+        if self.bytes + len > OUTBOX_SHED_BYTES {
+            if self.stale > 0 {
+                pushed.shed += self.shed();
+            }
+            if latest.is_some() && self.bytes + len > OUTBOX_SHED_BYTES {
+                pushed.shed += 1;
+                return;
+            }
+        }
+        if self.bytes + len > OUTBOX_BYTES_MAX {
+            pushed.full = true;
+            return;
+        }
+        self.bytes += len;
+        self.stale += usize::from(latest.is_some());
+        self.frames.push_back(frame);
+    }
+
+    fn shed(&mut self) -> u32 {
+        let before = self.frames.len();
+        self.frames.retain(|frame| frame.latest.is_none());
+        self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
+        self.stale = 0;
+        u32::try_from(before - self.frames.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The first frames as slices for one vectored write; how many were filled in.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pairs = slices.iter_mut().zip(&self.frames);
+        pairs.map(|(slice, frame)| *slice = IoSlice::new(&frame.bytes)).count()
+    }
+
+    /// So many bytes were written; they are counted in `tally`, a frame with its last byte. `is_out`
+    /// hears of the tickets of the frames that are.
+    pub fn advance(&mut self, mut written: usize, tally: &mut Tally, mut is_out: impl FnMut(Ticket)) {
+        self.bytes -= written.min(self.bytes);
+        while let Some(head) = self.frames.front_mut() {
+            if written < head.bytes.len() {
+                tally.add(head.class, 0, written);
+                head.bytes.advance(written);
+                if written > 0 {
+                    // From here on it is neither replaced nor shed.
+                    self.half_written = true;
+                    self.stale -= usize::from(head.latest.take().is_some());
+                }
+                return;
+            }
+            tally.add(head.class, u64::from(head.is_frame), head.bytes.len());
+            if let Some(ticket) = head.ticket {
+                is_out(ticket);
+            }
+            written -= head.bytes.len();
+            self.stale -= usize::from(head.latest.is_some());
+            self.half_written = false;
+            self.frames.pop_front();
+        }
+    }
+
+    /// Whether all was written.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(outbox: &mut Outbox) -> String {
+        let Some(queue) = outbox.take() else { return String::new() };
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = queue.slices(&mut slices);
+        slices[..filled].iter().map(|slice| String::from_utf8_lossy(slice).into_owned()).collect()
+    }
+
+    fn push(outbox: &mut Outbox, bytes: impl Into<Bytes>, urgency: Urgency) -> Pushed {
+        outbox.push(bytes.into(), urgency, Class::High, None)
+    }
+
+    fn bytes(len: usize) -> Bytes {
+        vec![b'x'; len].into()
+    }
+
+    #[test]
+    fn order_is_kept_and_the_first_push_wakes() {
+        let mut outbox = Outbox::default();
+        assert!(push(&mut outbox, "a", Urgency::Keep).first);
+        assert!(!push(&mut outbox, "b", Urgency::Keep).first);
+        assert_eq!(text(&mut outbox), "ab");
+        assert!(push(&mut outbox, "c", Urgency::Keep).first);
+    }
+
+    #[test]
+    fn the_latest_value_takes_the_place_of_the_older() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, "1", Urgency::Latest(7));
+        push(&mut outbox, "-", Urgency::Keep);
+        let pushed = push(&mut outbox, "2", Urgency::Latest(7));
+        assert_eq!(pushed, Pushed { replaced: 1, ..Pushed::default() });
+        assert_eq!(text(&mut outbox), "2-");
+    }
+
+    #[test]
+    fn a_half_written_frame_is_neither_replaced_nor_thrown_away() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, "abc", Urgency::Latest(7));
+        let mut queue = outbox.take().unwrap();
+        queue.advance(1, &mut Tally::default(), drop);
+        push(&mut outbox, "def", Urgency::Latest(8));
+        assert!(outbox.give_back(queue));
+        assert_eq!(push(&mut outbox, "xyz", Urgency::Latest(7)).replaced, 0);
+        assert_eq!(outbox.bytes(), 8);
+        outbox.finish("!".into(), false);
+        assert!(!push(&mut outbox, "?", Urgency::Keep).first);
+        assert_eq!(text(&mut outbox), "bc!");
+        assert_eq!(push(&mut outbox, "?", Urgency::Keep), Pushed::default());
+    }
+
+    #[test]
+    fn the_answer_to_the_upgrade_is_never_taken_back() {
+        let mut outbox = Outbox::default();
+        outbox.answer("101;".into());
+        push(&mut outbox, "ready", Urgency::Keep);
+        outbox.finish("bye".into(), false);
+        assert_eq!(text(&mut outbox), "101;bye");
+    }
+
+    #[test]
+    fn stale_frames_go_first_and_then_the_outbox_is_full() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(1));
+        push(&mut outbox, bytes(OUTBOX_SHED_BYTES / 2), Urgency::Latest(2));
+        assert_eq!(push(&mut outbox, bytes(100), Urgency::Keep).shed, 2);
+        assert_eq!(outbox.bytes(), 100);
+        assert_eq!(push(&mut outbox, bytes(OUTBOX_BYTES_MAX - 100), Urgency::Keep), Pushed::default());
+        assert_eq!(push(&mut outbox, bytes(1), Urgency::Latest(1)).shed, 1);
+        assert!(push(&mut outbox, bytes(1), Urgency::Keep).full);
+        assert_eq!(outbox.bytes(), OUTBOX_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_closed_outbox_holds_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.close();
+        assert_eq!(push(&mut outbox, bytes(10), Urgency::Keep), Pushed::default());
+        assert_eq!((outbox.bytes(), outbox.take().is_none()), (0, true));
+        assert!(std::mem::size_of::<Outbox>() <= 16);
+    }
+
+    #[test]
+    fn writing_in_pieces_gives_the_same_bytes() {
+        for step in 1..9 {
+            let mut outbox = Outbox::default();
+            for part in ["one", "", "two", "three"] {
+                push(&mut outbox, part, Urgency::Keep);
+            }
+            let (mut written, mut tally) = (Vec::new(), Tally::default());
+            while let Some(mut queue) = outbox.take() {
+                let mut slices = [IoSlice::new(&[]); 2];
+                let filled = queue.slices(&mut slices);
+                let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                let count = all.len().min(step);
+                written.extend_from_slice(&all[..count]);
+                queue.advance(count, &mut tally, drop);
+                if !queue.is_empty() {
+                    outbox.give_back(queue);
+                }
+            }
+            assert_eq!(written, b"onetwothree", "{step}");
+            assert_eq!(tally.of(Class::High), (4, 11), "each frame once, {step}");
+        }
+    }
+}

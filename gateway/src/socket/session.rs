@@ -1,0 +1,471 @@
+//! The decisions of one socket: what was said becomes actions. A value: no I/O, no clock.
+//!
+//! Time, limits and the judge of tokens come in with every [`Turn`]; what is to be done goes out
+//! as [`Action`]s, in order. After an [`Action::Close`] or [`Action::End`] the session is over
+//! and must not be asked again.
+//!
+//! Not here: bytes and frames of the two wire forms (`wire`), waiting for the broker's confirm
+//! (`uplink.rs`), limits per user (the directory).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::limits;
+use protocol::ids::{Guid, SocketId};
+use protocol::{
+    Account, ClientEvent, CloseCode, PROTOCOL_VERSION, Ready, Reject, Sender, ServerEvent, Timestamp, Typing,
+    Uplink,
+};
+
+use crate::socket::rate::{Gcra, Rate};
+use crate::transport::frame::{self, Frame};
+use crate::wire::{self, Form, Misread, ReplyTo, Said};
+
+/// What one node allows each of its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Frames.
+    pub frames: Rate,
+    /// Bytes of text.
+    pub bytes: Rate,
+    /// Frames that were refused or not understood. Beyond this the socket is closed.
+    pub violations: Rate,
+    /// Between two relayed `typing` of the same kind in one conversation.
+    pub typing: Duration,
+    /// From opening to a valid token.
+    pub handshake: Duration,
+    /// Without a sign of life.
+    pub silence: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            frames: Rate::per_second(limits::SOCKET_FRAMES_PER_S, limits::SOCKET_FRAMES_BURST),
+            bytes: Rate::per_second(limits::SOCKET_BYTES_PER_S, limits::SOCKET_BYTES_BURST),
+            violations: Rate::per_second(limits::SOCKET_VIOLATIONS_PER_S, limits::SOCKET_VIOLATIONS_BURST),
+            typing: Duration::from_millis(limits::TYPING_MS_MIN),
+            handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
+            silence: Duration::from_millis(limits::HEARTBEAT_MS + limits::HEARTBEAT_TIMEOUT_MS),
+        }
+    }
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// How long this node has been up: steady.
+    pub up: Duration,
+    /// What the wall clock says.
+    pub wall: Timestamp,
+}
+
+/// What a decision may look at, besides the session itself.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// When.
+    pub now: Now,
+    /// What is allowed.
+    pub limits: &'a SessionLimits,
+    /// Whose token this is: checked, not expired, its login not ended.
+    pub verify: &'a dyn Fn(&str, Timestamp) -> Result<Account, Reject>,
+}
+
+/// What the socket's task is asked to do. Order matters and is kept.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Seat the socket in the hub: from here on it is deliverable.
+    Accept(Account),
+    /// Publish on the event's lane; answer through `reply` when the broker has it, or has not.
+    Publish {
+        /// What.
+        uplink: Uplink,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// Ask a worker (`sync`); its answer goes through `reply`.
+    Ask {
+        /// What.
+        uplink: Uplink,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// Write these frames.
+    Send(Bytes),
+    /// Nothing is to be done, but counted.
+    Count(Dropped),
+    /// The client has answered our ping after so long.
+    Beat(Duration),
+    /// Write a close frame, then end the stream.
+    Close(CloseCode),
+    /// The client said goodbye: write this, if anything, then end the stream.
+    End(Option<Bytes>),
+}
+
+/// Why something from a client went no further. The values of the metric label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// Told before, a moment ago.
+    TypingRepeated,
+    /// An event that means nothing here, on a form where that is no mistake.
+    UnknownEvent,
+    /// A control frame beyond the rate.
+    ControlFlood,
+    /// Refused with this.
+    Rejected(Reject),
+}
+
+impl Dropped {
+    /// The value of the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::TypingRepeated => "typing_repeated",
+            Self::UnknownEvent => "unknown_event",
+            Self::ControlFlood => "control_flood",
+            Self::Rejected(reject) => reject.code(),
+        }
+    }
+}
+
+/// The protocol state of one socket.
+#[derive(Debug)]
+pub struct Session {
+    socket: SocketId,
+    /// Who the token says it is. Before the socket has joined: who the request's token says.
+    account: Option<Account>,
+    /// Last sign of life; until the socket has joined: when it was opened.
+    seen: Duration32,
+    /// When it was pinged; none: the answer has come. (In four bytes: uptime 0 counts as 1.)
+    pinged: Option<NonZeroU32>,
+    frames: Gcra,
+    bytes: Gcra,
+    violations: Gcra,
+    typing: LastTyping,
+    /// Counts the guids made here.
+    guids: u32,
+    form: Form,
+    joined: bool,
+}
+
+const _: () = assert!(size_of::<Session>() <= 96, "an idle socket is a memory budget");
+
+/// Milliseconds of uptime: 49 days, then it wraps, and so does the arithmetic.
+#[derive(Clone, Copy, Debug, Default)]
+struct Duration32(u32);
+
+impl Duration32 {
+    fn at(now: Now) -> Self {
+        // Truncated on purpose: only differences are looked at.
+        Self(now.up.as_millis() as u32)
+    }
+
+    fn until(self, now: Now) -> Duration {
+        Duration::from_millis(u64::from(Self::at(now).0.wrapping_sub(self.0)))
+    }
+}
+
+/// The last `typing` relayed, folded: a stray collision costs one keystroke's relay.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastTyping {
+    key: u32,
+    at: Duration32,
+}
+
+impl Session {
+    /// A socket that was just opened. `account`: whose valid token came with the request, if any.
+    pub fn new(form: Form, socket: SocketId, account: Option<Account>, now: Now) -> Self {
+        Self {
+            socket,
+            account,
+            seen: Duration32::at(now),
+            pinged: None,
+            frames: Gcra::default(),
+            bytes: Gcra::default(),
+            violations: Gcra::default(),
+            typing: LastTyping::default(),
+            guids: 0,
+            form,
+            joined: false,
+        }
+    }
+
+    /// The socket's wire form.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Whose socket it is, once it has joined.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref().filter(|_| self.joined)
+    }
+
+    /// How long the handshake may still take; None once the socket has joined. Then call
+    /// [`Session::on_heartbeat`].
+    pub fn handshake_left(&self, turn: &Turn<'_>) -> Option<Duration> {
+        (!self.joined).then(|| turn.limits.handshake.saturating_sub(self.seen.until(turn.now)))
+    }
+
+    /// The upgrade is done: what the client hears first.
+    pub fn on_open(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        out.extend(self.form.opening(self.socket).map(Action::Send));
+        if self.form.joins_by_request() && self.account.is_some() {
+            self.join(turn, out);
+        }
+    }
+
+    /// A frame arrived.
+    pub fn on_frame(&mut self, frame: Frame<'_>, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        self.sign_of_life(turn);
+        match frame {
+            Frame::Text(text) => self.on_text(text, turn, out),
+            Frame::Binary(_) => out.push(Action::Close(CloseCode::Unsupported)),
+            Frame::Ping(payload) if self.is_allowed(payload.len(), turn, out) => {
+                out.push(Action::Send(frame::pong_frame(payload)));
+            }
+            Frame::Ping(_) => {}
+            Frame::Pong => {
+                self.on_pong(turn, out);
+                self.is_allowed(0, turn, out);
+            }
+            Frame::Close(code) => out.push(Action::End(Some(frame::close_echo(code)))),
+        }
+    }
+
+    /// The wheel came by, or the handshake's time is up.
+    pub fn on_heartbeat(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        let since = self.seen.until(turn.now);
+        if !self.joined {
+            if since >= turn.limits.handshake {
+                out.push(Action::Close(CloseCode::HandshakeTimeout));
+            }
+        } else if since >= turn.limits.silence {
+            out.push(Action::Close(CloseCode::NoPong));
+        } else if self.is_expired(turn) {
+            out.push(Action::Close(CloseCode::Unauthorized));
+        } else {
+            // The first answer is to the first ping that has none.
+            self.pinged = self.pinged.or(NonZeroU32::new(Duration32::at(turn.now).0.max(1)));
+            out.push(Action::Send(self.form.ping()));
+        }
+    }
+
+    fn on_pong(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        let pinged = self.pinged.take().map(|pinged| Duration32(pinged.get()));
+        out.extend(pinged.map(|pinged| Action::Beat(pinged.until(turn.now))));
+    }
+
+    fn on_text(&mut self, text: &str, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        if self.joined && self.is_expired(turn) {
+            return out.push(Action::Close(CloseCode::Unauthorized));
+        }
+        let wait = self.charge(text.len(), turn);
+        if wait.is_some() && self.is_one_violation_too_many(turn) {
+            return out.push(Action::Close(CloseCode::RateLimited));
+        }
+        match self.form.read(text) {
+            Ok(Said::Auth(token)) => self.on_auth(token.as_deref(), turn, out),
+            Ok(Said::Event { name, data, tag }) if self.joined => {
+                let event = wire::known_name(&name);
+                let mut reply = ReplyTo { form: self.form, event, guid: None, tag };
+                match wait {
+                    Some(wait) => {
+                        name_message(&mut reply, data);
+                        self.refuse(&reply, Reject::RateLimited, Some(wait), out);
+                    }
+                    None => self.on_event(&name, data, reply, turn, out),
+                }
+            }
+            Ok(Said::Event { .. }) => out.push(Action::Close(CloseCode::Unauthorized)),
+            Ok(Said::Asked(answer)) => out.push(Action::Send(answer)),
+            Ok(Said::Pong) => self.on_pong(turn, out),
+            Ok(Said::Nothing) => {}
+            Ok(Said::Goodbye) => out.push(Action::End(Some(frame::close_frame(CloseCode::Normal)))),
+            Err(Misread::Close(code)) => out.push(Action::Close(code)),
+            Err(Misread::Reject(reject)) => {
+                let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
+                self.blame(&reply, reject, turn, out);
+            }
+        }
+    }
+
+    fn on_auth(&mut self, token: Option<&str>, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        let verified = match (token, &self.account) {
+            (Some(token), _) => (turn.verify)(token, turn.now.wall).ok(),
+            (None, Some(account)) => Some(account.clone()),
+            (None, None) => None,
+        };
+        match (verified, &mut self.account) {
+            // A joined socket may bring the next token of the same login before the old one ends.
+            (Some(next), Some(account)) if self.joined => {
+                if (next.user, next.login) == (account.user, account.login) {
+                    account.expires_s = account.expires_s.max(next.expires_s);
+                    out.push(Action::Send(self.welcome()));
+                } else {
+                    out.push(Action::Close(CloseCode::Unauthorized));
+                }
+            }
+            (Some(account), slot) => {
+                *slot = Some(account);
+                self.join(turn, out);
+            }
+            (None, _) => match self.form.unwelcome(token.is_some()) {
+                // The client may try again with another token until the handshake's time is up.
+                Some(answer) if !self.joined && !self.is_one_violation_too_many(turn) => {
+                    out.push(Action::Send(answer));
+                }
+                _ => out.push(Action::Close(CloseCode::Unauthorized)),
+            },
+        }
+    }
+
+    fn join(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        if self.is_expired(turn) {
+            return out.push(Action::Close(CloseCode::Unauthorized));
+        }
+        let Some(account) = &self.account else { return };
+        self.joined = true;
+        self.seen = Duration32::at(turn.now);
+        out.push(Action::Accept(account.clone()));
+        out.push(Action::Send(self.welcome()));
+        if self.form.is_told_who_is_online() {
+            let from = Sender { user: self.user(), socket: Some(self.socket) };
+            let uplink = Uplink { from, at: turn.now.wall, event: ClientEvent::GetOnlineUsers };
+            let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
+            out.push(Action::Publish { uplink, reply });
+        }
+    }
+
+    fn welcome(&self) -> Bytes {
+        self.form.welcome(Ready {
+            protocol: PROTOCOL_VERSION,
+            user_id: self.user(),
+            socket_id: self.socket,
+            heartbeat_ms: limits::HEARTBEAT_MS,
+            frame_bytes_max: limits::FRAME_BYTES_MAX,
+        })
+    }
+
+    fn on_event(
+        &mut self,
+        name: &str,
+        data: &str,
+        mut reply: ReplyTo,
+        turn: &Turn<'_>,
+        out: &mut Vec<Action>,
+    ) {
+        let mut event = match ClientEvent::parse(name, data) {
+            Ok(event) => event,
+            Err(Reject::UnknownEvent) if self.form.ignores_unknown_events() => {
+                return out.push(Action::Count(Dropped::UnknownEvent));
+            }
+            Err(reject) => {
+                name_message(&mut reply, data);
+                return self.blame(&reply, reject, turn, out);
+            }
+        };
+        match &mut event {
+            ClientEvent::Ping => {
+                let pong = ServerEvent::Pong { at: turn.now.wall, user: self.user() };
+                return out.push(Action::Send(reply.answered(&pong)));
+            }
+            ClientEvent::Typing(typing) if self.is_repeated(*typing, turn) => {
+                return out.push(Action::Count(Dropped::TypingRepeated));
+            }
+            ClientEvent::SendMessage(message) => {
+                let guid = message.guid.take().or_else(|| reply.tag.as_ref()?.as_guid());
+                let guid = guid.unwrap_or_else(|| self.next_guid());
+                message.guid = Some(guid.clone());
+                reply.guid = Some(guid);
+            }
+            ClientEvent::Typing(_)
+            | ClientEvent::MessageRead(_)
+            | ClientEvent::Sync(_)
+            | ClientEvent::GetOnlineUsers => {}
+        }
+        let from = Sender { user: self.user(), socket: Some(self.socket) };
+        let uplink = Uplink { from, at: turn.now.wall, event };
+        out.push(match uplink.event.lane() {
+            Some(_) => Action::Publish { uplink, reply },
+            None => Action::Ask { uplink, reply },
+        });
+    }
+
+    /// Control frames count against the same rates.
+    fn is_allowed(&mut self, bytes: usize, turn: &Turn<'_>, out: &mut Vec<Action>) -> bool {
+        let allowed = self.charge(bytes, turn).is_none();
+        if !allowed && self.is_one_violation_too_many(turn) {
+            out.push(Action::Close(CloseCode::RateLimited));
+        } else if !allowed {
+            out.push(Action::Count(Dropped::ControlFlood));
+        }
+        allowed
+    }
+
+    /// Answers a mistake; too many of them end the socket.
+    fn blame(&mut self, reply: &ReplyTo, reject: Reject, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        if self.is_one_violation_too_many(turn) {
+            return out.push(Action::Close(CloseCode::RateLimited));
+        }
+        self.refuse(reply, reject, None, out);
+    }
+
+    fn refuse(&self, reply: &ReplyTo, reject: Reject, wait: Option<Duration>, out: &mut Vec<Action>) {
+        out.push(Action::Count(Dropped::Rejected(reject)));
+        // Rounded up: who comes back in time is let in.
+        let retry_in_ms = wait.map(|wait| wait.as_millis() as u64 + 1);
+        out.push(Action::Send(reply.refused(reject, retry_in_ms)));
+    }
+
+    /// Some: too much, for so long.
+    fn charge(&mut self, bytes: usize, turn: &Turn<'_>) -> Option<Duration> {
+        let frames = self.frames.take(turn.limits.frames, 1, turn.now.up);
+        frames.and_then(|()| self.bytes.take(turn.limits.bytes, bytes, turn.now.up)).err()
+    }
+
+    fn is_one_violation_too_many(&mut self, turn: &Turn<'_>) -> bool {
+        self.violations.take(turn.limits.violations, 1, turn.now.up).is_err()
+    }
+
+    fn is_repeated(&mut self, typing: Typing, turn: &Turn<'_>) -> bool {
+        let id = typing.conversation.0 as u64;
+        // Never 0, the initial key.
+        let key = ((id ^ id >> 32) as u32) << 2 | 2 | u32::from(typing.is_typing);
+        let repeated = self.typing.key == key && self.typing.at.until(turn.now) < turn.limits.typing;
+        if !repeated {
+            self.typing = LastTyping { key, at: Duration32::at(turn.now) };
+        }
+        repeated
+    }
+
+    /// A name that no other message of this sender has: the socket's name and a count.
+    fn next_guid(&mut self) -> Guid {
+        self.guids += 1;
+        let SocketId { node, serial } = self.socket;
+        Guid::new(&format!("temp_{node}_{serial:x}_{}", self.guids)).expect("49 characters at most")
+    }
+
+    fn sign_of_life(&mut self, turn: &Turn<'_>) {
+        if self.joined {
+            self.seen = Duration32::at(turn.now);
+        }
+    }
+
+    fn is_expired(&self, turn: &Turn<'_>) -> bool {
+        self.account.as_ref().is_some_and(|account| account.expires_s <= turn.now.wall.0 / 1_000)
+    }
+
+    fn user(&self) -> protocol::ids::UserId {
+        self.account.as_ref().map_or(protocol::ids::UserId(0), |account| account.user)
+    }
+}
+
+/// A refused message keeps its name, so that the client knows which one to repeat.
+fn name_message(reply: &mut ReplyTo, data: &str) {
+    if reply.event == Some("sendMessage") {
+        reply.guid = wire::guid_in(data).or_else(|| reply.tag.as_ref()?.as_guid());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The part of a socket that others may touch: its outbox, and what it is asked to do next time
+//! its task runs. The task itself is in `socket.rs`; nobody else writes to the stream.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::recorder::Ticket;
+use futures_util::task::AtomicWaker;
+use protocol::ids::{LoginId, UserId};
+use protocol::{CloseCode, Urgency};
+
+use crate::metrics::{Class, Metrics};
+use crate::socket::outbox::Outbox;
+use crate::wire::Form;
+
+/// The wheel came by.
+const VISIT: u8 = 1;
+/// The directory knows the user: deliveries reach this socket.
+const SEATED: u8 = 2;
+
+/// What the task of a socket was asked since it ran last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Look at the heartbeat and the token.
+    pub visit: bool,
+    /// The user is seated: say ready.
+    pub seated: bool,
+    /// Close, and why.
+    pub close: Option<CloseCode>,
+}
+
+/// See the module.
+pub struct Slot {
+    /// Counts up within the node.
+    pub serial: u64,
+    /// How events are written for this socket.
+    pub form: Form,
+    /// The node's uptime when it was opened, seconds.
+    pub since_s: u32,
+    who: OnceLock<(UserId, LoginId)>,
+    asks: AtomicU8,
+    /// Index into [`CloseCode::ALL`] plus one.
+    close: AtomicU8,
+    /// A `sync` is under way.
+    syncing: AtomicU8,
+    outbox: Mutex<Outbox>,
+    waker: AtomicWaker,
+}
+
+impl Slot {
+    /// A slot without an account yet.
+    pub fn new(serial: u64, form: Form, up: Duration) -> Self {
+        Self {
+            serial,
+            form,
+            since_s: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
+            who: OnceLock::new(),
+            asks: AtomicU8::new(0),
+            close: AtomicU8::new(0),
+            syncing: AtomicU8::new(0),
+            outbox: Mutex::default(),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Who speaks on this socket, once that is known.
+    pub fn who(&self) -> Option<(UserId, LoginId)> {
+        self.who.get().copied()
+    }
+
+    /// Says who speaks. Only the first time counts.
+    pub fn set_who(&self, user: UserId, login: LoginId) {
+        // A second account on one socket is refused by the session; ignoring it here is safe.
+        let _ = self.who.set((user, login));
+    }
+
+    /// Queues a frame. True: the task must be woken.
+    pub fn push(&self, bytes: Bytes, urgency: Urgency, class: Class, metrics: &Metrics) -> bool {
+        self.push_noted(bytes, urgency, class, None, metrics)
+    }
+
+    /// The same, of a frame of which is remembered when it was written.
+    pub fn push_noted(
+        &self,
+        bytes: Bytes,
+        urgency: Urgency,
+        class: Class,
+        ticket: Option<Ticket>,
+        metrics: &Metrics,
+    ) -> bool {
+        let pushed = self.outbox(metrics, |outbox| outbox.push(bytes, urgency, class, ticket));
+        if pushed.replaced > 0 {
+            metrics.outbox_replaced.increment(1);
+        }
+        if pushed.shed > 0 {
+            metrics.outbox_shed.increment(u64::from(pushed.shed));
+        }
+        if pushed.full {
+            self.ask_close(CloseCode::Slow);
+        }
+        pushed.first || pushed.full
+    }
+
+    /// Does something with the outbox, locked: short, never across an await. What waits more or less
+    /// afterwards is counted. (What the task has taken out to write is in nobody's outbox meanwhile.)
+    pub fn outbox<T>(&self, metrics: &Metrics, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = outbox.bytes();
+        let outcome = change(&mut outbox);
+        let after = outbox.bytes();
+        drop(outbox);
+        metrics.waits(before, after);
+        outcome
+    }
+
+    /// Asks the task to look at its heartbeat.
+    pub fn ask_visit(&self) {
+        self.asks.fetch_or(VISIT, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Tells the task that its user is seated.
+    pub fn ask_ready(&self) {
+        self.asks.fetch_or(SEATED, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Asks the task to close. The first reason counts.
+    pub fn ask_close(&self, code: CloseCode) {
+        let index = CloseCode::ALL.iter().position(|known| *known == code).unwrap_or_default();
+        let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
+        let _ = self.close.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
+        self.wake();
+    }
+
+    /// Takes what was asked.
+    pub fn take_asked(&self) -> Asked {
+        let asks = self.asks.swap(0, Ordering::AcqRel);
+        let close = match self.close.load(Ordering::Acquire) {
+            0 => None,
+            number => CloseCode::ALL.get(usize::from(number) - 1).copied(),
+        };
+        Asked { visit: asks & VISIT != 0, seated: asks & SEATED != 0, close }
+    }
+
+    /// True once: a `sync` may start.
+    pub fn start_sync(&self) -> bool {
+        self.syncing.swap(1, Ordering::AcqRel) == 0
+    }
+
+    /// The `sync` ended.
+    pub fn end_sync(&self) {
+        self.syncing.store(0, Ordering::Release);
+    }
+
+    /// Wakes the socket's task.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whom to wake.
+    pub fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_is_taken_once_and_the_first_close_stands() {
+        let slot = Slot::new(1, Form::Native, Duration::ZERO);
+        slot.ask_visit();
+        slot.ask_close(CloseCode::Slow);
+        slot.ask_close(CloseCode::GoingAway);
+        let first = slot.take_asked();
+        assert_eq!(first, Asked { visit: true, seated: false, close: Some(CloseCode::Slow) });
+        assert!(!slot.take_asked().visit);
+    }
+
+    #[test]
+    fn a_slot_is_small() {
+        assert!(std::mem::size_of::<Slot>() <= 104, "{}", std::mem::size_of::<Slot>());
+    }
+}

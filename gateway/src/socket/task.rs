@@ -1,0 +1,462 @@
+//! The task of one socket. It does all of the socket's I/O and decides nothing.
+//!
+//! A parked task holds no buffer, no channel and no timer: it is a future written by hand that
+//! waits for the stream or for a wake through its slot. When it runs it borrows the thread's
+//! buffer, handles every frame that the readiness brought, and writes replies and deliveries of
+//! one turn in one call.
+//!
+//! Between accepting an account and its seat in the directory it neither reads nor writes: the
+//! client hears `ready` only when every delivery reaches it. Who said its token in the request
+//! hears the answer to the upgrade and `ready` in one write.
+//!
+//! Not here: what a frame means (`session.rs`), who else may touch the socket (`slot.rs`).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::limits::{CLOSE_MS_MAX, HANDSHAKE_MS_MAX};
+use protocol::{Account, CloseCode, Reject, Timestamp, Urgency};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::cluster::node::{Node, Place};
+use crate::cluster::uplink;
+use crate::edge::handshake::Agreed;
+use crate::metrics::{self, Class, Tally};
+use crate::socket::outbox::Outbox;
+use crate::socket::session::{Action, Now, Session, Turn};
+use crate::socket::slot::Slot;
+use crate::transport::frame::{Assembler, Frame, close_frame};
+
+/// What one read takes at most.
+const READ_BYTES_MAX: usize = 32 * 1024;
+
+/// From the upgrade to an account.
+const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+
+/// Reads in one turn: a flood must not starve the neighbours.
+const READS_MAX: usize = 4;
+
+/// Frames in one write.
+const SLICES_MAX: usize = 64;
+
+/// One socket, from the upgrade to the end.
+pub struct Socket {
+    stream: TcpStream,
+    place: Place,
+    slot: Arc<Slot>,
+    session: Session,
+    assembler: Assembler,
+    /// Bytes that came and are no whole frame yet; empty nearly always, and then without memory.
+    rest: Vec<u8>,
+    phase: Phase,
+    was_ready: bool,
+}
+
+enum Phase {
+    /// Nobody knows whose it is; the timer is the handshake's deadline.
+    Opening(Timer),
+    /// The account is known, the directory is not told yet.
+    Seating(Timer),
+    /// The long part: no timer.
+    Open,
+    /// The last frame is on its way, or was sent and the peer's end is awaited.
+    Closing { timer: Timer, code: Option<CloseCode>, shut: bool },
+}
+
+type Timer = Pin<Box<Sleep>>;
+
+/// How a socket ended; None: the peer vanished.
+struct Ended(Option<CloseCode>);
+
+/// Memory of a thread, lent to the socket whose turn it is.
+struct Scratch {
+    buffer: Vec<u8>,
+    actions: Vec<Action>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Socket {
+    /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` came
+    /// behind the request. The socket is in the hub from here on.
+    pub fn open(stream: TcpStream, answer: Bytes, early: &[u8], place: Place, agreed: Agreed) -> Self {
+        let Agreed { form, account } = agreed;
+        let serial = place.next_serial();
+        let slot = Arc::new(Slot::new(serial, form, place.uptime()));
+        slot.outbox(&place.metrics, |outbox| outbox.answer(answer));
+        place.hub.open(Arc::clone(&slot));
+        place.metrics.upgrades.increment(1);
+        let mut socket = Self {
+            session: Session::new(form, place.socket_id(serial), account, place.now()),
+            stream,
+            place,
+            slot,
+            assembler: Assembler::default(),
+            rest: early.to_vec(),
+            phase: Phase::Opening(Box::pin(sleep(HANDSHAKE))),
+            was_ready: false,
+        };
+        socket.decide(|session, turn, out| session.on_open(turn, out));
+        socket
+    }
+
+    /// Lets the session decide and does what it says.
+    fn decide(&mut self, ask: impl FnOnce(&mut Session, &Turn<'_>, &mut Vec<Action>)) {
+        let mut scratch = Scratch::take();
+        let now = self.place.now();
+        with_turn(&self.place, now, |turn| ask(&mut self.session, turn, &mut scratch.actions));
+        self.perform(&mut scratch.actions);
+        scratch.give_back();
+    }
+
+    fn perform(&mut self, actions: &mut Vec<Action>) {
+        let mut accepted = None;
+        for action in actions.drain(..) {
+            match action {
+                Action::Accept(account) => accepted = Some(account),
+                Action::Send(frame) => self.send(frame),
+                Action::Publish { uplink, reply } => {
+                    uplink::publish(&self.place, &self.slot, uplink, reply);
+                }
+                Action::Ask { uplink, reply } => uplink::ask(&self.place, &self.slot, &uplink, reply),
+                Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
+                Action::Beat(took) => self.place.metrics.heartbeat.record(took),
+                Action::Close(code) => self.finish(close_frame(code), Some(code), true),
+                Action::End(last) => self.finish(last.unwrap_or_default(), Some(CloseCode::Normal), true),
+            }
+        }
+        // Last, so that the welcome is in the outbox before any delivery.
+        if let Some(account) = accepted {
+            self.seat(&account);
+        }
+    }
+
+    /// The account is known: make the socket deliverable, and wait until the directory knows.
+    fn seat(&mut self, account: &Account) {
+        let Phase::Opening(timer) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
+        self.slot.set_who(account.user, account.login);
+        let joined = self.place.hub.join(account.user, Arc::clone(&self.slot));
+        // An EndLogin may have come by between the check of the token and the hub.
+        if self.place.logins.contains(account.login) {
+            self.slot.ask_close(CloseCode::LoggedOut);
+        }
+        if joined.seated {
+            self.ready(&timer);
+        } else {
+            self.phase = Phase::Seating(timer);
+            self.place.seats.mark(account.user);
+        }
+    }
+
+    /// The timer of the handshake says when it began.
+    fn ready(&mut self, timer: &Timer) {
+        self.was_ready = true;
+        let left = timer.deadline().saturating_duration_since(Instant::now());
+        self.place.metrics.ready(self.slot.form, HANDSHAKE.saturating_sub(left));
+    }
+
+    fn send(&mut self, frame: Bytes) {
+        // This task runs: it needs no wake.
+        self.slot.push(frame, Urgency::Keep, Class::Control, &self.place.metrics);
+    }
+
+    /// Queues the last frame. What waited before it is written first, unless the peer is too slow
+    /// or was never let in.
+    fn finish(&mut self, last: Bytes, code: Option<CloseCode>, keep: bool) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return;
+        }
+        let keep = keep && !matches!(self.phase, Phase::Seating(_));
+        self.slot.outbox(&self.place.metrics, |outbox| outbox.finish(last, keep));
+        let timer = Box::pin(sleep(Duration::from_millis(CLOSE_MS_MAX)));
+        self.phase = Phase::Closing { timer, code, shut: false };
+        // Nothing more is read as frames; what comes is thrown away until the peer ends.
+        self.rest = Vec::new();
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        let asked = self.slot.take_asked();
+        if asked.seated && matches!(self.phase, Phase::Seating(_)) {
+            let phase = std::mem::replace(&mut self.phase, Phase::Open);
+            if let Phase::Seating(timer) = phase {
+                self.ready(&timer);
+            }
+        }
+        if let Some(code) = asked.close {
+            self.finish(close_frame(code), Some(code), code != CloseCode::Slow);
+        }
+        if asked.visit && matches!(self.phase, Phase::Open) {
+            if self.assembler.is_stalled() {
+                self.finish(close_frame(CloseCode::Slow), Some(CloseCode::Slow), true);
+            } else {
+                self.decide(|session, turn, out| session.on_heartbeat(turn, out));
+            }
+        }
+        self.poll_timer(cx)?;
+        if !matches!(self.phase, Phase::Seating(_)) {
+            self.read(cx)?;
+        }
+        match self.phase {
+            // Reading may have ended with a seat to wait for.
+            Phase::Seating(_) => return Ok(()),
+            // Or with the end, whose timer wants to be started.
+            Phase::Closing { .. } => self.poll_timer(cx)?,
+            Phase::Opening(_) | Phase::Open => {}
+        }
+        self.write(cx)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        let (timer, code) = match &mut self.phase {
+            Phase::Open => return Ok(()),
+            Phase::Opening(timer) => (timer, CloseCode::HandshakeTimeout),
+            // The directory is away: the client resumes, here or elsewhere.
+            Phase::Seating(timer) => (timer, CloseCode::Fault),
+            Phase::Closing { timer, code, .. } => {
+                let code = *code;
+                return if timer.as_mut().poll(cx).is_ready() { Err(Ended(code)) } else { Ok(()) };
+            }
+        };
+        if timer.as_mut().poll(cx).is_ready() {
+            self.finish(close_frame(code), Some(code), true);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        let mut scratch = Scratch::take();
+        let outcome = self.read_with(cx, &mut scratch);
+        scratch.give_back();
+        outcome
+    }
+
+    fn read_with(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Ended> {
+        // What came early, or waited for the seat, may hold whole frames already.
+        let mut held = self.rest.len();
+        if held > 0 {
+            scratch.hold(&self.rest);
+            held = self.parse(held, scratch);
+        }
+        for _ in 0..READS_MAX {
+            if matches!(self.phase, Phase::Seating(_)) {
+                break;
+            }
+            let end = held + READ_BYTES_MAX;
+            scratch.grow(end);
+            let mut free = ReadBuf::new(&mut scratch.buffer[held..end]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut free) {
+                Poll::Pending => return self.keep(scratch, held),
+                Poll::Ready(Err(_)) => return Err(self.lost()),
+                Poll::Ready(Ok(())) => {}
+            }
+            let came = free.filled().len();
+            if came == 0 {
+                return Err(self.lost());
+            }
+            if matches!(self.phase, Phase::Closing { .. }) {
+                continue;
+            }
+            held = self.parse(held + came, scratch);
+        }
+        // There may be more; the neighbours come first. A seat wakes by itself.
+        if !matches!(self.phase, Phase::Seating(_)) {
+            cx.waker().wake_by_ref();
+        }
+        self.keep(scratch, held)
+    }
+
+    /// Handles the whole frames among the first `len` bytes and moves the rest to the front.
+    fn parse(&mut self, len: usize, scratch: &mut Scratch) -> usize {
+        let (mut start, mut tally, now) = (0, Tally::default(), self.place.now());
+        let Scratch { buffer, actions } = scratch;
+        while matches!(self.phase, Phase::Opening(_) | Phase::Open) {
+            let mut handled = false;
+            match self.assembler.next(&mut buffer[start..len]) {
+                Ok(parsed) => {
+                    start += parsed.consumed;
+                    let class = match parsed.frame {
+                        Some(frame) => {
+                            handled = true;
+                            let is_text = matches!(frame, Frame::Text(_));
+                            with_turn(&self.place, now, |turn| self.session.on_frame(frame, turn, actions));
+                            if is_text { class(actions) } else { Class::Control }
+                        }
+                        // The beginning of a long one.
+                        None => Class::Other,
+                    };
+                    tally.add(class, u64::from(handled), parsed.consumed);
+                }
+                Err(code) => actions.push(Action::Close(code)),
+            }
+            self.perform(actions);
+            if !handled {
+                break;
+            }
+        }
+        self.place.metrics.came.count(&tally);
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return 0;
+        }
+        buffer.copy_within(start..len, 0);
+        len - start
+    }
+
+    fn keep(&mut self, scratch: &Scratch, held: usize) -> Result<(), Ended> {
+        if held == 0 {
+            if self.rest.capacity() > 0 {
+                self.rest = Vec::new();
+            }
+        } else if self.rest[..] != scratch.buffer[..held] {
+            self.rest = scratch.buffer[..held].to_vec();
+        }
+        Ok(())
+    }
+
+    /// The peer's end of the stream is closed.
+    fn lost(&self) -> Ended {
+        match &self.phase {
+            Phase::Closing { code, .. } => Ended(*code),
+            Phase::Opening(_) | Phase::Seating(_) | Phase::Open => Ended(None),
+        }
+    }
+
+    /// Writes what waits, as much as the kernel takes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            let taken = self.slot.outbox(&self.place.metrics, Outbox::take);
+            let Some(mut queue) = taken else { return self.shut(cx) };
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let filled = queue.slices(&mut slices);
+            let outcome = match &slices[..filled] {
+                // The kernel takes one slice faster when it is no list.
+                [only] => Pin::new(&mut self.stream).poll_write(cx, only),
+                slices => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            };
+            let blocked = match outcome {
+                Poll::Ready(Ok(written)) => {
+                    let mut tally = Tally::default();
+                    // Frames that are remembered are few: no clock is read for the others.
+                    let (recorder, mut now) = (&self.place.recorder, None);
+                    queue.advance(written, &mut tally, |out| {
+                        recorder.written(out, *now.get_or_insert_with(Timestamp::now));
+                    });
+                    self.place.metrics.writes.increment(1);
+                    self.place.metrics.written.count(&tally);
+                    false
+                }
+                Poll::Ready(Err(_)) => return Err(self.lost()),
+                Poll::Pending => true,
+            };
+            let is_written = queue.is_empty();
+            let give_back = |outbox: &mut Outbox| outbox.give_back(queue);
+            if !is_written && !self.slot.outbox(&self.place.metrics, give_back) {
+                self.slot.ask_close(CloseCode::Slow);
+                return Ok(());
+            }
+            if blocked {
+                return Ok(());
+            }
+        }
+    }
+
+    /// All is written: when closing, ends our half of the stream.
+    fn shut(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        if let Phase::Closing { shut, .. } = &mut self.phase
+            && !*shut
+        {
+            *shut = true;
+            if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_shutdown(cx) {
+                return Err(self.lost());
+            }
+            // The peer's end may have come before ours: ask again.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+}
+
+/// What a client's text was, from what it leads to.
+fn class(actions: &[Action]) -> Class {
+    let class = actions.iter().find_map(|action| match action {
+        Action::Accept(_) | Action::Beat(_) => Some(Class::Control),
+        Action::Publish { uplink, .. } => Some(Class::of_lane(uplink.event.lane())),
+        _ => None,
+    });
+    class.unwrap_or(Class::Other)
+}
+
+fn with_turn<T>(node: &Node, now: Now, decide: impl FnOnce(&Turn<'_>) -> T) -> T {
+    let verify = |token: &str, now: Timestamp| -> Result<Account, Reject> { node.account(token, now) };
+    decide(&Turn { now, limits: &node.limits, verify: &verify })
+}
+
+impl Future for Socket {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        // Before looking at what was asked: what comes after is not missed.
+        this.slot.register(cx.waker());
+        match this.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(Ended(code)) => {
+                this.place.metrics.closed(code, this.was_ready);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    /// Also when a panic ends the task: the hub and the directory never keep a dead socket.
+    fn drop(&mut self) {
+        self.slot.outbox(&self.place.metrics, Outbox::close);
+        if self.place.hub.leave(&self.slot)
+            && let Some((user, _)) = self.slot.who()
+        {
+            self.place.seats.mark(user);
+        }
+    }
+}
+
+impl Scratch {
+    fn take() -> Box<Self> {
+        SCRATCH.take().unwrap_or_else(|| Box::new(Self { buffer: Vec::new(), actions: Vec::new() }))
+    }
+
+    fn give_back(self: Box<Self>) {
+        SCRATCH.set(Some(self));
+    }
+
+    fn hold(&mut self, rest: &[u8]) {
+        self.grow(rest.len());
+        self.buffer[..rest.len()].copy_from_slice(rest);
+    }
+
+    fn grow(&mut self, len: usize) {
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_socket_is_a_memory_budget() {
+        let bytes = std::mem::size_of::<Socket>();
+        assert!(bytes <= 256, "{bytes} bytes");
+    }
+}

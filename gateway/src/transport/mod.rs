@@ -1,0 +1,4 @@
+//! How packets travel between a client and its socket's task.
+
+/// RFC 6455 frames: read, assembled, written.
+pub mod frame;

@@ -1,0 +1,83 @@
+//! Every bound that a client can see, unit last, with the reason beside it.
+
+/// Largest WebSocket message a client may send, fragments together. Fits the longest chat
+/// message in any script plus an SDP offer.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// RFC 6455, 5.5: control frames carry at most this much.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
+
+/// Fragments of one message. A client that needs more is playing.
+pub const FRAGMENTS_MAX: usize = 64;
+
+/// Between two pings of the server. Engine.IO's default, and below every common proxy timeout.
+pub const HEARTBEAT_MS: u64 = 25_000;
+
+/// How long after a ping the pong may come.
+pub const HEARTBEAT_TIMEOUT_MS: u64 = 20_000;
+
+/// Conversations in one `sync`. More are asked for in a second one.
+pub const SYNC_CONVERSATIONS_MAX: usize = 1_000;
+
+/// Messages returned for one conversation by `sync`; more missing than this is a `gap`.
+pub const SYNC_MESSAGES_MAX: usize = 200;
+
+/// A guid chosen by a client: a UUID is 36.
+pub const GUID_BYTES_MAX: usize = 64;
+
+/// Characters of a chat message. The original cut at 1,000 in silence; we refuse beyond this.
+pub const CONTENT_CHARS_MAX: usize = 8_000;
+
+/// Attachments of one chat message.
+pub const ATTACHMENTS_MAX: usize = 10;
+
+/// Bytes of an attachment's URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+
+/// Participants of one conversation. Beyond this a fan-out no longer fits one envelope.
+pub const PARTICIPANTS_MAX: usize = 5_000;
+
+/// Participants shown with one conversation; `participantCount` tells how many there are.
+pub const PARTICIPANTS_SHOWN_MAX: i64 = 500;
+
+/// Participants shown with each conversation of a list.
+pub const PARTICIPANTS_LISTED_MAX: i64 = 20;
+
+/// Messages of one page of a history. Larger than [`PAGE_SIZE_MAX`]: the original's client asks
+/// for ever larger first pages instead of further ones.
+pub const HISTORY_SIZE_MAX: u32 = 1_000;
+
+/// Characters of the last message in a list of conversations.
+pub const PREVIEW_CHARS_MAX: usize = 500;
+
+/// Characters of an account's preferences, as JSON.
+pub const PREFERENCES_CHARS_MAX: usize = 4_000;
+
+/// Characters of a password when it is chosen.
+pub const PASSWORD_CHARS_MIN: usize = 6;
+
+/// Characters of a title, a name, an e-mail.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// Bytes of a password: argon2 and bcrypt cost grows with it (bcrypt ignores beyond 72).
+pub const PASSWORD_BYTES_MAX: usize = 128;
+
+/// Rows of one page of any list.
+pub const PAGE_SIZE_MAX: i64 = 100;
+
+/// Body of a REST request; Express's default in the original.
+pub const HTTP_BODY_BYTES_MAX: usize = 100 * 1024;
+
+/// Bytes of an access token: ours are about 400.
+pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+
+/// A user whose last socket went is online for so long yet: a reload, a tunnel, a gateway that is
+/// replaced are nobody's business.
+pub const PRESENCE_GRACE_MS: u64 = 15_000;
+
+/// That somebody types is told again after this long, however fast the keys are pressed. Shorter
+/// than the seconds for which clients show it.
+pub const TYPING_REPEAT_MS_MIN: u64 = 1_000;
+
+/// What a client that hears `busy` is told to wait.
+pub const BUSY_RETRY_MS: u64 = 1_000;

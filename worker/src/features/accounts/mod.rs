@@ -1,0 +1,15 @@
+//! Accounts and their logins.
+
+mod logins;
+mod passwords;
+mod profile;
+mod rest;
+mod store;
+
+pub(crate) use self::logins::STATEMENTS as LOGIN_STATEMENTS;
+pub use self::logins::{Digest, Refreshed};
+pub use self::passwords::{Passwords, Verdict};
+pub(crate) use self::profile::me;
+pub(crate) use self::rest::{login, logout, refresh, register};
+pub(crate) use self::store::STATEMENTS;
+pub use self::store::{AccountRow, NewAccount, Taken};

@@ -1,0 +1,181 @@
+//! Password hashes: argon2id for new ones, bcrypt understood until its owner logs in again.
+//!
+//! A hash costs a core some 20 ms and 19 MiB on purpose. So at most one per core runs at a time,
+//! beside the reactor; a bounded number waits in line; beyond that the answer is `busy`, before
+//! anything was computed. An unknown e-mail costs as much as a wrong password.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use common::limits::PASSWORDS_WAITING_MAX;
+use protocol::Reject;
+use tokio::sync::Semaphore;
+use tracing::error;
+
+/// OWASP's recommendation for argon2id: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// How a hash of today begins; any other is replaced at the next login.
+const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+
+/// A hash of nothing anyone knows, for e-mails that nobody has.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IGhlcmUh$\
+                     7nEHKsqhJDPGm5vN2QpYyuoXaHrmwSL3trvnI7eoPMw";
+
+/// What a password is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not the one.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one, and this hash should take the old one's place.
+    RightButOld(String),
+}
+
+/// Computes hashes, a few at a time. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords {
+    cores: Arc<Semaphore>,
+    line: Arc<Semaphore>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(cores, PASSWORDS_WAITING_MAX)
+    }
+}
+
+impl Passwords {
+    /// So many at a time, and so many more in line.
+    pub fn new(cores: usize, waiting: usize) -> Self {
+        Self { cores: Arc::new(Semaphore::new(cores)), line: Arc::new(Semaphore::new(cores + waiting)) }
+    }
+
+    /// The hash to keep of a new password.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`] when the line is full.
+    pub async fn hash(&self, password: String) -> Result<String, Reject> {
+        self.run(move || hash(&password)).await
+    }
+
+    /// Judges a password by a kept hash; None: there is no such account, and it is as `Wrong`, as
+    /// slowly.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`] when the line is full.
+    pub async fn judge(&self, password: String, kept: Option<String>) -> Result<Verdict, Reject> {
+        self.run(move || {
+            let Some(kept) = kept else {
+                let _ = is_the_one(&password, DECOY);
+                return Ok(Verdict::Wrong);
+            };
+            if !is_the_one(&password, &kept) {
+                Ok(Verdict::Wrong)
+            } else if kept.starts_with(TODAY) {
+                Ok(Verdict::Right)
+            } else {
+                hash(&password).map(Verdict::RightButOld)
+            }
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Reject> + Send + 'static,
+    ) -> Result<T, Reject> {
+        let place = Arc::clone(&self.line).try_acquire_owned().map_err(|_| Reject::Busy)?;
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Reject::Busy)?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a caller that leaves does not make room for more.
+            let _held = (place, core);
+            work()
+        });
+        done.await.unwrap_or_else(|err| {
+            error!("Hashing a password failed: {err}");
+            Err(Reject::Failed)
+        })
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, Reject> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| Reject::Failed)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &str) -> Result<String, Reject> {
+    match argon2()?.hash_password(password.as_bytes()) {
+        Ok(hash) => Ok(hash.to_string()),
+        Err(err) => {
+            error!("Hashing a password failed: {err}");
+            Err(Reject::Failed)
+        }
+    }
+}
+
+/// A kept hash that cannot be read fits no password.
+fn is_the_one(password: &str, kept: &str) -> bool {
+    if ["$2a$", "$2b$", "$2y$"].iter().any(|version| kept.starts_with(version)) {
+        return bcrypt::verify(password, kept).unwrap_or(false);
+    }
+    let Ok(kept) = PasswordHash::new(kept) else { return false };
+    argon2().is_ok_and(|argon2| argon2.verify_password(password.as_bytes(), &kept).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_hash_is_argon2id_and_fits_only_its_password() {
+        let passwords = Passwords::default();
+        let kept = passwords.hash("xin chào".into()).await.unwrap();
+        assert!(kept.starts_with(TODAY), "{kept}");
+        assert_eq!(passwords.judge("xin chào".into(), Some(kept.clone())).await, Ok(Verdict::Right));
+        assert_eq!(passwords.judge("xin chao".into(), Some(kept)).await, Ok(Verdict::Wrong));
+        assert!(PasswordHash::new(DECOY).is_ok());
+        assert_eq!(passwords.judge("x".into(), None).await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.judge("x".into(), Some("no hash".into())).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn the_originals_hashes_are_understood_and_replaced() {
+        let passwords = Passwords::default();
+        let kept = bcrypt::hash("useruser", 4).unwrap().replace("$2b$", "$2a$");
+        assert_eq!(passwords.judge("useruse".into(), Some(kept.clone())).await, Ok(Verdict::Wrong));
+        match passwords.judge("useruser".into(), Some(kept)).await {
+            Ok(Verdict::RightButOld(new)) => {
+                assert_eq!(passwords.judge("useruser".into(), Some(new)).await, Ok(Verdict::Right));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_line_is_busy_at_once() {
+        let passwords = Passwords::new(1, 1);
+        let held = Arc::clone(&passwords.cores).acquire_owned().await.unwrap();
+        let first = tokio::spawn({
+            let passwords = passwords.clone();
+            async move { passwords.judge("x".into(), None).await }
+        });
+        let second = tokio::spawn({
+            let passwords = passwords.clone();
+            async move { passwords.judge("x".into(), None).await }
+        });
+        while passwords.line.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(passwords.judge("x".into(), None).await, Err(Reject::Busy));
+        drop(held);
+        assert_eq!(first.await.unwrap(), Ok(Verdict::Wrong));
+        assert_eq!(second.await.unwrap(), Ok(Verdict::Wrong));
+    }
+}

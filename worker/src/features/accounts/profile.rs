@@ -1,0 +1,77 @@
+//! Accounts as their owners see them. No view has a password.
+
+use protocol::Role;
+use protocol::ids::UserId;
+use serde_json::{Value, json};
+
+use super::store::AccountRow;
+use crate::ctx::Ctx;
+use crate::rest::response::{Outcome, Refusal, ok};
+
+/// What the original shows in a password's place.
+const STARS: &str = "*********";
+
+/// `GET /users/me`: the account behind the token.
+pub async fn me(ctx: &Ctx, user: UserId) -> Outcome {
+    let account = ctx.store.account(user).await?;
+    let account = account.ok_or_else(|| Refusal::not_found(format!("User with ID {user} not found")))?;
+    ok(200, "Get current user information success", &profile_view(&account))
+}
+
+/// The contract's `UserVm`.
+fn profile_view(account: &AccountRow) -> Value {
+    json!({
+        "id": account.id,
+        "phone": account.phone,
+        "email": account.email,
+        "password": STARS,
+        "firstName": account.first_name,
+        "type": role(account.role),
+        "middleName": account.middle_name,
+        "lastName": account.last_name,
+        "isActive": account.is_active,
+        "isReported": null,
+        "isBlocked": account.is_blocked,
+        "preferences": account.preferences,
+        "createdAt": account.created_at,
+        "updatedAt": account.updated_at,
+    })
+}
+
+/// The contract's `LoginUser`.
+pub fn login_view(account: &AccountRow) -> Value {
+    json!({
+        "id": account.id,
+        "email": account.email,
+        "firstName": account.first_name,
+        "lastName": account.last_name,
+        "isActive": account.is_active,
+    })
+}
+
+/// What registering answers: the original's row, without the hash.
+pub fn row_view(account: &AccountRow) -> Value {
+    json!({
+        "id": account.id,
+        "phone": account.phone,
+        "email": account.email,
+        "role": role(account.role),
+        "is_blocked": account.is_blocked,
+        "is_active": account.is_active,
+        "first_name": account.first_name,
+        "middle_name": account.middle_name,
+        "last_name": account.last_name,
+        "preferences": account.preferences,
+        "level_left": null,
+        "level_right": null,
+        "created_at": account.created_at,
+        "updated_at": account.updated_at,
+    })
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::User => "USER",
+        Role::Admin => "ADMIN",
+    }
+}

@@ -1,0 +1,156 @@
+//! Register, log in, refresh, log out.
+//!
+//! A login is a family of refresh tokens. Its end is written to the store first, then to the
+//! directory (so that gateways that start later know), then told to every gateway: each step may
+//! be repeated, so when one fails the client hears `busy` and repeats them all.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::bus::{Envelope, Subject};
+use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PREFERENCES_CHARS_MAX};
+use protocol::ids::{LoginId, UserId};
+use protocol::{self, Account, ApiRequest, Control, Reject, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tracing::{info, warn};
+
+use super::logins::{Digest, Refreshed};
+use super::passwords::Verdict;
+use super::profile as users;
+use super::store::{AccountRow, NewAccount, Taken};
+use crate::ctx::Ctx;
+use crate::rest::input::Body;
+use crate::rest::limit;
+use crate::rest::response::{Outcome, Refusal, ok};
+
+/// Where every gateway hears that a login ended.
+const CONTROL_SUBJECT: &str = "control.gateways";
+
+/// What anyone hears who may not log in, whatever the reason.
+const REFUSED: &str = "Email or password is incorrect";
+
+/// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's.
+pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+    let mut body = Body::parse(&request.body)?;
+    let email = body.email("email", NAME_CHARS_MAX);
+    let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
+    let phone = body.text("phone", NAME_CHARS_MAX);
+    let first_name = body.text("firstName", NAME_CHARS_MAX);
+    let middle_name = body.maybe_text("middleName", NAME_CHARS_MAX);
+    let last_name = body.text("lastName", NAME_CHARS_MAX);
+    let preferences = body.maybe_object("preferences", PREFERENCES_CHARS_MAX);
+    body.finish()?;
+    limit(ctx, format!("register.address.{}", request.address), ctx.desk.rates.register_address).await?;
+
+    let password = ctx.desk.passwords.hash(password).await?;
+    let new = NewAccount {
+        email: &email,
+        phone: phone.trim(),
+        password: &password,
+        first_name: &first_name,
+        middle_name: middle_name.as_deref(),
+        last_name: &last_name,
+        preferences: preferences.as_deref(),
+    };
+    match ctx.store.create_account(new).await? {
+        Ok(account) => ok(201, "Register success", &users::row_view(&account)),
+        Err(Taken::Email) => Err(Refusal::bad_request("User email already exists!")),
+        Err(Taken::Phone) => Err(Refusal::bad_request("Phone number is already taken")),
+    }
+}
+
+/// `POST /auth/login`: begins a login. Every refusal is the same, as slowly.
+pub async fn login(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+    let mut body = Body::parse(&request.body)?;
+    let email = body.email("email", NAME_CHARS_MAX);
+    let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
+    body.finish()?;
+    let rates = ctx.desk.rates;
+    limit(ctx, format!("login.address.{}", request.address), rates.login_address).await?;
+    limit(ctx, format!("login.email.{}", digest_text(&email)), rates.login_email).await?;
+
+    let account = ctx.store.account_by_email(&email).await?;
+    let kept = account.as_ref().map(|account| account.password.clone());
+    let verdict = ctx.desk.passwords.judge(password, kept).await?;
+    let account = match (account, &verdict) {
+        (Some(account), Verdict::Right | Verdict::RightButOld(_)) if account.in_good_standing() => account,
+        _ => return Err(Refusal::unauthorized(REFUSED)),
+    };
+    if let Verdict::RightButOld(hash) = &verdict {
+        ctx.store.upgrade_password(account.id, &account.password, hash).await?;
+    }
+
+    let (token, digest) = new_refresh_token()?;
+    let login = ctx.store.begin_login(account.id, &digest, ctx.refresh_ttl).await?;
+    ok(200, "Login success", &tokens(ctx, &account, login, &token))
+}
+
+/// `POST /auth/refresh`: a refresh token for a new one and a new access token. A spent one ends
+/// its login: two have it.
+pub async fn refresh(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+    let mut body = Body::parse(&request.body)?;
+    let shown = body.text("refreshToken", NAME_CHARS_MAX);
+    body.finish()?;
+
+    let (token, next) = new_refresh_token()?;
+    match ctx.store.refresh_login(&digest(&shown), &next, ctx.refresh_ttl).await? {
+        Refreshed::Rotated { account, login } => {
+            ok(200, "Token refreshed", &tokens(ctx, &account, login, &token))
+        }
+        Refreshed::Reused { user, login } => {
+            info!(user.id = %user, login.id = %login, "A spent refresh token was shown: its login ends");
+            tell_end(ctx, user, login).await?;
+            Err(Refusal::unauthorized("Refresh token is invalid"))
+        }
+        Refreshed::Unknown => Err(Refusal::unauthorized("Refresh token is invalid")),
+    }
+}
+
+/// `POST /auth/logout`: ends the login that the token descends from, with its tokens and sockets.
+pub async fn logout(ctx: &Ctx, account: &Account) -> Outcome {
+    ctx.store.end_login(account.user, account.login).await?;
+    tell_end(ctx, account.user, account.login).await?;
+    ok(200, "Logout successful", &json!({ "message": "Logout successful" }))
+}
+
+/// Tells the directory, then the gateways, that a login is over.
+async fn tell_end(ctx: &Ctx, user: UserId, login: LoginId) -> Result<(), Refusal> {
+    ctx.directory.end_login(login, ctx.access_ttl).await?;
+    let body = protocol::encode(&Control::EndLogin { user, login });
+    let subject = Subject::new(CONTROL_SUBJECT).map_err(|_| Refusal::failed())?;
+    ctx.bus.publish(Envelope { subject, key: 0, body }).await.map_err(|err| {
+        warn!("The end of a login was not told: {err}");
+        Refusal::busy()
+    })
+}
+
+fn tokens(ctx: &Ctx, account: &AccountRow, login: LoginId, refresh_token: &str) -> Value {
+    let now = Timestamp::now();
+    let expires_s = ctx.signer.expires_s(now);
+    let claims = Account { user: account.id, login, role: account.role, expires_s };
+    json!({
+        "accessToken": ctx.signer.sign(&claims, &account.person(), now),
+        "refreshToken": refresh_token,
+        "tokenType": "Bearer",
+        "expiresIn": ctx.access_ttl.as_secs(),
+        "user": users::login_view(account),
+    })
+}
+
+/// 256 random bits, and what the store may know of them.
+fn new_refresh_token() -> Result<(String, Digest), Refusal> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Refusal::from(Reject::Failed))?;
+    let token = URL_SAFE_NO_PAD.encode(bytes);
+    let digest = digest(&token);
+    Ok((token, digest))
+}
+
+fn digest(text: &str) -> Digest {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// An e-mail as a key: no address in the directory.
+fn digest_text(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(&digest(text)[..16])
+}

@@ -1,0 +1,180 @@
+//! E-mail, password, profile: rows of `users`.
+
+use protocol::ids::UserId;
+use protocol::{Person, Role, Timestamp};
+
+use crate::store::rows::{missing, moment};
+use crate::store::{Result, Row, Statement, Store, conflict, statement};
+
+/// An account as it stands in its row.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AccountRow {
+    pub id: UserId,
+    pub email: String,
+    pub phone: String,
+    /// A hash; shown to nobody.
+    pub password: String,
+    pub role: Role,
+    pub is_active: bool,
+    pub is_blocked: bool,
+    pub first_name: String,
+    pub middle_name: Option<String>,
+    pub last_name: String,
+    /// JSON as text.
+    pub preferences: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl std::fmt::Debug for AccountRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountRow").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl AccountRow {
+    /// Active and not blocked: may log in and use the product.
+    pub fn in_good_standing(&self) -> bool {
+        self.is_active && !self.is_blocked
+    }
+
+    /// As other people see it.
+    pub fn person(&self) -> Person {
+        Person {
+            id: self.id,
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+            email: self.email.clone(),
+        }
+    }
+}
+
+/// An account to be. Everyone begins as an ordinary, active user.
+#[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct NewAccount<'a> {
+    /// Lower-cased.
+    pub email: &'a str,
+    pub phone: &'a str,
+    /// A hash.
+    pub password: &'a str,
+    pub first_name: &'a str,
+    pub middle_name: Option<&'a str>,
+    pub last_name: &'a str,
+    pub preferences: Option<&'a str>,
+}
+
+/// Why an account cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Somebody has this e-mail.
+    Email,
+    /// Somebody has this phone number.
+    Phone,
+}
+
+macro_rules! account_columns {
+    () => {
+        "id, email, phone, password, role, is_active, is_blocked, first_name, middle_name, last_name, \
+         preferences, created_at, updated_at"
+    };
+}
+
+pub(crate) const STATEMENTS: &[Statement] = &[CREATE, BY_EMAIL, BY_ID, UPGRADE_PASSWORD];
+
+const CREATE: Statement = statement(
+    "create_account",
+    concat!(
+        "insert into users (email, phone, password, first_name, middle_name, last_name, preferences) ",
+        "values ($1, $2, $3, $4, $5, $6, $7) returning ",
+        account_columns!()
+    ),
+);
+
+const BY_EMAIL: Statement =
+    statement("account_by_email", concat!("select ", account_columns!(), " from users where email = $1"));
+
+const BY_ID: Statement =
+    statement("account", concat!("select ", account_columns!(), " from users where id = $1"));
+
+const UPGRADE_PASSWORD: Statement =
+    statement("upgrade_password", "update users set password = $3 where id = $1 and password = $2");
+
+impl Store {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// The store has no answer. `Ok(Err(_))`: somebody else has that e-mail or phone.
+    pub async fn create_account(
+        &self,
+        new: NewAccount<'_>,
+    ) -> Result<std::result::Result<AccountRow, Taken>> {
+        let outcome = self
+            .query(
+                &CREATE,
+                &[
+                    &new.email,
+                    &new.phone,
+                    &new.password,
+                    &new.first_name,
+                    &new.middle_name,
+                    &new.last_name,
+                    &new.preferences,
+                ],
+            )
+            .await;
+        match outcome {
+            Ok(rows) => rows.first().map(account_row).map(Ok).ok_or_else(missing),
+            Err(err) => match conflict(&err) {
+                Some("users_email_key") => Ok(Err(Taken::Email)),
+                Some("users_phone_key") => Ok(Err(Taken::Phone)),
+                _ => Err(err),
+            },
+        }
+    }
+
+    /// The account with this (lower-cased) e-mail.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn account_by_email(&self, email: &str) -> Result<Option<AccountRow>> {
+        let rows = self.query(&BY_EMAIL, &[&email]).await?;
+        Ok(rows.first().map(account_row))
+    }
+
+    /// The account with this id.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn account(&self, user: UserId) -> Result<Option<AccountRow>> {
+        let rows = self.query(&BY_ID, &[&user.0]).await?;
+        Ok(rows.first().map(account_row))
+    }
+
+    /// Replaces a password's hash, unless it has changed meanwhile.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn upgrade_password(&self, user: UserId, old: &str, new: &str) -> Result<()> {
+        self.query(&UPGRADE_PASSWORD, &[&user.0, &old, &new]).await.map(drop)
+    }
+}
+
+pub(super) fn account_row(row: &Row) -> AccountRow {
+    AccountRow {
+        id: UserId(row.get("id")),
+        email: row.get("email"),
+        phone: row.get("phone"),
+        password: row.get("password"),
+        role: if row.get::<_, &str>("role") == "ADMIN" { Role::Admin } else { Role::User },
+        is_active: row.get("is_active"),
+        is_blocked: row.get("is_blocked"),
+        first_name: row.get("first_name"),
+        middle_name: row.get("middle_name"),
+        last_name: row.get("last_name"),
+        preferences: row.get("preferences"),
+        created_at: moment(row, "created_at"),
+        updated_at: moment(row, "updated_at"),
+    }
+}

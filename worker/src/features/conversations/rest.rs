@@ -1,0 +1,151 @@
+//! Conversations: list, one, create.
+
+use common::limits::{NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX};
+use protocol::MessageView;
+use protocol::ids::{ConversationId, UserId};
+use serde_json::{Value, json};
+
+use super::store::{ConversationRow, NewConversation, NewParticipant, ParticipantType};
+use crate::ctx::Ctx;
+use crate::rest::input::{Body, Query, positive};
+use crate::rest::response::{Outcome, Refusal, ok};
+
+/// Conversations of a page, when nobody says how many.
+const SIZE: i64 = 10;
+
+/// `GET /conversations`: the user's conversations, the last active first.
+pub async fn list(ctx: &Ctx, user: UserId, query: &Query<'_>) -> Outcome {
+    let number = |name| {
+        query.number(name).map_err(|()| Refusal::bad_request("Page and size must be positive integers"))
+    };
+    let page = i64::from(number("page")?.unwrap_or(1));
+    let size = number("size")?.or(number("limit")?).map_or(SIZE, i64::from).min(PAGE_SIZE_MAX);
+    let oldest_first = query.get("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
+    let search = query.get("search").unwrap_or_default();
+    if search.chars().count() > NAME_CHARS_MAX || search.contains('\0') {
+        return Err(Refusal::bad_request("search is not understood"));
+    }
+
+    let offset = (page - 1) * size;
+    let found = ctx.store.conversations_of(user, search, oldest_first, size, offset).await?;
+    let total = found.total;
+    let result: Vec<Value> = found.conversations.into_iter().map(listed).collect();
+    let data = json!({
+        "page": page,
+        "size": size,
+        "totalPage": total.div_ceil(size.unsigned_abs()),
+        "totalElement": total,
+        "result": result,
+    });
+    ok(200, "", &data)
+}
+
+/// `GET /conversations/:id`.
+pub async fn one(ctx: &Ctx, user: UserId, id: i64) -> Outcome {
+    let found = ctx.store.conversation(user, ConversationId(id)).await?;
+    let row = found.ok_or_else(|| Refusal::not_found("Conversation not found or access denied"))?;
+    ok(200, "", &view(&row))
+}
+
+/// `POST /conversations/create`: the creator leads; everybody named is in it at once. It needs one
+/// other person; two people may have several conversations, as in the original.
+pub async fn create(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
+    let mut body = Body::parse(body)?;
+    let title = body.text("title", NAME_CHARS_MAX);
+    let avatar_url = body.maybe_text("avatarUrl", URL_BYTES_MAX).unwrap_or_default();
+    let channel_id = body.maybe_number("channelId").unwrap_or(0);
+    let others = participants(&mut body);
+    body.finish()?;
+
+    // The creator may be named too: it is in anyway, and leads.
+    let others: Vec<_> = others.into_iter().filter(|one| one.user != user).collect();
+    if others.is_empty() {
+        return Err(Refusal::bad_request("At least one participant is required besides the creator"));
+    }
+    if others.len() >= PARTICIPANTS_MAX {
+        return Err(Refusal::bad_request(format!("At most {PARTICIPANTS_MAX} participants are allowed")));
+    }
+    let mut ids: Vec<UserId> = others.iter().map(|one| one.user).collect();
+    ids.sort_unstable();
+    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::bad_request("Duplicate participants are not allowed"));
+    }
+    let creator = NewParticipant { user, participant_type: ParticipantType::Lead };
+    let new = NewConversation {
+        title: &title,
+        creator: user,
+        channel_id,
+        avatar_url: &avatar_url,
+        participants: std::iter::once(creator).chain(others).collect(),
+    };
+    let invalid = || Refusal::bad_request("One or more participants are invalid or inactive");
+    let id = ctx.store.create_conversation(&new).await?.ok_or_else(invalid)?;
+    let row = ctx.store.conversation(user, id).await?.ok_or_else(Refusal::failed)?;
+    ok(201, "", &with_aliases(view(&row)))
+}
+
+fn participants(body: &mut Body) -> Vec<NewParticipant> {
+    let mut list = Vec::new();
+    for (at, fields) in body.objects("participants").into_iter().enumerate() {
+        let user = fields.get("userId").and_then(positive);
+        let participant_type = match fields.get("type").and_then(Value::as_str) {
+            Some(text) if text.eq_ignore_ascii_case("LEAD") => Some(ParticipantType::Lead),
+            Some(text) if text.eq_ignore_ascii_case("MEMBER") => Some(ParticipantType::Member),
+            _ => None,
+        };
+        match (user, participant_type) {
+            (Some(user), Some(participant_type)) => {
+                list.push(NewParticipant { user: UserId(user), participant_type });
+            }
+            (None, _) => body.problem(&format!("participants.{at}.userId"), "must be an integer number"),
+            (_, None) => body.problem(&format!("participants.{at}.type"), "must be LEAD or MEMBER"),
+        }
+    }
+    list
+}
+
+/// In a list the last message is a preview: its text may be cut.
+fn listed(mut row: ConversationRow) -> Value {
+    if let Some(last) = &mut row.last_message {
+        cut(last);
+    }
+    view(&row)
+}
+
+fn cut(message: &mut MessageView) {
+    if let Some((end, _)) = message.content.char_indices().nth(PREVIEW_CHARS_MAX) {
+        message.content.truncate(end);
+    }
+}
+
+/// The contract's `ConversationVm`, and what catching up needs: the newest seq, how far this member
+/// has read, how many are in it.
+fn view(row: &ConversationRow) -> Value {
+    json!({
+        "id": row.id,
+        "title": row.title,
+        "creatorId": row.creator,
+        "channelId": row.channel_id,
+        "createdAt": row.created_at,
+        "updatedAt": row.updated_at,
+        "deletedAt": row.deleted_at,
+        "avatarUrl": row.avatar_url,
+        "conversationType": row.kind,
+        "participants": row.participants,
+        "participantCount": row.verified,
+        "lastMessage": row.last_message,
+        "headSeq": row.head,
+        "readSeq": row.read,
+        "unreadCount": row.head.saturating_sub(row.read),
+    })
+}
+
+/// The original's client reads what it has created in snake case.
+fn with_aliases(mut view: Value) -> Value {
+    view["avatar_url"] = view["avatarUrl"].clone();
+    view["created_at"] = view["createdAt"].clone();
+    for participant in view["participants"].as_array_mut().into_iter().flatten() {
+        participant["user_id"] = participant["userId"].clone();
+    }
+    view
+}

@@ -1,0 +1,287 @@
+//! Conversations and who takes part in them.
+
+use common::limits::{PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
+use protocol::ids::{ConversationId, UserId};
+use protocol::{ConversationKind, MessageView, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::features::messages::{kind, maybe_message_view, message_columns};
+use crate::store::rows::{maybe_moment, moment, unsigned};
+use crate::store::{Json, Result, Row, Statement, Store, statement};
+
+/// A conversation as one of its members sees it.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ConversationRow {
+    pub id: ConversationId,
+    pub title: String,
+    pub creator: Option<UserId>,
+    pub channel_id: i64,
+    pub avatar_url: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub deleted_at: Option<Timestamp>,
+    pub kind: ConversationKind,
+    /// The newest seq.
+    pub head: u64,
+    /// How far this member has read.
+    pub read: u64,
+    /// How many are verified.
+    pub verified: i64,
+    /// The first of them: at most [`PARTICIPANTS_SHOWN_MAX`], in lists [`PARTICIPANTS_LISTED_MAX`].
+    pub participants: Vec<ParticipantRow>,
+    pub last_message: Option<MessageView>,
+}
+
+/// Somebody in a conversation, written as clients read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ParticipantRow {
+    /// The participation's own id.
+    pub id: i64,
+    pub user_id: UserId,
+    #[serde(rename = "type")]
+    pub participant_type: ParticipantType,
+    pub user: ParticipantUser,
+}
+
+/// The person behind a participation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ParticipantUser {
+    pub id: UserId,
+    pub first_name: String,
+    pub last_name: String,
+    pub email: String,
+    pub is_active: bool,
+}
+
+/// What a participant may do. Lower case for clients, upper case in rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParticipantType {
+    /// Leads: may remove people, may delete the conversation.
+    Lead,
+    /// Everybody else.
+    Member,
+}
+
+impl ParticipantType {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lead => "LEAD",
+            Self::Member => "MEMBER",
+        }
+    }
+}
+
+/// A conversation to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct NewConversation<'a> {
+    pub title: &'a str,
+    pub creator: UserId,
+    pub channel_id: i64,
+    pub avatar_url: &'a str,
+    /// The creator among them, each once.
+    pub participants: Vec<NewParticipant>,
+}
+
+/// Somebody to be in it, verified from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct NewParticipant {
+    pub user: UserId,
+    pub participant_type: ParticipantType,
+}
+
+/// Some of a user's conversations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationPage {
+    /// How many there are in all.
+    pub total: u64,
+    /// The page.
+    pub conversations: Vec<ConversationRow>,
+}
+
+/// A conversation, for `page`, as the user $1 sees it.
+macro_rules! page_columns {
+    () => {
+        "c.id as c_id, c.title, c.creator_id, c.channel_id, c.avatar_url, c.created_at as c_created_at, \
+         c.updated_at as c_updated_at, c.deleted_at as c_deleted_at, c.head_seq, p.read_seq"
+    };
+}
+
+/// `page` names the conversations; this dresses them with who is in them ($2 at most) and what was
+/// said last.
+macro_rules! dressed {
+    () => {
+        concat!(
+            "page.*, m.*,
+            (select count(*) from participants q
+              where q.conversation_id = page.c_id and q.status = 'VERIFIED') as verified,
+            (select jsonb_agg(jsonb_build_object(
+                        'id', q.id, 'userId', q.user_id, 'type', lower(q.type),
+                        'user', jsonb_build_object('id', u.id, 'firstName', u.first_name,
+                            'lastName', u.last_name, 'email', u.email, 'isActive', u.is_active))
+                    order by q.id)
+               from (select id, user_id, type from participants
+                      where conversation_id = page.c_id and status = 'VERIFIED'
+                      order by user_id limit $2) q
+               join users u on u.id = q.user_id) as participants"
+        )
+    };
+}
+macro_rules! last_message_join {
+    () => {
+        concat!(
+            " left join lateral (
+                select ",
+            message_columns!(),
+            " from messages m join users u on u.id = m.sender_id
+                 where m.conversation_id = page.c_id and m.deleted_at is null
+                 order by m.seq desc limit 1
+            ) m on true "
+        )
+    };
+}
+
+pub(crate) const STATEMENTS: &[Statement] = &[LIST, ONE, CREATE];
+
+const LIST: Statement = statement(
+    "conversations_of",
+    concat!(
+        "with mine as materialized (
+        select ",
+        page_columns!(),
+        " from participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
+           and ($3 = '' or position(lower($3) in lower(c.title)) > 0)
+    ), page as materialized (
+        select * from mine
+         order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc
+         limit $5 offset $6
+    )
+    select total.total, ",
+        dressed!(),
+        " from (select count(*) as total from mine) total
+      left join page on true ",
+        last_message_join!(),
+        " order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc"
+    ),
+);
+
+const ONE: Statement = statement(
+    "conversation",
+    concat!(
+        "with page as materialized (
+        select ",
+        page_columns!(),
+        " from participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.conversation_id = $3 and p.status = 'VERIFIED' and c.deleted_at is null
+    )
+    select ",
+        dressed!(),
+        " from page ",
+        last_message_join!()
+    ),
+);
+
+/// Nothing is made unless everybody named may be in it: an account in good standing, that has not
+/// blocked the creator.
+const CREATE: Statement = statement(
+    "create_conversation",
+    "
+with wanted as materialized (
+    select * from unnest($5::bigint[], $6::text[]) as w (user_id, type)
+), good as materialized (
+    select w.user_id, w.type
+      from wanted w join users u on u.id = w.user_id
+     where u.is_active and not u.is_blocked
+       and not exists (select 1 from blocks b where b.user_id = w.user_id and b.blocked_id = $2)
+), made as (
+    insert into conversations (title, creator_id, channel_id, avatar_url)
+    select $1, $2, $3, $4
+     where (select count(*) from good) = (select count(*) from wanted)
+ returning id
+), added as (
+    insert into participants (conversation_id, user_id, type, status)
+    select made.id, good.user_id, good.type, 'VERIFIED' from made cross join good
+)
+select id from made",
+);
+
+impl Store {
+    /// A user's conversations, the last active first (`oldest_first`: last). `search`: in the
+    /// title, in any case.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn conversations_of(
+        &self,
+        user: UserId,
+        search: &str,
+        oldest_first: bool,
+        limit: i64,
+        offset: i64,
+    ) -> Result<ConversationPage> {
+        let shown = PARTICIPANTS_LISTED_MAX;
+        let rows = self.query(&LIST, &[&user.0, &shown, &search, &oldest_first, &limit, &offset]).await?;
+        let total = rows.first().map_or(0, |row| unsigned(row.get("total")));
+        let present = rows.iter().filter(|row| row.get::<_, Option<i64>>("c_id").is_some());
+        let conversations = present.map(conversation_row).collect::<Result<_>>()?;
+        Ok(ConversationPage { total, conversations })
+    }
+
+    /// A conversation, as one of its members may see it. None: the user is not a member, or there
+    /// is no such conversation.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn conversation(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<ConversationRow>> {
+        let shown = PARTICIPANTS_SHOWN_MAX;
+        let rows = self.query(&ONE, &[&user.0, &shown, &conversation.0]).await?;
+        rows.first().map(conversation_row).transpose()
+    }
+
+    /// Makes a conversation. None: somebody named does not exist, may not log in, or has blocked
+    /// the creator (which of these is nobody's business).
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn create_conversation(&self, new: &NewConversation<'_>) -> Result<Option<ConversationId>> {
+        let users: Vec<i64> = new.participants.iter().map(|one| one.user.0).collect();
+        let types: Vec<&str> = new.participants.iter().map(|one| one.participant_type.as_str()).collect();
+        let rows = self
+            .query(&CREATE, &[&new.title, &new.creator.0, &new.channel_id, &new.avatar_url, &users, &types])
+            .await?;
+        Ok(rows.first().map(|row| ConversationId(row.get(0))))
+    }
+}
+
+fn conversation_row(row: &Row) -> Result<ConversationRow> {
+    let verified: i64 = row.get("verified");
+    let participants: Option<Json<_>> = row.get("participants");
+    Ok(ConversationRow {
+        id: ConversationId(row.get("c_id")),
+        title: row.get("title"),
+        creator: row.get::<_, Option<i64>>("creator_id").map(UserId),
+        channel_id: row.get("channel_id"),
+        avatar_url: row.get("avatar_url"),
+        created_at: moment(row, "c_created_at"),
+        updated_at: moment(row, "c_updated_at"),
+        deleted_at: maybe_moment(row, "c_deleted_at"),
+        kind: kind(verified),
+        head: unsigned(row.get("head_seq")),
+        read: unsigned(row.get("read_seq")),
+        verified,
+        participants: participants.map(|Json(list)| list).unwrap_or_default(),
+        last_message: maybe_message_view(row)?,
+    })
+}

@@ -1,0 +1,178 @@
+//! Waiting for what became of a message sent over REST.
+//!
+//! The worker that was asked publishes the event on its lane as if a socket of its own had sent
+//! it, and hears `messageProcessed` or `sendMessageError` on its own `deliver.<node>`, like a
+//! gateway. One path, one order, one set of rules.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use common::bus::{Envelope, PublishError, Subject};
+use common::limits::{REST_SEND_MS_MAX, REST_SENDS_MAX};
+use protocol::control::Stage;
+use protocol::ids::{MessageId, SocketId, UserId};
+use protocol::{self, ClientEvent, Downlink, Recipients, Reject, SendMessage, Sender, Timestamp, Uplink};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::ctx::Ctx;
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is this row.
+    Processed(MessageId),
+    /// It was refused.
+    Rejected(Reject),
+}
+
+/// Who waits for what.
+#[derive(Default)]
+pub struct Answers {
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    serial: AtomicU64,
+}
+
+/// A place among the waiting; given up when dropped.
+struct Place<'a> {
+    answers: &'a Answers,
+    serial: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.answers.waiting().remove(&self.serial);
+    }
+}
+
+impl Answers {
+    /// Sends and waits. `Err(Busy)`: it may or may not be kept; repeat under the same guid.
+    pub async fn send(&self, ctx: &Ctx, user: UserId, event: SendMessage) -> Result<Answer, Reject> {
+        let (sender, answer) = oneshot::channel();
+        let place = self.place(sender)?;
+        let key = event.conversation.0.cast_unsigned();
+        let event = ClientEvent::SendMessage(event);
+        let subject = Subject::of_event(&event).ok_or(Reject::Failed)?;
+        let socket = SocketId { node: ctx.node, serial: place.serial };
+        let uplink = Uplink { from: Sender { user, socket: Some(socket) }, at: Timestamp::now(), event };
+        let envelope = Envelope { subject, key, body: protocol::encode(&uplink) };
+        let accepted = Stage::Accepted { socket: None, confirmed: None };
+        let ticket = ctx.noted(&uplink, accepted);
+        ctx.bus.publish(envelope).await.map_err(|err| match err {
+            PublishError::TooLarge => Reject::TooLarge,
+            PublishError::Busy | PublishError::NoRoute | PublishError::Closed => {
+                ctx.noted(&uplink, Stage::Unconfirmed);
+                Reject::Busy
+            }
+        })?;
+        ctx.recorder.confirmed(ticket, Timestamp::now());
+        match timeout(Duration::from_millis(REST_SEND_MS_MAX), answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(Reject::Busy),
+        }
+    }
+
+    /// Takes a delivery to this worker's own node.
+    pub fn hear(&self, downlink: &Downlink<'_>) {
+        let Recipients::Socket(serial) = downlink.to else { return };
+        let Some(answer) = read(downlink.event, downlink.data) else { return };
+        if let Some(waiting) = self.waiting().remove(&serial) {
+            // Whoever waited may have left meanwhile.
+            let _ = waiting.send(answer);
+        }
+    }
+
+    fn place(&self, sender: oneshot::Sender<Answer>) -> Result<Place<'_>, Reject> {
+        let mut waiting = self.waiting();
+        if waiting.len() >= REST_SENDS_MAX {
+            return Err(Reject::Busy);
+        }
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        waiting.insert(serial, sender);
+        Ok(Place { answers: self, serial })
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(event: &str, data: &str) -> Option<Answer> {
+    #[derive(Deserialize)]
+    struct Processed {
+        #[serde(rename = "messageId")]
+        message: MessageId,
+    }
+    #[derive(Deserialize)]
+    struct Rejected<'a> {
+        code: &'a str,
+    }
+    match event {
+        "messageProcessed" => {
+            let Processed { message } = serde_json::from_str(data).ok()?;
+            Some(Answer::Processed(message))
+        }
+        "sendMessageError" => {
+            let Rejected { code } = serde_json::from_str(data).ok()?;
+            let known = Reject::ALL.iter().find(|reject| reject.code() == code);
+            Some(Answer::Rejected(known.copied().unwrap_or(Reject::Failed)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ids::{ConversationId, Guid};
+    use protocol::{Audience, ServerEvent, Urgency};
+
+    use super::*;
+
+    fn tell(answers: &Answers, serial: u64, event: &ServerEvent) {
+        answers.hear(&Downlink {
+            to: Recipients::Socket(serial),
+            except: None,
+            audience: Audience::All,
+            urgency: Urgency::Keep,
+            event: event.name(),
+            data: &event.data(),
+            since: None,
+            origin: None,
+            context: None,
+        });
+    }
+
+    #[test]
+    fn each_hears_its_own_answer_once() {
+        let answers = Answers::default();
+        let (first, mut hears_first) = oneshot::channel();
+        let (second, mut hears_second) = oneshot::channel();
+        let (one, two) = (answers.place(first).unwrap(), answers.place(second).unwrap());
+        let guid = Guid::new("g").unwrap();
+        let processed = ServerEvent::MessageProcessed {
+            guid: guid.clone(),
+            message: MessageId(7),
+            seq: 1,
+            conversation: ConversationId(1),
+        };
+        tell(&answers, two.serial, &processed);
+        tell(&answers, two.serial, &processed);
+        let rejected = ServerEvent::Rejected {
+            event: Some("sendMessage"),
+            reject: Reject::Blocked,
+            guid: Some(guid),
+            retry_in_ms: None,
+        };
+        tell(&answers, 99, &rejected);
+        tell(&answers, one.serial, &ServerEvent::LoadLastMessage(ConversationId(1)));
+        assert!(hears_first.try_recv().is_err(), "not yet");
+        tell(&answers, one.serial, &rejected);
+        assert_eq!(hears_first.try_recv(), Ok(Answer::Rejected(Reject::Blocked)));
+        assert_eq!(hears_second.try_recv(), Ok(Answer::Processed(MessageId(7))));
+        drop((one, two));
+        assert!(answers.waiting().is_empty(), "nobody is left behind");
+    }
+}

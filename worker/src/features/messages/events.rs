@@ -1,0 +1,161 @@
+//! Chat messages: send, read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::{HashSet, HashSetExt};
+use protocol::control::Stage;
+use protocol::ids::{ConversationId, UserId};
+use protocol::{
+    self, ConversationKind, MessageRead, MessageView, Person, ReadReceipt, Reject, SendMessage, ServerEvent,
+    Timestamp, TraceContext,
+};
+
+use super::store::{Audience, NewMessage, Saved, SavedMessage, everyone, others};
+use crate::ctx::Ctx;
+use crate::effects::{Effects, preview_key};
+use crate::metrics;
+use crate::work::{Outcomes, Request};
+
+/// `sendMessage`: keep the messages, then tell their conversations.
+///
+/// Safe to run twice: a repeated guid gives back the row that the first run wrote. A client's own
+/// repeat is answered to its sender alone; a batch that a dead worker left behind is told to
+/// everyone again, because nobody knows how far that worker came.
+pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outcomes {
+    let audiences =
+        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
+
+    let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(Effects::default())).collect();
+    let mut allowed = Vec::with_capacity(batch.len());
+    let mut fresh = Vec::with_capacity(batch.len());
+    for (at, one) in batch.iter().enumerate() {
+        match admit(audiences.get(&one.event.conversation), one.from.user) {
+            Ok((audience, sender)) => {
+                let Some(guid) = one.event.guid.clone() else {
+                    outcomes[at] = Err(Reject::Invalid);
+                    continue;
+                };
+                allowed.push((at, audience, sender));
+                fresh.push(NewMessage { sender: sender.id, event: one.event.clone(), guid });
+            }
+            Err(reject) => outcomes[at] = Err(reject),
+        }
+    }
+
+    let saved = ctx.store.save_messages(&fresh).await?;
+    let committed = Timestamp::now();
+
+    let mut rooms: HashMap<ConversationId, Arc<[UserId]>> = HashMap::with_capacity(audiences.len());
+    let mut told_again = HashSet::new();
+    for ((at, audience, sender), (new, saved)) in allowed.into_iter().zip(fresh.into_iter().zip(saved)) {
+        let (row, tell) = match saved {
+            Saved::New(row) => (row, true),
+            Saved::Repeat(row) => {
+                metrics::repeated(if batch[at].again { "redelivered" } else { "client" });
+                (row, batch[at].again && told_again.insert(row.message))
+            }
+            Saved::Refused(reject) => {
+                outcomes[at] = Err(reject);
+                continue;
+            }
+        };
+        if let Some(of) = batch[at].origin {
+            let stage = Stage::Committed { seq: row.seq, repeat: matches!(saved, Saved::Repeat(_)) };
+            ctx.recorder.note(of, committed, stage);
+        }
+        let mut effects = Effects::default();
+        let conversation = new.event.conversation;
+        let processed = ServerEvent::MessageProcessed {
+            guid: new.guid.clone(),
+            message: row.message,
+            seq: row.seq,
+            conversation,
+        };
+        if tell {
+            told_again.insert(row.message);
+            let room = rooms.entry(conversation).or_insert_with(|| everyone(audience));
+            let coming = ServerEvent::MessageComing(Box::new(view(new, row, audience.kind, sender)));
+            let preview = ServerEvent::LoadLastMessage(conversation);
+            let key = preview_key(conversation);
+            effects = effects.head(conversation, row.seq).broadcast(room, coming).broadcast_latest(
+                room,
+                protocol::Audience::SocketIo,
+                key,
+                preview,
+            );
+        }
+        outcomes[at] = Ok(effects.reply(batch[at].from, processed));
+    }
+    Ok(outcomes)
+}
+
+/// `messageRead`: remember how far somebody has read, and tell the others of the conversation.
+///
+/// Safe to run twice: what was read stays read, and the others hear only of what is new.
+pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outcomes {
+    let audiences =
+        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
+    let wanted: Vec<_> = batch.iter().map(|one| (one.from.user, *one.event)).collect();
+    let reads = ctx.store.mark_read(&wanted).await?;
+
+    let mut told = HashMap::with_capacity(batch.len());
+    let outcomes = batch.iter().zip(reads).map(|(one, read)| {
+        let audience = audiences.get(&one.event.conversation).ok_or(Reject::NotAMember)?;
+        let reader = audience.member(one.from.user).ok_or(Reject::NotAMember)?;
+        // A member was refused: the message is not in this conversation.
+        let read = read.map_err(|_| Reject::NotFound)?;
+        let furthest = told.entry((one.event.conversation, reader.id)).or_insert(0);
+        if read.seq <= *furthest || (!read.advanced && !one.again) {
+            return Ok(Effects::default());
+        }
+        *furthest = read.seq;
+        let receipt = ReadReceipt {
+            message_id: one.event.message,
+            conversation_id: one.event.conversation,
+            read_by: reader.clone(),
+            read_at: read.at,
+        };
+        Ok(Effects::default().broadcast(&others(audience, reader.id), ServerEvent::MessageRead(receipt)))
+    });
+    Ok(outcomes.collect())
+}
+
+/// Who may write: a verified member, and in a conversation of two nobody who has blocked the other.
+pub(crate) fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audience, &Person), Reject> {
+    let audience = audience.ok_or(Reject::NotAMember)?;
+    let sender = audience.member(user).ok_or(Reject::NotAMember)?;
+    let blocked = |other: &Person| audience.is_blocked_between(sender.id, other.id);
+    if audience.kind == ConversationKind::Friend && audience.members.iter().any(blocked) {
+        return Err(Reject::Blocked);
+    }
+    Ok((audience, sender))
+}
+
+fn view(new: NewMessage, row: SavedMessage, kind: ConversationKind, sender: &Person) -> MessageView {
+    let NewMessage { event, guid, .. } = new;
+    MessageView {
+        id: row.message,
+        guid,
+        conversation: event.conversation,
+        kind,
+        seq: row.seq,
+        sender: sender.clone(),
+        message_type: event.message_type,
+        content: event.content,
+        created_at: row.created_at,
+        deleted_at: None,
+        call_type: event.call_type,
+        call_status: event.call_status,
+        status: "SENT",
+        attachments: event.attachments,
+        traceparent: event.context.filter(TraceContext::is_sampled),
+    }
+}
+
+fn conversations(all: impl Iterator<Item = ConversationId>) -> Vec<ConversationId> {
+    let mut conversations: Vec<_> = all.collect();
+    conversations.sort_unstable();
+    conversations.dedup();
+    conversations
+}

@@ -1,0 +1,302 @@
+//! Reading chat messages: a history, what was missed, one by its id.
+//!
+//! Pages are ranges of seqs: a deep one costs as much as the first. Deleted messages are left out.
+//! With a replica that is as far as the primary, the messages come from it; who may read them is
+//! always the primary's to say.
+
+use std::collections::HashMap;
+
+use protocol::ids::{ConversationId, Guid, MessageId, UserId};
+use protocol::{MessageView, Person};
+
+use super::store::{Standing, kind};
+use crate::store::rows::{maybe_moment, moment, signed, unsigned};
+use crate::store::{Json, Params, Result, Row, Statement, Store, StoreError, statement};
+
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryPage {
+    /// The newest `limit` messages with a seq below `before`.
+    Before {
+        /// A seq; [`u64::MAX`] for the newest.
+        before: u64,
+        /// How many.
+        limit: u32,
+    },
+    /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
+    /// of seqs, so a deep page costs as much as the first; deleted messages leave it shorter.
+    Page {
+        /// From 1.
+        page: u32,
+        /// Seqs in a page.
+        size: u32,
+        /// Counted from the newest.
+        from_newest: bool,
+    },
+}
+
+/// A part of a history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The newest seq of the conversation: how many messages it has ever had.
+    pub head: u64,
+    /// Oldest first.
+    pub messages: Vec<MessageView>,
+}
+
+/// A message as [`message_view`] reads it; `kind` needs the number of verified participants.
+macro_rules! message_columns {
+    () => {
+        "m.id, m.conversation_id, m.seq, m.guid, m.message_type, m.content, m.created_at, m.deleted_at, \
+         m.call_type, m.call_status, m.message_status, m.attachments, m.sender_id, \
+         u.first_name, u.last_name, u.email"
+    };
+}
+pub(crate) use message_columns;
+
+/// How many are verified.
+macro_rules! heads_counted {
+    ($conversation:literal) => {
+        concat!(
+            "(select count(*) from participants q where q.conversation_id = ",
+            $conversation,
+            " and q.status = 'VERIFIED')"
+        )
+    };
+}
+pub(crate) use heads_counted;
+
+impl Store {
+    /// What follows these seqs, oldest first, at most `limit` for each conversation. Who may read
+    /// them was decided before: a [`Standing`] is only told to members.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn messages_after(
+        &self,
+        wanted: &[(ConversationId, u64, Standing)],
+        limit: usize,
+    ) -> Result<Vec<MessageView>> {
+        let conversations: Vec<i64> = wanted.iter().map(|(id, ..)| id.0).collect();
+        let seqs: Vec<i64> = wanted.iter().map(|(_, seq, _)| signed(*seq)).collect();
+        let verified: Vec<i64> = wanted.iter().map(|(.., standing)| standing.verified).collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let params: Params<'_> = &[&conversations, &seqs, &verified, &limit];
+
+        let mut rows = None;
+        if let Some(replica) = self.replica() {
+            rows = replica.read(&REPLICA_AFTER, params, |rows| has_heads(rows, wanted)).await;
+        }
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.query(&AFTER, params).await?,
+        };
+        rows.iter().filter_map(|row| maybe_message_view(row).transpose()).collect()
+    }
+
+    /// A part of a conversation's history, as one of its members may see it. None: the user is not
+    /// a member, or there is no such conversation.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn history(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: HistoryPage,
+    ) -> Result<Option<History>> {
+        // Seqs in (low, high], counted down from the head when `from_newest`.
+        let (mode, at, limit) = match page {
+            HistoryPage::Before { before, limit } => ("before", signed(before), i64::from(limit)),
+            HistoryPage::Page { page, size, from_newest } => {
+                // Far beyond any seq, and far from where the statement's sums end.
+                let passed = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size)).min(1 << 53);
+                (if from_newest { "newest" } else { "oldest" }, passed, i64::from(size))
+            }
+        };
+        if let Some(replica) = self.replica() {
+            let standings = self.standings(user, &[conversation]).await?;
+            let Some(standing) = standings.get(&conversation) else { return Ok(None) };
+            let params: Params<'_> = &[&conversation.0, &standing.verified, &mode, &at, &limit];
+            let wanted = [(conversation, 0, *standing)];
+            let rows = replica.read(&REPLICA_HISTORY, params, |rows| has_heads(rows, &wanted)).await;
+            if let Some(rows) = rows {
+                return read_history(&rows);
+            }
+        }
+        read_history(&self.query(&HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?)
+    }
+
+    /// A message, as a member of its conversation may see it. None: there is no such message, it
+    /// was deleted, or the user is not a member.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn message(&self, user: UserId, message: MessageId) -> Result<Option<MessageView>> {
+        let rows = self.query(&MESSAGE, &[&message.0, &user.0]).await?;
+        rows.first().map(message_view).transpose()
+    }
+
+    /// The same for who knows its conversation: there is one partition to look in.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn message_of(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Result<Option<MessageView>> {
+        let rows = self.query(&MESSAGE_OF, &[&message.0, &user.0, &conversation.0]).await?;
+        rows.first().map(message_view).transpose()
+    }
+}
+
+pub(crate) const STATEMENTS: &[Statement] =
+    &[AFTER, REPLICA_AFTER, HISTORY, REPLICA_HISTORY, MESSAGE, MESSAGE_OF];
+
+/// A row for each message, and one for a conversation without any, so that its head is told. On
+/// the replica the first two columns say what its rows are worth.
+macro_rules! after {
+    () => {
+        concat!(
+            "select pg_is_in_recovery() as follows, c.head_seq, w.conversation_id as of, w.verified, m.*
+  from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
+       as w (conversation_id, seq, verified, place)
+  join conversations c on c.id = w.conversation_id
+  left join lateral (
+      select ",
+            message_columns!(),
+            "
+        from messages m join users u on u.id = m.sender_id
+       where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
+       order by m.seq limit $4
+  ) m on true
+ order by w.place, m.seq"
+        )
+    };
+}
+const AFTER: Statement = statement("messages_after", after!());
+const REPLICA_AFTER: Statement = statement("replica_messages_after", after!());
+
+/// The messages of a page of the conversation $1, whose head is `c.head_seq`.
+macro_rules! page {
+    () => {
+        concat!(
+            "left join lateral (
+      select ",
+            message_columns!(),
+            "
+        from messages m join users u on u.id = m.sender_id
+       where m.conversation_id = $1 and m.deleted_at is null
+         and m.seq > case $3 when 'oldest' then $4 when 'newest' then c.head_seq - $4 - $5 else 0 end
+         and m.seq < case $3 when 'oldest' then $4 + $5 + 1 when 'newest' then c.head_seq - $4 + 1 else $4 end
+       order by m.seq desc limit $5
+  ) m on true "
+        )
+    };
+}
+
+const HISTORY: Statement = statement(
+    "history",
+    concat!(
+        "select c.head_seq, ",
+        heads_counted!("c.id"),
+        " as verified, m.*
+  from participants p
+  join conversations c on c.id = p.conversation_id
+  ",
+        page!(),
+        "where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
+    ),
+);
+
+/// For a member, as the primary has said. The page is counted from the replica's own head, which
+/// may be newer: what is read is of one moment.
+const REPLICA_HISTORY: Statement = statement(
+    "replica_history",
+    concat!(
+        "select pg_is_in_recovery() as follows, c.head_seq, c.id as of, $2::bigint as verified, m.*
+  from conversations c
+  ",
+        page!(),
+        "where c.id = $1"
+    ),
+);
+
+macro_rules! message {
+    ($where:literal) => {
+        concat!(
+            "select ",
+            message_columns!(),
+            ", ",
+            heads_counted!("m.conversation_id"),
+            " as verified
+  from messages m
+  join conversations c on c.id = m.conversation_id
+  join participants p on p.conversation_id = m.conversation_id and p.user_id = $2
+  join users u on u.id = m.sender_id
+ where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'",
+            $where
+        )
+    };
+}
+const MESSAGE: Statement = statement("message", message!(""));
+const MESSAGE_OF: Statement = statement("message_of", message!(" and m.conversation_id = $3"));
+
+/// Whether these rows are of a server that has, in each conversation, what the primary has.
+fn has_heads(rows: &[Row], wanted: &[(ConversationId, u64, Standing)]) -> bool {
+    let heads: HashMap<i64, u64> =
+        rows.iter().map(|row| (row.get("of"), unsigned(row.get("head_seq")))).collect();
+    wanted.iter().all(|(id, _, standing)| heads.get(&id.0).is_some_and(|head| *head >= standing.head))
+}
+
+/// None: there is no row for somebody who may not read it.
+fn read_history(rows: &[Row]) -> Result<Option<History>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = unsigned(first.get("head_seq"));
+    let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
+    let mut messages = present.collect::<Result<Vec<_>>>()?;
+    messages.sort_unstable_by_key(|message| message.seq);
+    Ok(Some(History { head, messages }))
+}
+
+/// A message from a row that may hold none.
+pub(crate) fn maybe_message_view(row: &Row) -> Result<Option<MessageView>> {
+    row.get::<_, Option<i64>>("id").map(|_| message_view(row)).transpose()
+}
+
+fn message_view(row: &Row) -> Result<MessageView> {
+    let damaged = |_| StoreError::Fault(anyhow::anyhow!("a message's row is not what its table allows"));
+    let attachments: Option<Json<_>> = row.get("attachments");
+    Ok(MessageView {
+        id: MessageId(row.get("id")),
+        guid: Guid::new(row.get("guid")).map_err(|err| StoreError::Fault(err.into()))?,
+        conversation: ConversationId(row.get("conversation_id")),
+        kind: kind(row.get("verified")),
+        seq: unsigned(row.get("seq")),
+        sender: person(row, "sender_id"),
+        message_type: row.get::<_, &str>("message_type").parse().map_err(damaged)?,
+        content: row.get("content"),
+        created_at: moment(row, "created_at"),
+        deleted_at: maybe_moment(row, "deleted_at"),
+        call_type: row.get::<_, &str>("call_type").parse().map_err(damaged)?,
+        call_status: row.get::<_, &str>("call_status").parse().map_err(damaged)?,
+        status: match row.get("message_status") {
+            "DELIVERED" => "DELIVERED",
+            "READ" => "READ",
+            _ => "SENT",
+        },
+        attachments: attachments.map(|Json(list)| list).unwrap_or_default(),
+        traceparent: None,
+    })
+}
+
+pub(super) fn person(row: &Row, id: &str) -> Person {
+    Person {
+        id: UserId(row.get(id)),
+        first_name: row.get("first_name"),
+        last_name: row.get("last_name"),
+        email: row.get("email"),
+    }
+}

@@ -1,0 +1,17 @@
+//! Chat messages: send, read, histories, `sync`.
+
+mod answers;
+mod events;
+mod history;
+mod rest;
+mod store;
+pub(crate) mod sync;
+
+pub use self::answers::{Answer, Answers};
+pub(crate) use self::events::{admit, read, send};
+pub(crate) use self::history::STATEMENTS as HISTORY_STATEMENTS;
+pub use self::history::{History, HistoryPage};
+pub(crate) use self::history::{maybe_message_view, message_columns};
+pub(crate) use self::rest::{chat_history, history as history_page, one as message, send as send_over_rest};
+pub use self::store::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
+pub(crate) use self::store::{STATEMENTS, kind, others};

@@ -1,0 +1,405 @@
+//! Chat messages: saving a batch, who may be told, marking as read.
+//!
+//! Invariants, kept by [`Store::save_messages`] and by nothing else:
+//!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
+//!  * one row for each (conversation, sender, guid), for ever;
+//!  * the newest seq is `conversations.head_seq`, in the same transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protocol::ids::{ConversationId, Guid, MessageId, UserId};
+use protocol::{ConversationKind, MessageRead, Person, Reject, SendMessage, Timestamp};
+
+use super::history::{heads_counted, person};
+use crate::store::rows::{moment, unsigned};
+use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, statement};
+
+/// A chat message to keep. Who may send it was decided before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// From whom.
+    pub sender: UserId,
+    /// What and where to.
+    pub event: SendMessage,
+    /// Under which name; `event.guid` is not looked at.
+    pub guid: Guid,
+}
+
+/// What became of a [`NewMessage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// A new row.
+    New(SavedMessage),
+    /// It was there already: the row that the first time wrote.
+    Repeat(SavedMessage),
+    /// There is no such conversation (any more). Nothing was written for this one.
+    Refused(Reject),
+}
+
+/// Where a chat message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedMessage {
+    /// Its row.
+    pub message: MessageId,
+    /// Its place in the conversation.
+    pub seq: u64,
+    /// When; never earlier than the message before it.
+    pub created_at: Timestamp,
+}
+
+/// Who is in a conversation, and what stands between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    /// Computed from how many are verified.
+    pub kind: ConversationKind,
+    /// Verified participants with an account in good standing, by id.
+    pub members: Vec<Person>,
+    /// Among the members: (who blocked, whom).
+    pub blocked: Vec<(UserId, UserId)>,
+}
+
+impl Audience {
+    /// The member of this id.
+    pub fn member(&self, user: UserId) -> Option<&Person> {
+        self.members.binary_search_by_key(&user, |person| person.id).ok().map(|at| &self.members[at])
+    }
+
+    /// Whether either of the two has blocked the other.
+    pub fn is_blocked_between(&self, one: UserId, other: UserId) -> bool {
+        self.blocked.iter().any(|pair| *pair == (one, other) || *pair == (other, one))
+    }
+}
+
+/// Where a conversation stands, as only the primary knows, and tells only to its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest seq.
+    pub head: u64,
+    /// How many are verified.
+    pub verified: i64,
+}
+
+/// How far somebody has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The seq of the message named.
+    pub seq: u64,
+    /// When this was recorded.
+    pub at: Timestamp,
+    /// False: as much had been read before.
+    pub advanced: bool,
+}
+
+pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, AUDIENCES, HEADS, STANDINGS, MARK_READ];
+
+/// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
+/// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
+/// worker inserted meanwhile violates `messages_guid`, and the whole is undone.
+const SAVE: Statement = statement(
+    "save_messages",
+    "
+with wanted as materialized (
+    select *
+      from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                  $8::jsonb[]) with ordinality
+           as w (conversation_id, sender_id, guid, message_type, content, call_type, call_status,
+                 attachments, place)
+), known as materialized (
+    select w.place, m.id, m.seq, m.created_at
+      from wanted w
+      cross join lateral (
+          select m.id, m.seq, m.created_at from messages m
+           where m.conversation_id = w.conversation_id and m.sender_id = w.sender_id and m.guid = w.guid
+           limit 1
+      ) m
+), fresh as materialized (
+    select w.*, nextval('message_ids') as id,
+           row_number() over (partition by w.conversation_id order by w.place) as nth
+      from wanted w
+     where w.place not in (select place from known)
+), counts as materialized (
+    select conversation_id, count(*) as n from fresh group by conversation_id
+), locked as materialized (
+    select c.id as conversation_id, counts.n
+      from counts join conversations c on c.id = counts.conversation_id
+     where c.deleted_at is null
+     order by c.id
+       for no key update of c
+), heads as (
+    update conversations c
+       set head_seq = c.head_seq + locked.n, updated_at = greatest(c.updated_at, clock_timestamp())
+      from locked
+     where c.id = locked.conversation_id
+ returning c.id as conversation_id, c.head_seq - locked.n as base, c.updated_at as at
+), inserted as (
+    insert into messages (id, conversation_id, seq, sender_id, guid, message_type, content, created_at,
+                          call_type, call_status, attachments)
+    select f.id, f.conversation_id, h.base + f.nth, f.sender_id, f.guid, f.message_type, f.content, h.at,
+           f.call_type, f.call_status, f.attachments
+      from fresh f join heads h on h.conversation_id = f.conversation_id
+)
+select f.place, f.id, h.base + f.nth as seq, h.at as created_at, true as new
+  from fresh f join heads h on h.conversation_id = f.conversation_id
+union all
+select place, id, seq, created_at, false from known",
+);
+
+/// Whoever inserts into a conversation holds its row. So once these are held, what other workers
+/// inserted is committed, and a statement that begins now sees it: it cannot collide.
+const LOCK: Statement = statement(
+    "save_messages",
+    "select from conversations where id = any($1::bigint[]) order by id for no key update",
+);
+
+impl Store {
+    /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
+    /// first row. Safe under any number of workers: a batch that met another worker's is run again,
+    /// with its conversations locked first, which always succeeds.
+    ///
+    /// # Errors
+    /// Nothing of the batch was saved.
+    pub async fn save_messages(&self, batch: &[NewMessage]) -> Result<Vec<Saved>> {
+        let (firsts, first_of) = fold_repeats(batch);
+        let saved = self.save_distinct(&firsts).await?;
+        let mut told = vec![false; firsts.len()];
+        let saved = first_of.into_iter().map(|at| match saved[at] {
+            Saved::New(row) if std::mem::replace(&mut told[at], true) => Saved::Repeat(row),
+            saved => saved,
+        });
+        Ok(saved.collect())
+    }
+
+    async fn save_distinct(&self, batch: &[&NewMessage]) -> Result<Vec<Saved>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let conversations: Vec<i64> = batch.iter().map(|one| one.event.conversation.0).collect();
+        let senders: Vec<i64> = batch.iter().map(|one| one.sender.0).collect();
+        let guids: Vec<&str> = batch.iter().map(|one| one.guid.as_str()).collect();
+        let types: Vec<&str> = batch.iter().map(|one| one.event.message_type.as_str()).collect();
+        let contents: Vec<&str> = batch.iter().map(|one| one.event.content.as_str()).collect();
+        let call_types: Vec<&str> = batch.iter().map(|one| one.event.call_type.as_str()).collect();
+        let call_statuses: Vec<&str> = batch.iter().map(|one| one.event.call_status.as_str()).collect();
+        let attachments: Vec<Option<Json<_>>> = batch
+            .iter()
+            .map(|one| Some(&one.event.attachments).filter(|list| !list.is_empty()).map(Json))
+            .collect();
+
+        let params: &[&(dyn ToSql + Sync)] =
+            &[&conversations, &senders, &guids, &types, &contents, &call_types, &call_statuses, &attachments];
+        let rows = match self.query(&SAVE, params).await {
+            Err(err) if conflict(&err).is_some_and(is_message_key) => {
+                collided();
+                self.query_locked((&LOCK, &[&conversations]), &SAVE, params).await?
+            }
+            outcome => outcome?,
+        };
+        Ok(read_saved(batch.len(), &rows))
+    }
+
+    /// Who is in these conversations; those that do not exist are not in the answer.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn audiences(
+        &self,
+        conversations: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Audience>> {
+        let ids = ids(conversations);
+        let rows = self.query(&AUDIENCES, &[&ids]).await?;
+        let mut audiences: HashMap<ConversationId, Audience> = HashMap::with_capacity(ids.len());
+        for row in &rows {
+            let conversation = ConversationId(row.get("conversation_id"));
+            let audience = audiences.entry(conversation).or_insert_with(|| Audience {
+                kind: kind(row.get("verified")),
+                members: Vec::new(),
+                blocked: Vec::new(),
+            });
+            if row.get("good") {
+                let person = person(row, "user_id");
+                let blocked: Option<Vec<i64>> = row.get("blocked");
+                audience
+                    .blocked
+                    .extend(blocked.into_iter().flatten().map(|blocked| (person.id, UserId(blocked))));
+                audience.members.push(person);
+            }
+        }
+        Ok(audiences)
+    }
+
+    /// The newest seq of each conversation; those that do not exist are not in the answer.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn heads(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, u64>> {
+        let rows = self.query(&HEADS, &[&ids(conversations)]).await?;
+        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
+    }
+
+    /// Where each of these conversations stands of which the user is a verified participant; the
+    /// others are not in the answer. From the primary: what follows may be read from a replica.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn standings(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Standing>> {
+        let rows = self.query(&STANDINGS, &[&user.0, &ids(conversations)]).await?;
+        let standing = |row: &Row| Standing { head: unsigned(row.get(1)), verified: row.get(2) };
+        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), standing(row))).collect())
+    }
+
+    /// Records how far people have read, in the order asked. What was read once stays read.
+    /// [`Reject::NotAMember`]: not a member, or no such message in that conversation.
+    ///
+    /// # Errors
+    /// The store has no answer; nothing was recorded.
+    pub async fn mark_read(
+        &self,
+        batch: &[(UserId, MessageRead)],
+    ) -> Result<Vec<std::result::Result<Read, Reject>>> {
+        let users: Vec<i64> = batch.iter().map(|(user, _)| user.0).collect();
+        let conversations: Vec<i64> = batch.iter().map(|(_, event)| event.conversation.0).collect();
+        let messages: Vec<i64> = batch.iter().map(|(_, event)| event.message.0).collect();
+        let rows = self.query(&MARK_READ, &[&users, &conversations, &messages]).await?;
+        let mut outcome = vec![Err(Reject::NotAMember); batch.len()];
+        for row in &rows {
+            if let Some(slot) = outcome.get_mut(place(row)) {
+                *slot = Ok(Read {
+                    seq: unsigned(row.get("seq")),
+                    at: moment(row, "at"),
+                    advanced: row.get("advanced"),
+                });
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+const AUDIENCES: Statement = statement(
+    "audiences",
+    "
+select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
+       u.is_active and not u.is_blocked as good,
+       count(*) over (partition by p.conversation_id) as verified,
+       (select array_agg(b.blocked_id)
+          from blocks b
+          join participants o on o.conversation_id = p.conversation_id and o.user_id = b.blocked_id
+         where b.user_id = p.user_id and o.status = 'VERIFIED') as blocked
+  from participants p
+  join conversations c on c.id = p.conversation_id
+  join users u on u.id = p.user_id
+ where p.conversation_id = any($1::bigint[]) and p.status = 'VERIFIED' and c.deleted_at is null
+ order by p.conversation_id, p.user_id",
+);
+
+const HEADS: Statement = statement(
+    "heads",
+    "select id, head_seq from conversations where id = any($1::bigint[]) and deleted_at is null",
+);
+
+const STANDINGS: Statement = statement(
+    "standings",
+    concat!(
+        "select c.id, c.head_seq, ",
+        heads_counted!("c.id"),
+        "
+  from participants p join conversations c on c.id = p.conversation_id
+ where p.user_id = $1 and p.conversation_id = any($2::bigint[])
+   and p.status = 'VERIFIED' and c.deleted_at is null"
+    ),
+);
+
+const MARK_READ: Statement = statement(
+    "mark_read",
+    "
+with wanted as materialized (
+    select w.*, m.seq
+      from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
+           as w (user_id, conversation_id, message_id, place)
+     cross join lateral (
+          select m.seq from messages m
+           where m.id = w.message_id and m.conversation_id = w.conversation_id limit 1
+     ) m
+), tops as materialized (
+    select user_id, conversation_id, max(seq) as seq from wanted group by user_id, conversation_id
+), locked as materialized (
+    select p.id, p.read_seq, p.read_at, tops.seq, p.user_id, p.conversation_id
+      from tops join participants p using (conversation_id, user_id)
+     where p.status = 'VERIFIED'
+     order by p.id
+       for no key update of p
+), moved as (
+    update participants p set read_seq = locked.seq, read_at = clock_timestamp()
+      from locked
+     where p.conversation_id = locked.conversation_id and p.user_id = locked.user_id and p.read_seq < locked.seq
+ returning p.id, p.read_at
+)
+select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()) as at,
+       w.seq > locked.read_seq as advanced
+  from wanted w
+  join locked using (conversation_id, user_id)
+  left join moved on moved.id = locked.id",
+);
+
+/// The distinct messages of a batch, and for each of the batch which of those it is.
+fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {
+    let mut firsts = Vec::with_capacity(batch.len());
+    let mut seen = HashMap::with_capacity(batch.len());
+    let first_of = batch.iter().map(|one| {
+        *seen.entry((one.event.conversation, one.sender, &one.guid)).or_insert_with(|| {
+            firsts.push(one);
+            firsts.len() - 1
+        })
+    });
+    let first_of = first_of.collect();
+    (firsts, first_of)
+}
+
+fn read_saved(len: usize, rows: &[Row]) -> Vec<Saved> {
+    // What has no row had no conversation.
+    let mut saved = vec![Saved::Refused(Reject::NotAMember); len];
+    for row in rows {
+        let message = SavedMessage {
+            message: MessageId(row.get("id")),
+            seq: unsigned(row.get("seq")),
+            created_at: moment(row, "created_at"),
+        };
+        if let Some(slot) = saved.get_mut(place(row)) {
+            *slot = if row.get("new") { Saved::New(message) } else { Saved::Repeat(message) };
+        }
+    }
+    saved
+}
+
+/// PostgreSQL names a violated constraint by its partition: `messages_3_conversation_id_..._key`.
+fn is_message_key(constraint: &str) -> bool {
+    constraint.starts_with("messages_")
+}
+
+/// Two people are friends, any other number is a group.
+pub(crate) fn kind(verified: i64) -> ConversationKind {
+    if verified == 2 { ConversationKind::Friend } else { ConversationKind::Group }
+}
+
+fn ids(conversations: &[ConversationId]) -> Vec<i64> {
+    conversations.iter().map(|id| id.0).collect()
+}
+
+/// `with ordinality` counts from 1.
+fn place(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
+}
+
+/// The ids of a conversation's members, for effects.
+pub(crate) fn everyone(audience: &Audience) -> Arc<[UserId]> {
+    audience.members.iter().map(|member| member.id).collect()
+}
+
+/// The ids of a conversation's members without one.
+pub(crate) fn others(audience: &Audience, one: UserId) -> Arc<[UserId]> {
+    audience.members.iter().map(|member| member.id).filter(|id| *id != one).collect()
+}

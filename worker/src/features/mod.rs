@@ -1,0 +1,39 @@
+//! What happens, one folder per noun. A handler checks who may, keeps what must be kept, and lists
+//! the consequences; it publishes nothing and acknowledges nothing. Every handler is safe to run
+//! twice. A feature uses another one only through its `mod.rs`.
+
+/// Accounts and their logins.
+pub mod accounts;
+
+/// Conversations: list, one, create.
+pub mod conversations;
+
+/// Chat messages: send, read, histories, `sync`.
+pub mod messages;
+
+/// A user types.
+pub mod typing;
+
+/// Which users are online, and who sees it.
+pub mod presence;
+
+/// What only an operator asks for.
+pub mod operator;
+
+use crate::store::{self, Statement};
+
+/// Everything that is ever asked of PostgreSQL, for tests of rules that hold for all of it.
+pub fn statements() -> Vec<Statement> {
+    let parts = [
+        store::STATEMENTS,
+        accounts::STATEMENTS,
+        conversations::STATEMENTS,
+        messages::STATEMENTS,
+        messages::HISTORY_STATEMENTS,
+        presence::STATEMENTS,
+        operator::STATEMENTS,
+        operator::TRACE_STATEMENTS,
+        accounts::LOGIN_STATEMENTS,
+    ];
+    parts.concat()
+}

@@ -1,0 +1,193 @@
+//! Somebody types.
+//!
+//! Worthless in five seconds, so it may be judged by a membership that was read a moment ago
+//! ([`TYPING_AUDIENCE_MS_MAX`]). Clients say it with every key they press; of a batch only the last
+//! thing that somebody did is told, and nothing is told again within [`TYPING_REPEAT_MS_MIN`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::limits::{LOW_LANE_TTL_MS, TYPING_AUDIENCE_MS_MAX, TYPING_AUDIENCES_MAX, TYPING_REPEAT_MS_MIN};
+use foldhash::{HashMap, HashMapExt};
+use protocol::ids::{ConversationId, UserId};
+use protocol::{self, Reject, ServerEvent, Timestamp, Typing, TypingView};
+use tokio::time::Instant;
+
+use crate::ctx::Ctx;
+use crate::effects::{Effects, typing_key};
+use crate::features::messages::{Audience, admit, others};
+use crate::metrics;
+use crate::store::StoreError;
+use crate::work::{Outcomes, Request};
+
+/// Who is in a conversation, and what they were told, a moment ago. Cheap to clone; all clones
+/// share it. Each worker has its own: two workers may tell a thing twice.
+#[derive(Clone, Default)]
+pub struct RecentAudiences(Arc<Mutex<Memory>>);
+
+#[derive(Default)]
+struct Memory {
+    audiences: HashMap<ConversationId, Recent>,
+    told: HashMap<(ConversationId, UserId), Told>,
+}
+
+struct Told {
+    until: Instant,
+    is_typing: bool,
+}
+
+impl Told {
+    fn covers(&self, is_typing: bool, now: Instant) -> bool {
+        self.until > now && self.is_typing == is_typing
+    }
+}
+
+#[derive(Clone)]
+struct Recent {
+    until: Instant,
+    /// None: there is no such conversation.
+    audience: Option<Arc<Audience>>,
+}
+
+/// `typing`: show the others of the conversation that somebody types, or stopped.
+pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
+    let told = ctx.typing.select(batch, Timestamp::now(), Instant::now());
+    let wanted = batch.iter().zip(&told).filter(|(_, told)| **told).map(|(one, _)| one.event.conversation);
+    let audiences = audiences(ctx, wanted).await?;
+    let outcomes = batch.iter().zip(told).map(|(one, told)| {
+        if !told {
+            return Ok(Effects::default());
+        }
+        let conversation = one.event.conversation;
+        let audience = audiences.get(&conversation).and_then(Option::as_deref);
+        let (audience, typist) = admit(audience, one.from.user)?;
+        let view = TypingView {
+            conversation,
+            kind: audience.kind,
+            is_typing: one.event.is_typing,
+            user: typist.clone(),
+            at: one.at,
+        };
+        let key = typing_key(conversation, typist.id);
+        Ok(Effects::default().broadcast_latest(
+            &others(audience, typist.id),
+            protocol::Audience::All,
+            key,
+            ServerEvent::Typing(view),
+        ))
+    });
+    Ok(outcomes.collect::<Vec<Result<Effects, Reject>>>())
+}
+
+impl RecentAudiences {
+    /// Which events of a batch are worth telling. The others are counted, with the reason.
+    fn select(&self, batch: &[Request<'_, Typing>], wall: Timestamp, now: Instant) -> Vec<bool> {
+        let mut last = HashMap::with_capacity(batch.len());
+        for (at, one) in batch.iter().enumerate() {
+            last.insert((one.event.conversation, one.from.user), at);
+        }
+        let mut worth = vec![false; batch.len()];
+        let (mut stale, mut repeated) = (0, 0);
+        let superseded = batch.len() - last.len();
+        let until = now + Duration::from_millis(TYPING_REPEAT_MS_MIN);
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        make_room(&mut memory.told, last.len(), |told| told.until > now);
+        for (key, at) in last {
+            let one = &batch[at];
+            let is_typing = one.event.is_typing;
+            if wall.0.saturating_sub(one.at.0) > i64::from(LOW_LANE_TTL_MS) {
+                stale += 1;
+            } else if !one.again && memory.told.get(&key).is_some_and(|told| told.covers(is_typing, now)) {
+                repeated += 1;
+            } else {
+                memory.told.insert(key, Told { until, is_typing });
+                worth[at] = true;
+            }
+        }
+        metrics::shed("typing", "superseded", superseded);
+        metrics::shed("typing", "stale", stale);
+        metrics::shed("typing", "repeated", repeated);
+        worth
+    }
+}
+
+/// Keeps a map within [`TYPING_AUDIENCES_MAX`]: what is over goes first, then everything.
+fn make_room<K, V>(map: &mut HashMap<K, V>, more: usize, current: impl Fn(&V) -> bool)
+where
+    K: Eq + std::hash::Hash,
+{
+    if map.len() + more > TYPING_AUDIENCES_MAX {
+        map.retain(|_, value| current(value));
+    }
+    if map.len() + more > TYPING_AUDIENCES_MAX {
+        map.clear();
+    }
+}
+
+/// The audiences of these conversations: what is known, and one statement for the rest.
+async fn audiences(
+    ctx: &Ctx,
+    wanted: impl Iterator<Item = ConversationId>,
+) -> Result<HashMap<ConversationId, Option<Arc<Audience>>>, StoreError> {
+    let now = Instant::now();
+    let mut found = HashMap::new();
+    let mut missing = Vec::new();
+    {
+        let memory = ctx.typing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for conversation in wanted {
+            match memory.audiences.get(&conversation).filter(|recent| recent.until > now) {
+                Some(recent) => drop(found.insert(conversation, recent.audience.clone())),
+                None => missing.push(conversation),
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    let mut read = ctx.store.audiences(&missing).await?;
+    let mut memory = ctx.typing.0.lock().unwrap_or_else(PoisonError::into_inner);
+    make_room(&mut memory.audiences, missing.len(), |recent| recent.until > now);
+    let until = now + Duration::from_millis(TYPING_AUDIENCE_MS_MAX);
+    for conversation in missing {
+        let audience = read.remove(&conversation).map(Arc::new);
+        memory.audiences.insert(conversation, Recent { until, audience: audience.clone() });
+        found.insert(conversation, audience);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Sender;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_new_is_told() {
+        let (memory, start, wall) = (RecentAudiences::default(), Instant::now(), Timestamp(1_000_000));
+        let check = |after_ms, events: &[(i64, bool, i64)], expect: &[bool]| {
+            let senders: Vec<_> =
+                events.iter().map(|(user, ..)| Sender { user: UserId(*user), socket: None }).collect();
+            let typing = |is_typing| Typing { conversation: ConversationId(7), is_typing };
+            let typings: Vec<_> = events.iter().map(|(_, is_typing, _)| typing(*is_typing)).collect();
+            let batch =
+                events.iter().zip(&senders).zip(&typings).map(|(((.., age_ms), from), event)| Request {
+                    from,
+                    at: Timestamp(wall.0 - age_ms),
+                    event,
+                    again: from.user == UserId(9),
+                    origin: None,
+                });
+            let now = start + Duration::from_millis(after_ms);
+            assert_eq!(memory.select(&batch.collect::<Vec<_>>(), wall, now), expect, "{events:?}");
+        };
+        check(0, &[(1, true, 0), (1, true, 0), (2, true, 0), (3, true, 6_000)], &[false, true, true, false]);
+        check(500, &[(1, true, 0), (2, false, 0)], &[false, true]);
+        check(600, &[(9, true, 0)], &[true]);
+        // Held and tried again: nobody heard of it yet.
+        check(700, &[(9, true, 0)], &[true]);
+        check(TYPING_REPEAT_MS_MIN, &[(1, true, 0)], &[true]);
+    }
+}
