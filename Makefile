@@ -14,8 +14,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
 	@deploy/need cargo cc peers nginx prometheus node
-	cargo build --workspace --bins
-	deploy/with-peers sh -c 'cargo test --workspace --no-fail-fast && cargo test -p chatchit-gateway --features otlp --test spans'
+	deploy/with-peers cargo test --workspace --features otlp --no-fail-fast
 
 check: ## formatting, lints, licences
 	@deploy/need cargo cc
@@ -47,12 +46,12 @@ soak: ## half of saturation for SOAK_SECONDS=1200: no program's memory grows, no
 swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 workers, judged
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
-	PROOF=full deploy/with-peers cargo test --release --test failures -- --nocapture --test-threads 1 a_worker_is_killed
+	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures::a_worker_is_killed
 
-proof: ## all failures of tests/failures.rs, resume.rs and lanes.rs at full size (about 12 minutes)
+proof: ## all failures of tests/breaking/failures.rs, resume.rs and lanes.rs at full size (about 12 minutes)
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
-	PROOF=full deploy/with-peers cargo test --release --test failures --test resume --test lanes -- --nocapture --test-threads 1
+	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures:: resume:: lanes::
 
 chaos: ## a whole cluster, and every fault under load; one table, written into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster

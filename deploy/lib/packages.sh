@@ -51,7 +51,7 @@ install_missing() { # install_missing KIND...
     say "installing" $wanted
     # The distribution's own services must not start: Debian's policy hook says no meanwhile.
     if [ ! -e "$policy" ]; then
-        trap '"${as_root[@]}" rm -f '"$policy" EXIT
+        trap "${as_root[*]} rm -f $policy" EXIT # now, while as_root is known
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
         "${as_root[@]}" chmod 755 "$policy"
     fi

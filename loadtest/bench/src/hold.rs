@@ -1,7 +1,7 @@
 //! `make hold`: very many authenticated idle sockets on many gateways, for some minutes, while
 //! some of them talk. What they cost, whether one was lost, and whether RabbitMQ noticed them.
 //!
-//! There is no nginx between: it would hold two more files for each socket. `tests/cluster.rs` and
+//! There is no nginx between: it would hold two more files for each socket. `tests/read_only/cluster.rs` and
 //! `make chaos` go through it.
 
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! The codec in tables, and its properties: cutting changes nothing, nothing panics.
-//! The whole list of what RFC 6455 refuses is in `tests/bad_input.rs` and `tests/autobahn.rs`.
+//! The whole list of what RFC 6455 refuses is in `tests/alone/bad_input` and `tests/alone/autobahn`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,0 +1,86 @@
+//! `make run` from outside: everything in one process, two people, a restart.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::support::person::http;
+use crate::support::{free_port, until};
+
+struct Site {
+    port: u16,
+    data: PathBuf,
+}
+
+impl Site {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chatchit"));
+        // Without the peers of the run: what `make run` gives a newcomer.
+        for name in ["AMQP_URL", "REDIS_NODES", "DATABASE_URL", "DATABASE_REPLICA_URL", "JWT_ACCESS_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.args(words).env("PORT", self.port.to_string()).env("CHATCHIT_DATA", &self.data);
+        command.env("DRAIN_MS", "100").env("RUST_LOG", "warn").stdin(Stdio::null());
+        command
+    }
+
+    fn start(&self) -> Child {
+        let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+        // Kept open: a program that cannot print ends.
+        let mut words = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("is up at") {
+            line.clear();
+            assert!(words.read_line(&mut line).unwrap() > 0, "it ended before it was up");
+        }
+        std::thread::spawn(move || std::io::copy(&mut words, &mut std::io::sink()));
+        until(Duration::from_secs(20), "it answers", || http(self.port, "GET", "/", None, "").is_ok());
+        child
+    }
+
+    fn says(&self, words: &[&str]) -> String {
+        let output = self.command(words).output().unwrap();
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{words:?}: {err}");
+        out
+    }
+
+    fn stop(&self, mut child: Child) {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+        assert!(!self.data.join("postgres/postmaster.pid").exists(), "its PostgreSQL is stopped");
+    }
+}
+
+#[test]
+fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
+    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("one-process-{}", std::process::id()));
+    let site = Site { port: free_port(), data: data.clone() };
+
+    let running = site.start();
+    let mut bob = site.command(&["listen", "--as", "bob"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut heard = BufReader::new(bob.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(heard.next().unwrap().starts_with("bob listens"));
+    let said = site.says(&["say", "--as", "alice", "--to", "bob", "xin chào"]);
+    assert!(said.contains("queued") && said.contains("kept"), "{said}");
+    assert_eq!(heard.next().as_deref(), Some("[1] alice: xin chào"));
+    bob.kill().unwrap();
+    bob.wait().unwrap();
+    site.stop(running);
+
+    let mut running = site.start();
+    assert_eq!(site.says(&["history", "--as", "bob", "--with", "alice"]).trim(), "[1] alice: xin chào");
+    // Killed in the middle: the private PostgreSQL that it leaves behind is no obstacle.
+    running.kill().unwrap();
+    running.wait().unwrap();
+
+    let running = site.start();
+    assert!(site.says(&["say", "--as", "bob", "--to", "alice", "và chào"]).contains("number 2"));
+    site.stop(running);
+    let real = data.join("postgres").canonicalize().unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    let _ = std::fs::remove_dir_all(real);
+}

@@ -1,0 +1,224 @@
+//! Register, log in, refresh, log out, over the API and a real PostgreSQL.
+
+use crate::support::client::Client;
+use crate::support::postgres::Database;
+use common::bus::{Arrival, Pattern};
+use protocol::{self, Control};
+use serde_json::{Value, json};
+
+/// What the original's form sends.
+fn form(name: &str) -> Value {
+    json!({
+        "email": format!("{name}@Example.com"), "password": "useruser", "phone": format!("123-{name}"),
+        "firstName": name, "middleName": "", "lastName": "Example", "role": "USER",
+        "isActive": true, "isReported": false, "isBlocked": false,
+    })
+}
+
+fn credentials(name: &str, password: &str) -> Value {
+    json!({ "email": format!("{name}@example.com"), "password": password })
+}
+
+#[tokio::test]
+async fn registering_makes_a_user_whatever_is_asked_for_and_shows_no_hash() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let mut admin = form("alice");
+    admin["role"] = "ADMIN".into();
+    admin["isBlocked"] = true.into();
+    admin["preferences"] = json!({ "theme": "dark" });
+    let (status, body) = api.ask(None, "POST", "/auth/register", &admin).await;
+    assert_eq!((status, &body["message"]), (201, &json!("Register success")));
+    let data = &body["data"];
+    assert_eq!(data["email"], "alice@example.com");
+    assert_eq!(data["role"], "USER");
+    assert_eq!(data["is_blocked"], false);
+    assert_eq!(data["middle_name"], Value::Null);
+    assert_eq!(data["preferences"], r#"{"theme":"dark"}"#);
+    assert!(!body.to_string().contains("argon2"), "{body}");
+    assert_eq!(data.get("password"), None);
+
+    let (status, body) = api.ask(None, "POST", "/auth/register", &form("alice")).await;
+    assert_eq!((status, &body["message"]), (400, &json!("User email already exists!")));
+    let mut other = form("bob");
+    other["phone"] = "123-alice".into();
+    let (status, body) = api.ask(None, "POST", "/auth/register", &other).await;
+    assert_eq!((status, &body["message"]), (400, &json!("Phone number is already taken")));
+
+    let (status, body) = api.ask(None, "POST", "/auth/register", &json!({ "email": "x" })).await;
+    assert_eq!((status, &body["error"]), (400, &json!("Bad Request")));
+    let sentences: Vec<_> =
+        body["message"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert_eq!(
+        sentences,
+        [
+            "email must be an email",
+            "password should not be empty",
+            "phone should not be empty",
+            "firstName should not be empty",
+            "lastName should not be empty",
+        ]
+    );
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn logging_in_tells_nothing_about_who_exists() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    for name in ["alice", "mallory", "gone"] {
+        assert_eq!(api.ask(None, "POST", "/auth/register", &form(name)).await.0, 201);
+    }
+    db.client.batch_execute("update users set is_blocked = true where first_name = 'mallory'").await.unwrap();
+    db.client.batch_execute("update users set is_active = false where first_name = 'gone'").await.unwrap();
+
+    let mut refusals = Vec::new();
+    for (name, password) in
+        [("alice", "useruse_"), ("nobody", "useruser"), ("mallory", "useruser"), ("gone", "useruser")]
+    {
+        refusals.push(api.ask(None, "POST", "/auth/login", &credentials(name, password)).await);
+    }
+    assert_eq!(refusals[0].0, 401);
+    assert!(refusals.iter().all(|one| *one == refusals[0]), "{refusals:?}");
+
+    let upper = json!({ "email": " ALICE@example.com", "password": "useruser" });
+    let (status, body) = api.ask(None, "POST", "/auth/login", &upper).await;
+    assert_eq!((status, &body["message"]), (200, &json!("Login success")));
+    let data = &body["data"];
+    let keys: Vec<_> = data["user"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["email", "firstName", "id", "isActive", "lastName"]);
+    assert!(data["expiresIn"].as_u64().unwrap() > 0);
+    let account = api.verify(data["accessToken"].as_str().unwrap());
+    assert_eq!(account.user.0, data["user"]["id"]);
+
+    let (status, body) =
+        api.ask(None, "POST", "/auth/login", &json!({ "email": "", "password": "12345" })).await;
+    assert_eq!(status, 400);
+    let expect =
+        json!(["email should not be empty", "password must be longer than or equal to 6 characters"]);
+    assert_eq!(body["message"], expect);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn the_originals_hash_lets_in_and_is_replaced() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    // "useruser" by the C library's bcrypt, at a cost that a test can pay.
+    let kept = "$2a$04$abcdefghijklmnopqrstuuisHfRufmfYCWgwetXH7Saqp01FXSJmC";
+    let alice = db.user_with("alice", kept).await;
+
+    let wrong = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser_")).await;
+    assert_eq!(wrong.0, 401);
+    assert_eq!(db.store.account(alice).await.unwrap().unwrap().password, kept);
+    for _ in 0..2 {
+        assert_eq!(api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await.0, 200);
+        assert!(db.store.account(alice).await.unwrap().unwrap().password.starts_with("$argon2id$"));
+    }
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down_for_each_email() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let mut seen = Vec::new();
+    for _ in 0..11 {
+        seen.push(api.ask(None, "POST", "/auth/login", &credentials("alice", "guesses")).await);
+    }
+    assert!(seen[..10].iter().all(|one| one.0 == 401));
+    assert_eq!((seen[10].0, &seen[10].1["error"]), (429, &json!("Too Many Requests")));
+    assert!(seen[10].1["retryInMs"].as_u64().unwrap() > 0);
+    assert_eq!(api.ask(None, "POST", "/auth/login", &credentials("bob", "guesses")).await.0, 401);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_spent_once_and_its_reuse_ends_the_login() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    assert_eq!(api.ask(None, "POST", "/auth/register", &form("alice")).await.0, 201);
+    let (_, body) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
+    let first = json!({ "refreshToken": body["data"]["refreshToken"] });
+    let login = api.verify(body["data"]["accessToken"].as_str().unwrap()).login;
+
+    let (status, body) = api.ask(None, "POST", "/auth/refresh", &first).await;
+    assert_eq!(status, 200);
+    assert_eq!(api.verify(body["data"]["accessToken"].as_str().unwrap()).login, login);
+    let second = json!({ "refreshToken": body["data"]["refreshToken"] });
+    assert_ne!(first, second);
+
+    let mut control = api.ctx.bus.subscribe(Pattern::new("control.gateways").unwrap()).await.unwrap();
+    let (status, _) = api.ask(None, "POST", "/auth/refresh", &first).await;
+    assert_eq!(status, 401);
+    assert_eq!(api.ctx.directory.ended_logins().await.unwrap(), [login]);
+    let Some(Arrival::Envelopes(told)) = control.next().await else { panic!("nothing was told") };
+    let Control::EndLogin { login: ended, .. } = protocol::decode(&told[0].body).unwrap();
+    assert_eq!(ended, login);
+
+    // The thief's and the owner's are both worth nothing now.
+    for token in [&first, &second, &json!({ "refreshToken": "never issued" })] {
+        assert_eq!(api.ask(None, "POST", "/auth/refresh", token).await.0, 401);
+    }
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &Value::Null).await.0, 400);
+    db.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_show_the_same_refresh_token_at_once_do_not_both_get_one() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    for round in 0..20_u8 {
+        let shown = [round; 32];
+        let ttl = std::time::Duration::from_secs(60);
+        db.store.begin_login(alice, &shown, ttl).await.unwrap();
+        let ask = |next: u8| {
+            let store = db.store.clone();
+            tokio::spawn(async move { store.refresh_login(&shown, &[next; 32], ttl).await.unwrap() })
+        };
+        let (one, two) = (ask(100 + 2 * round), ask(101 + 2 * round));
+        let answers = [one.await.unwrap(), two.await.unwrap()];
+        let rotated =
+            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Rotated { .. }));
+        let reused =
+            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Reused { .. }));
+        assert_eq!((rotated.count(), reused.count()), (1, 1), "{answers:?}");
+    }
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn logging_out_ends_this_login_and_no_other() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    assert_eq!(api.ask(None, "POST", "/auth/register", &form("alice")).await.0, 201);
+    let (_, phone) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
+    let (_, laptop) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
+    let token = phone["data"]["accessToken"].as_str().unwrap();
+
+    for _ in 0..2 {
+        let (status, body) = api.ask_with(token, "POST", "/auth/logout", &Value::Null).await;
+        assert_eq!((status, &body["message"]), (200, &json!("Logout successful")));
+    }
+    assert_eq!(api.ctx.directory.ended_logins().await.unwrap(), [api.verify(token).login]);
+    let refresh = |body: &Value| json!({ "refreshToken": body["data"]["refreshToken"] });
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &refresh(&phone)).await.0, 401);
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &refresh(&laptop)).await.0, 200);
+    assert_eq!(api.ask(None, "POST", "/auth/logout", &Value::Null).await.0, 401);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn a_blocked_account_cannot_refresh() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    assert_eq!(api.ask(None, "POST", "/auth/register", &form("alice")).await.0, 201);
+    let (_, body) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
+    db.client.batch_execute("update users set is_blocked = true").await.unwrap();
+    let token = json!({ "refreshToken": body["data"]["refreshToken"] });
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &token).await.0, 401);
+    db.client.batch_execute("update refresh_tokens set expires_at = now()").await.unwrap();
+    db.client.batch_execute("update users set is_blocked = false").await.unwrap();
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &token).await.0, 401, "expired");
+    db.finish().await;
+}

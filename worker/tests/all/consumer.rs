@@ -1,0 +1,264 @@
+//! What a worker promises when something goes wrong: order, nothing lost, nothing twice, the one
+//! bad event alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::proxy::Proxy;
+use crate::cluster::{Cluster, Heard, PATIENCE, envelope, says};
+use crate::on_both;
+use bytes::Bytes;
+use common::bus::Quarantined;
+use protocol::Lane;
+use tokio::time::timeout;
+
+on_both! {
+    a_poisoned_event_is_set_aside_and_its_neighbours_are_told_once;
+    bytes_that_are_no_event_are_set_aside;
+    what_a_dead_worker_had_saved_is_told_by_the_next;
+    order_holds_while_a_worker_dies_and_another_leaves;
+    a_database_that_is_away_holds_everything;
+    a_worker_whose_bus_ends_with_it_works_off_its_lanes;
+    a_worker_that_leaves_gives_its_shards_to_the_next;
+}
+
+/// For each conversation the contents in the order first heard, and how often anything was heard
+/// again.
+fn told(heard: &[Heard]) -> (BTreeMap<i64, Vec<(u64, String)>>, usize) {
+    let (mut seen, mut conversations, mut again) = (BTreeSet::new(), BTreeMap::<_, Vec<_>>::new(), 0);
+    for one in heard.iter().filter(|one| one.event == "messageComing") {
+        let conversation = one.data["conversationId"].as_i64().unwrap();
+        let seq = one.data["seq"].as_u64().unwrap();
+        if seen.insert((conversation, seq)) {
+            let content = one.data["content"].as_str().unwrap().to_owned();
+            conversations.entry(conversation).or_default().push((seq, content));
+        } else {
+            again += 1;
+        }
+    }
+    (conversations, again)
+}
+
+async fn quarantined(cluster: &Cluster) -> Vec<Quarantined> {
+    timeout(PATIENCE, async {
+        loop {
+            let found = cluster.bus.quarantined(10).await.unwrap();
+            if !found.is_empty() {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("something is quarantined in time")
+}
+
+async fn a_poisoned_event_is_set_aside_and_its_neighbours_are_told_once(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    // A session refuses this content; the database does so too, for the whole statement.
+    let content = |n| if n == 77 { "\0".to_owned() } else { format!("message {n}") };
+    cluster.publish((0..256).map(|n| says(sender, conversation, &format!("g-{n}"), &content(n)))).await;
+    let worker = cluster.worker().await;
+
+    let mut heard = Vec::new();
+    let failed = loop {
+        let one = gateway.next().await;
+        if one.event == "sendMessageError" {
+            break one;
+        }
+        heard.push(one);
+    };
+    assert_eq!((&failed.data["code"], &failed.data["guid"]), (&"failed".into(), &"g-77".into()));
+    let (conversations, again) = told(&heard);
+    let expect: Vec<_> = (0..256).filter(|n| *n != 77).map(|n| format!("message {n}")).collect();
+    let contents: Vec<_> =
+        conversations[&conversation.0].iter().map(|(_, content)| content.clone()).collect();
+    assert_eq!((contents, again), (expect, 0));
+    assert!(conversations[&conversation.0].iter().map(|(seq, _)| *seq).eq(1..=255), "without a gap");
+    assert_eq!(heard.iter().filter(|one| one.event == "messageProcessed").count(), 255);
+
+    let aside = quarantined(&cluster).await;
+    assert_eq!(aside.len(), 1);
+    assert_eq!(aside[0].lane, Lane::High);
+    assert!(aside[0].reason.contains("22021"), "{}", aside[0].reason);
+    worker.drain().await;
+    assert_eq!(gateway.rest().await, []);
+}
+
+async fn bytes_that_are_no_event_are_set_aside(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let envelopes = (0..10).map(|n| {
+        let mut envelope = envelope(&says(sender, conversation, &format!("g-{n}"), "fine"));
+        if n == 3 {
+            envelope.body = Bytes::from_static(b"\x01garbage");
+        }
+        envelope
+    });
+    cluster.publish_raw(envelopes).await;
+    let worker = cluster.worker().await;
+    assert_eq!(gateway.count("messageProcessed", 9).await.len(), 9);
+    let aside = quarantined(&cluster).await;
+    assert!(aside[0].reason.starts_with("undecodable"), "{}", aside[0].reason);
+    worker.drain().await;
+    assert_eq!(gateway.rest().await, []);
+}
+
+async fn what_a_dead_worker_had_saved_is_told_by_the_next(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    cluster.publish([says(sender, conversation, "g-1", "told late")]).await;
+
+    // A worker that dies between its commit and its deliveries.
+    let mut consumer = cluster.bus.consume(Lane::High).await.unwrap();
+    let batch = timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
+    assert!(!batch.redelivered);
+    cluster.sql(&format!(
+        "with c as (update conversations set head_seq = 1 where id = {conversation} returning id)
+         insert into messages (id, conversation_id, seq, sender_id, guid, message_type, content, created_at,
+                               call_type, call_status)
+         select nextval('message_ids'), id, 1, {alice}, 'g-1', 'TEXT', 'told late', now(), 'VOICE', 'ENDED' from c"
+    ))
+    .await;
+    batch.release();
+    drop(consumer);
+
+    let worker = cluster.worker().await;
+    let coming = gateway.until("messageComing").await;
+    assert_eq!((&coming.data["content"], &coming.data["seq"]), (&"told late".into(), &1.into()));
+    gateway.until("messageProcessed").await;
+    // The client's own repeat is answered to the client alone.
+    cluster.publish([says(sender, conversation, "g-1", "told late")]).await;
+    assert_eq!(gateway.next().await.event, "messageProcessed");
+    worker.drain().await;
+    assert_eq!(cluster.sql("select 1 from messages").await.len(), 1);
+    assert_eq!(gateway.rest().await, []);
+}
+
+async fn order_holds_while_a_worker_dies_and_another_leaves(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let mut conversations = Vec::new();
+    for _ in 0..20 {
+        conversations.push(cluster.conversation(&[alice, bob]).await);
+    }
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let (first, second) = (cluster.worker().await, cluster.worker().await);
+
+    const EACH: usize = 200;
+    let all = (0..EACH).flat_map(|n| {
+        let one = |conversation| says(sender, conversation, &format!("g-{n}"), &format!("{n:04}"));
+        conversations.iter().copied().map(one).collect::<Vec<_>>()
+    });
+    cluster.publish(all).await;
+
+    let (mut heard, mut processed) = (Vec::new(), BTreeSet::new());
+    let (mut first, mut second, mut third) = (Some(first), Some(second), None);
+    while processed.len() < EACH * conversations.len() {
+        let one = gateway.next().await;
+        if one.event == "messageProcessed" {
+            let of = (one.data["conversationId"].as_i64(), one.data["guid"].to_string());
+            processed.insert(of);
+        }
+        heard.push(one);
+        if processed.len() > 200
+            && let Some(first) = first.take()
+        {
+            first.kill();
+            third = Some(cluster.worker().await);
+        }
+        if processed.len() > 2_000
+            && let Some(second) = second.take()
+        {
+            second.drain().await;
+        }
+    }
+    third.unwrap().drain().await;
+    heard.extend(gateway.rest().await);
+
+    let (conversations_told, again) = told(&heard);
+    eprintln!("heard again after the death of a worker: {again}");
+    assert_eq!(conversations_told.len(), conversations.len());
+    for (conversation, told) in conversations_told {
+        let expect: Vec<_> = (0..EACH).map(|n| (n as u64 + 1, format!("{n:04}"))).collect();
+        assert_eq!(told, expect, "conversation {conversation}");
+    }
+}
+
+async fn a_database_that_is_away_holds_everything(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let proxy = Proxy::before(&cluster.url).await;
+    let worker = cluster.worker_with(&proxy.url, |_| {}).await;
+    cluster.publish([says(sender, conversation, "g-0", "before")]).await;
+    gateway.until("messageProcessed").await;
+
+    proxy.cut();
+    cluster.publish((1..=500).map(|n| says(sender, conversation, &format!("g-{n}"), "meanwhile"))).await;
+    let degraded =
+        || worker.readiness.report().iter().any(|(part, state)| *part == "store" && state.is_down());
+    timeout(PATIENCE, async {
+        while !degraded() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the worker says that it is not ready");
+
+    proxy.mend().await;
+    let mut seqs = Vec::new();
+    while seqs.len() < 500 {
+        let one = gateway.next().await;
+        assert_ne!(one.event, "sendMessageError");
+        if one.event == "messageComing" {
+            seqs.push(one.data["seq"].as_u64().unwrap());
+        }
+    }
+    assert!(seqs.into_iter().eq(2..=501), "everything, once, in order");
+    assert!(worker.readiness.is_ready());
+    assert_eq!(cluster.bus.quarantined(10).await.unwrap(), []);
+    worker.drain().await;
+    assert_eq!(cluster.sql("select 1 from messages").await.len(), 501);
+}
+
+async fn a_worker_whose_bus_ends_with_it_works_off_its_lanes(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let conversation = cluster.conversation(&[alice, bob]).await;
+    let gateway = cluster.gateway(&[alice, bob]).await;
+    let worker = cluster.worker_with(&cluster.url, |config| config.finish_lanes = true).await;
+    let sender = gateway.sender(alice, 1);
+    cluster.publish((0..2_000).map(|n| says(sender, conversation, &format!("g-{n}"), "promised"))).await;
+    worker.drain().await;
+    assert_eq!(cluster.sql("select 1 from messages").await.len(), 2_000);
+}
+
+async fn a_worker_that_leaves_gives_its_shards_to_the_next(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let mut conversations = Vec::new();
+    for _ in 0..30 {
+        conversations.push(cluster.conversation(&[alice, bob]).await);
+    }
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let (first, second) = (cluster.worker().await, cluster.worker().await);
+    for round in 0..3 {
+        cluster
+            .publish(conversations.iter().map(|one| says(sender, *one, &format!("g-{round}"), "hello")))
+            .await;
+        gateway.count("messageProcessed", conversations.len()).await;
+    }
+    first.drain().await;
+    let begun = tokio::time::Instant::now();
+    cluster.publish(conversations.iter().map(|one| says(sender, *one, "g-last", "hello"))).await;
+    gateway.count("messageProcessed", conversations.len()).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "sooner than a silent worker is missed");
+    second.drain().await;
+}

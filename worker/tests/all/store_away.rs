@@ -1,0 +1,77 @@
+//! A database that goes away and comes back, and programs that start at once.
+
+use std::collections::BTreeMap;
+
+use crate::support::postgres::{Database, text};
+use protocol::ids::NodeId;
+use worker::features::messages::Saved;
+use worker::store::{Store, StoreError};
+
+/// Every connection is ended again and again (as by a restart: 57P01) while a worker saves: it is
+/// told that the store is unavailable, asks again, and nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_ended_lose_nothing() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    let talk = db.conversation(&[alice]).await;
+    let store = db.store.clone();
+    let saving = tokio::spawn(async move {
+        let (mut away, mut rows) = (0, BTreeMap::new());
+        for part in 0..150 {
+            let batch: Vec<_> = (0..8).map(|n| text(alice, talk, &format!("{part}-{n}"))).collect();
+            let saved = loop {
+                match store.save_messages(&batch).await {
+                    Ok(saved) => break saved,
+                    Err(StoreError::Unavailable(_)) => away += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            };
+            for saved in saved {
+                let (Saved::New(row) | Saved::Repeat(row)) = saved else { panic!("{saved:?}") };
+                assert_eq!(rows.insert(row.seq, row.message), None);
+            }
+        }
+        (away, rows)
+    });
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid()";
+    let mut ended = 0;
+    while !saving.is_finished() {
+        ended += db.count(end).await;
+        // As long as it takes to save something in between.
+        db.client.batch_execute("select pg_sleep(0.02)").await.unwrap();
+    }
+    let (away, rows) = saving.await.unwrap();
+    assert!(ended > 0 && away > 0, "{ended} ended, {away} noticed");
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), (1..=1_200).collect::<Vec<u64>>());
+    assert_eq!(db.count("select count(*) from messages").await, 1_200);
+    db.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_start_at_once_migrate_once() {
+    let Some(db) = Database::fresh().await else { return };
+    let name = format!("chatchit_test_{}", NodeId::random());
+    db.client.batch_execute(&format!("create database {name}")).await.unwrap();
+    let url = db.url.replace(db.url.rsplit('/').next().unwrap(), &name);
+    let mut starting = Vec::new();
+    for _ in 0..6 {
+        let store = Store::connect(&url, 1).await.unwrap();
+        starting.push(tokio::spawn(async move { store.migrate().await.map(|()| store) }));
+    }
+    for one in starting {
+        let store = one.await.unwrap().unwrap();
+        assert!(store.account_by_email("nobody@example.com").await.unwrap().is_none());
+    }
+    db.client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_says_so_at_once() {
+    let Err(err) = Store::connect("postgres://nobody@127.0.0.1:1/none", 1).await else {
+        panic!("nobody listens on port 1");
+    };
+    assert!(format!("{err:#}").contains("PostgreSQL does not answer"), "{err:#}");
+    assert!(Store::connect("not a url", 1).await.is_err());
+}
