@@ -16,6 +16,7 @@ use crate::bus::{Arrival, Bus, BusError, Envelope, Pattern, PublishError, Subjec
 use crate::health::Readiness;
 use crate::lifecycle::Lifecycle;
 use crate::limits::CONTROL_LAG_PROBE_MS;
+use crate::version::VERSION;
 use protocol;
 use protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Said, Who, answers_subject};
 use protocol::ids::NodeId;
@@ -103,7 +104,7 @@ impl Ear {
         Who {
             node: self.node,
             part: self.part,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             host: self.host.clone(),
             pid: std::process::id(),
             up_ms: millis(self.started.elapsed()),

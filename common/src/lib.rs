@@ -6,6 +6,12 @@
 /// Every bound in the system, with its unit and its reason.
 pub mod limits;
 
+/// Which build this is.
+pub mod version;
+
+/// Randomness of the operating system.
+pub mod random;
+
 /// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
 pub mod bus;
 
@@ -17,6 +23,9 @@ pub mod auth;
 
 /// Reading the environment once, at the edge.
 pub mod config;
+
+/// Command lines, and how a program ends that does not understand its own.
+pub mod arguments;
 
 /// Logging and the Prometheus exporter.
 pub mod telemetry;

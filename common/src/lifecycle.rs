@@ -3,9 +3,13 @@
 //! The first SIGTERM or SIGINT *drains*: leave politely, within deadlines. The second one
 //! *aborts*: stop waiting for anything. Both are one-way.
 //!
+//! SIGHUP, SIGUSR1 and SIGUSR2 change nothing: they are logged and ignored, since there is nothing
+//! to read again. One exception: the terminal that a program was started from is closed, which the
+//! system says with SIGHUP. Then the program drains, and does not live on unseen.
+//!
 //! Not here: what draining means to a gateway or a worker.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,19 +23,30 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Listens for SIGTERM and SIGINT. Must be called inside the runtime.
+    /// Listens for signals. Must be called inside the runtime.
     pub fn install() -> io::Result<Self> {
         let lifecycle = Self::manual();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut user = signal(SignalKind::user_defined1())?;
+        let mut other_user = signal(SignalKind::user_defined2())?;
+        let had_terminal = io::stdin().is_terminal();
         let listener = lifecycle.clone();
         tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                let ignored = tokio::select! {
+                    _ = terminate.recv() => None,
+                    _ = interrupt.recv() => None,
+                    // A terminal that has gone is none any more.
+                    _ = hangup.recv() => (!had_terminal || io::stdin().is_terminal()).then_some("SIGHUP"),
+                    _ = user.recv() => Some("SIGUSR1"),
+                    _ = other_user.recv() => Some("SIGUSR2"),
+                };
+                match ignored {
+                    Some(name) => warn!("{name} is ignored: to stop this program, send SIGTERM"),
+                    None => listener.signalled(),
                 }
-                listener.signalled();
             }
         });
         Ok(lifecycle)
@@ -112,8 +127,15 @@ mod tests {
     async fn signals_of_the_system_arrive() {
         let lifecycle = Lifecycle::install().unwrap();
         let pid = std::process::id().to_string();
-        let status = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(status.success());
+        let send = |signal: &str| {
+            assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        };
+        for ignored in ["-HUP", "-USR1", "-USR2"] {
+            send(ignored);
+        }
+        tokio::task::yield_now().await;
+        assert!(!lifecycle.is_draining(), "they neither end the process nor drain it");
+        send("-TERM");
         lifecycle.draining().await;
         assert!(!lifecycle.is_aborting());
     }

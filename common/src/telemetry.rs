@@ -48,7 +48,7 @@ pub fn init_logs(program: &str) {
     } else {
         logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
     };
-    tracing::info!(program, version = env!("CARGO_PKG_VERSION"), "Starting {program}");
+    tracing::info!(program, version = crate::version::VERSION, "Starting {program}");
 }
 
 /// What was measured in this process so far. Cheap to clone.

@@ -1,8 +1,9 @@
 //! The gateway binary: configuration in, one node up, drained on the way out.
-//! What a gateway *is* starts in `lib.rs`. `--check` reads the configuration and exits.
+//! What a gateway *is* starts in `lib.rs`.
 
 use std::process::ExitCode;
 
+use common::arguments::{self, Arguments};
 use common::auth::Verifier;
 use common::config::{EXIT_CONFIG, Env};
 use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
@@ -13,9 +14,15 @@ use tracing::info;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const ABOUT: &str = "One gateway: holds the sockets of clients, passes on what they send, and delivers";
+
 fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Arguments = match arguments::read("gateway", ABOUT) {
+        Ok(arguments) => arguments,
+        Err(code) => return Ok(code),
+    };
     let config = match ClusterConfig::from_env(Env::from_process()) {
-        Ok(_) if std::env::args().any(|argument| argument == "--check") => return Ok(ExitCode::SUCCESS),
+        Ok(_) if arguments.check => return Ok(ExitCode::SUCCESS),
         Ok(config) => config,
         Err(err) => {
             eprintln!("gateway: {err}");

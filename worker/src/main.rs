@@ -1,9 +1,10 @@
 //! The worker binary: configuration in, one worker up, drained on the way out.
-//! What a worker *is* starts in `lib.rs`. `--check` reads the configuration and exits.
+//! What a worker *is* starts in `lib.rs`.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use common::arguments::{self, Arguments};
 use common::config::{EXIT_CONFIG, Env};
 use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
 use protocol::ids::NodeId;
@@ -12,14 +13,20 @@ use worker::{Config, Worker, store::Store};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const ABOUT: &str = "One worker: carries out what clients send, keeps it in the database, and answers REST";
+
 fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Arguments = match arguments::read("worker", ABOUT) {
+        Ok(arguments) => arguments,
+        Err(code) => return Ok(code),
+    };
     let mut env = Env::from_process();
     let config = Config::from_env(&mut env).for_a_cluster(&mut env);
     if let Err(err) = env.finish() {
         eprintln!("worker: {err}");
         return Ok(ExitCode::from(EXIT_CONFIG));
     }
-    if std::env::args().any(|argument| argument == "--check") {
+    if arguments.check {
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::init_logs("worker");

@@ -6,7 +6,7 @@ use super::process::Usage;
 
 /// Says which version runs: a line in the sky when one is rolled out.
 pub fn version() {
-    gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("build_info", "version" => crate::version::VERSION).set(1.0);
 }
 
 /// The score, and what each part is worth: 1, ½ or 0.

@@ -173,7 +173,7 @@ impl Readiness {
         answer["status"] = word(score).into();
         answer["score"] = score.into();
         answer["program"] = self.program.into();
-        answer["version"] = env!("CARGO_PKG_VERSION").into();
+        answer["version"] = crate::version::VERSION.into();
         answer["node"] = self.node.to_string().into();
         answer["uptimeSeconds"] = process::uptime().as_secs().into();
         answer

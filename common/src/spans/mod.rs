@@ -162,7 +162,7 @@ pub fn current() -> Option<TraceContext> {
 }
 
 fn random() -> u64 {
-    getrandom::u64().expect("the operating system gives random bytes")
+    u64::from_le_bytes(crate::random::bytes())
 }
 
 #[expect(clippy::disallowed_methods, reason = "milliseconds are too coarse, and nothing decides by it")]

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::{Kind, Span, Value};
 use crate::limits::{SPAN_LINKS_MAX, SPANS_FLUSH_MS_MAX};
+use crate::version::VERSION;
 use protocol::TraceContext;
 use protocol::ids::NodeId;
 
@@ -36,7 +37,7 @@ pub(super) fn start(name: &'static str, node: NodeId, collector: &str) -> anyhow
     let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpJson);
     let exporter = exporter.with_endpoint(collector).build().context("the exporter of spans")?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
-    let version = env!("CARGO_PKG_VERSION");
+    let version = VERSION;
     let resource = Resource::builder()
         .with_service_name(name)
         .with_attribute(KeyValue::new("service.version", version))

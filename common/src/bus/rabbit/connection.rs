@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::super::topology::Names;
 use super::super::{BusConfig, Health, QueueKind, metrics};
 use super::{declare, look};
+use crate::random;
 use protocol::ids::NodeId;
 
 /// From the first byte to a declared topology; then the next node is tried.
@@ -75,7 +76,7 @@ impl Link {
     ) -> anyhow::Result<Arc<Self>> {
         let parse = |url: &str| url.parse().map_err(|reason| anyhow::anyhow!("AMQP url: {reason}"));
         let uris = config.url.split(',').map(parse).collect::<anyhow::Result<Vec<AMQPUri>>>()?;
-        let next = AtomicUsize::new(NodeId::random().0 as usize % uris.len());
+        let next = AtomicUsize::new(random::below(uris.len() as u64) as usize);
         let names = Names::new(&config.prefix);
         let (queues, live) = (config.queues, watch::Sender::new(None));
         Ok(Arc::new(Self { name, uris, next, names, queues, node, publishing, live, closing }))
@@ -135,8 +136,7 @@ impl Link {
         let mut pause = BACKOFF_MS_FIRST;
         loop {
             // Half of the pause is jitter, so that a cluster does not come back as one.
-            let jitter = NodeId::random().0 % pause;
-            sleep(Duration::from_millis(pause / 2 + jitter)).await;
+            sleep(random::jitter(Duration::from_millis(pause))).await;
             match self.connect().await {
                 Ok(live) => return live,
                 Err(reason) => info!(connection = self.name, "RabbitMQ is away: {reason:#}"),
