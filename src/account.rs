@@ -2,11 +2,14 @@
 //! its login, its conversation with another one. All of it over REST, as any client does it.
 
 use anyhow::{Context as _, bail};
+use client::{Refusal, Site};
 use common::config::Secret;
-use serde_json::json;
+use common::random;
+use serde_json::{Value, json};
 
-use crate::data::random_text;
-use crate::wire::{Refusal, Site};
+/// Pages of a person's conversations that are looked through for the one of two people. Strangers may
+/// have put a person into any number of conversations.
+const PAGES_MAX: usize = 10;
 
 /// Who somebody is.
 #[derive(Clone, Debug)]
@@ -60,8 +63,7 @@ impl Account {
     }
 
     async fn register(&self, site: &Site) -> anyhow::Result<()> {
-        let digits: String =
-            random_text().bytes().take(10).map(|byte| char::from(b'0' + byte % 10)).collect();
+        let digits: String = random::bytes::<10>().map(|byte| char::from(b'0' + byte % 10)).iter().collect();
         let account = json!({
             "email": self.email, "password": self.password.expose(), "phone": format!("+84{digits}"),
             "firstName": self.name, "lastName": "Demo", "role": "USER",
@@ -77,20 +79,70 @@ fn is_refused(err: &anyhow::Error, status: u16, words: &str) -> bool {
 }
 
 impl Person {
-    /// The conversation of the two under this title, made at the first use.
+    /// The conversation of these two, and of nobody else, under this title; made at the first use.
     pub async fn conversation_with(&self, site: &Site, other: &Self, title: &str) -> anyhow::Result<i64> {
         if self.id == other.id {
-            bail!("a conversation is of two");
+            bail!("a conversation needs two people");
         }
-        let page = site.get("/conversations?page=1&size=100", &self.token).await?;
-        let known = page["data"]["result"].as_array().into_iter().flatten();
-        if let Some(id) = known.filter(|one| one["title"] == title).find_map(|one| one["id"].as_i64()) {
-            return Ok(id);
+        for number in 1..=PAGES_MAX {
+            let page = site.get(&format!("/conversations?page={number}&size=100"), &self.token).await?;
+            let listed = page["data"]["result"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if let Some(found) = listed.iter().find(|one| self.is_of_us(other, one) && one["title"] == title)
+            {
+                return found["id"].as_i64().context("the conversation has no id");
+            }
+            if listed.is_empty() {
+                break;
+            }
         }
         let participants =
             json!([{ "userId": self.id, "type": "LEAD" }, { "userId": other.id, "type": "MEMBER" }]);
         let wanted = json!({ "title": title, "participants": participants });
         let made = site.post("/conversations/create", Some(&self.token), &wanted).await?;
         made["data"]["id"].as_i64().context("the conversation has no id")
+    }
+
+    /// Whether one of the two made it and the two alone are in it. The title says nothing: a stranger
+    /// may make a conversation of any title, and put both of them into it.
+    fn is_of_us(&self, other: &Self, conversation: &Value) -> bool {
+        let mut members: Vec<Option<i64>> = conversation["participants"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| one["userId"].as_i64())
+            .collect();
+        members.sort_unstable();
+        let mut us = [Some(self.id), Some(other.id)];
+        us.sort_unstable();
+        let is_whole = conversation["participantCount"].as_u64() == Some(2);
+        is_whole && members == us && us.contains(&conversation["creatorId"].as_i64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_of_two_has_no_stranger_in_it() {
+        let person = |id| Person { id, token: String::new() };
+        let (me, other) = (person(7), person(9));
+        let of = |creator: i64, count: u64, members: &[i64]| {
+            let members: Vec<Value> = members.iter().map(|id| json!({ "userId": id })).collect();
+            json!({ "id": 1, "creatorId": creator, "participantCount": count, "participants": members })
+        };
+        for good in [of(7, 2, &[7, 9]), of(9, 2, &[9, 7])] {
+            assert!(me.is_of_us(&other, &good) && other.is_of_us(&me, &good), "{good}");
+        }
+        for bad in [
+            of(5, 3, &[5, 7, 9]),
+            of(5, 2, &[7, 9]),
+            of(7, 3, &[7, 9]),
+            of(7, 2, &[7, 5]),
+            of(7, 1, &[7]),
+            json!({}),
+        ] {
+            assert!(!me.is_of_us(&other, &bad), "{bad}");
+        }
     }
 }

@@ -1,173 +1,192 @@
 //! What `chatchit` can be told. Pure: arguments in, a command or a sentence out.
 
-use crate::canary;
-use crate::tool::command::{self, Parsed, Wanted};
-use crate::tool::help;
+use clap::{Args, Parser, Subcommand};
 
-/// The beginning of `chatchit help`; the operator's commands follow (`tool/help.rs`).
-const HELP: &str = "\
-chatchit                    everything in one process; see README.md for the environment
-chatchit --check            read the configuration, say what is wrong with it, end
+use crate::tool::command as operator;
 
-Two people to try it with:
-chatchit listen [--as NAME] [--url URL]
-chatchit say [--as NAME] [--to NAME] [--url URL] TEXT
-chatchit history [--as NAME] [--with NAME] [--url URL]
-NAME is anybody (alice and bob if left out), URL is http://host:port of a gateway.
+/// What `chatchit` is, in its help.
+pub const ABOUT: &str =
+    "ChatChit in one process, people to try it with, a canary, and the operator's commands";
 
-The canary: two people who talk through every pair of gateways and measure it (README.md):
-chatchit canary             each 10 s, until a signal; health and metrics on ADMIN_PORT
-chatchit canary --once [--json]   one round, a table; the exit code is 1 when anything was lost
-chatchit canary --check     read its configuration, say what is wrong with it, end
-
-For the operator of a cluster (`chatchit help COMMAND` says more):
-";
-
-/// `chatchit help`
-pub fn help() -> String {
-    format!("{HELP}{}", help::overview())
+/// The command line.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    infer_long_args = false,
+    after_help = "Without a command, everything runs in this one process (README.md lists the environment).\n\
+        `chatchit help COMMAND` explains a command.\n\n",
+    after_long_help = "Without a command, everything runs in this one process (README.md lists the environment).\n\
+        `chatchit help COMMAND` explains a command.\n\n\
+        Exit codes: 0 good; 1 nothing found, no answer, or only a part; 2 failed; 64 the command line or\n\
+        the environment is not understood."
+)]
+pub struct Line {
+    /// Read the environment, report everything that is wrong with it, and exit
+    #[arg(long)]
+    pub check: bool,
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to do instead of running everything.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Run everything.
-    Serve,
-    /// Read the configuration and end.
-    Check,
-    /// Print it.
-    Help(String),
-    /// Watch the gateways as a client.
-    Canary(canary::Wanted),
-    /// An operator's.
-    Operate(Wanted),
     /// Be a person.
+    #[command(flatten)]
     Demo(Demo),
+    Canary(Canary),
+    /// Look at a cluster, and act on it.
+    #[command(flatten)]
+    Operate(operator::Command),
 }
 
 /// A person's side of the demo.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Demo {
-    Listen { who: String, url: String },
-    Say { who: String, to: String, text: String, url: String },
-    History { who: String, with: String, url: String },
+    /// Demo: print the messages that reach a person, until Ctrl-C
+    Listen {
+        /// The person who listens
+        #[arg(long = "as", value_name = "NAME", default_value = "bob", value_parser = name)]
+        who: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Demo: send a message from one person to another
+    Say {
+        /// The person who speaks
+        #[arg(long = "as", value_name = "NAME", default_value = "alice", value_parser = name)]
+        who: String,
+        /// The person spoken to
+        #[arg(long, value_name = "NAME", default_value = "bob", value_parser = name)]
+        to: String,
+        #[command(flatten)]
+        at: At,
+        /// The words; several arguments are joined with spaces
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Demo: print the conversation of two people
+    History {
+        /// The person who reads
+        #[arg(long = "as", value_name = "NAME", default_value = "bob", value_parser = name)]
+        who: String,
+        /// The other person
+        #[arg(long, value_name = "NAME", default_value = "alice", value_parser = name)]
+        with: String,
+        #[command(flatten)]
+        at: At,
+    },
 }
 
-impl Demo {
-    /// Where the gateway is.
-    pub fn url(&self) -> &str {
-        match self {
-            Self::Listen { url, .. } | Self::Say { url, .. } | Self::History { url, .. } => url,
-        }
-    }
+/// Where the demo's people connect.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct At {
+    /// A gateway, or what stands in front of it: http://host:port or https://host
+    /// [default: http://127.0.0.1:PORT]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
 }
 
-/// Reads the arguments after the program's name. `port` completes a missing URL.
-pub fn parse(arguments: &[String], port: u16) -> Result<Command, String> {
-    let Some((first, rest)) = arguments.split_first() else { return Ok(Command::Serve) };
-    match (first.as_str(), rest) {
-        ("--check", []) => return Ok(Command::Check),
-        ("--help" | "-h" | "help", []) => return Ok(Command::Help(help())),
-        ("help", [name]) if help::page(name).is_some() => {
-            return Ok(Command::Help(help::page(name).map(help::Page::text).unwrap_or_default()));
-        }
-        ("canary", options) => return canary(options).map(Command::Canary),
-        ("listen" | "say" | "history", _) => {}
-        _ => {
-            return match command::parse(first, rest) {
-                Some(Ok(Parsed::Do(wanted))) => Ok(Command::Operate(wanted)),
-                Some(Ok(Parsed::Help(text))) => Ok(Command::Help(text)),
-                Some(Err(sentence)) => Err(sentence),
-                None => Err(format!("'{first}' is not understood: `chatchit help` lists what is")),
-            };
-        }
-    }
-    let mut names: [(&str, Option<String>); 4] =
-        [("--as", None), ("--to", None), ("--with", None), ("--url", None)];
-    let mut text = Vec::new();
-    let mut rest = rest.iter();
-    while let Some(word) = rest.next() {
-        match names.iter_mut().find(|(name, _)| name == word) {
-            Some((name, value)) => *value = Some(rest.next().ok_or(format!("{name} needs a value"))?.clone()),
-            None if word.starts_with("--") => return Err(format!("'{word}' is not understood\n{HELP}")),
-            None => text.push(word.clone()),
-        }
-    }
-    let [who, to, with, url] = names.map(|(_, value)| value);
-    for name in [&who, &to, &with].into_iter().flatten() {
-        if !(1..=32).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(format!("'{name}' should be a name of 1 to 32 letters and digits"));
-        }
-    }
-    let or = |name: Option<String>, other: &str| name.unwrap_or_else(|| other.to_owned());
-    let url = or(url, &format!("http://127.0.0.1:{port}"));
-    let demo = match first.as_str() {
-        "listen" => Demo::Listen { who: or(who, "bob"), url },
-        "history" => Demo::History { who: or(who, "bob"), with: or(with, "alice"), url },
-        _ if text.is_empty() => return Err("say what?".to_owned()),
-        _ => Demo::Say { who: or(who, "alice"), to: or(to, "bob"), text: text.join(" "), url },
-    };
-    Ok(Command::Demo(demo))
+/// Two people who talk through every pair of gateways, and measure what people get
+///
+/// A round takes place each 10 s until a signal; health and metrics are on ADMIN_PORT. With --once, one
+/// round, printed as a table. README.md lists what it reads from the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+#[command(
+    after_help = "Exit codes of --once: 0 every pair was heard; 1 a message was lost or a gateway not reached;\n\
+        2 no login; 64 the environment is not understood, or the password is wrong."
+)]
+pub struct Canary {
+    /// One round, a table of every pair, and exit
+    #[arg(long)]
+    pub once: bool,
+    /// Print the round as JSON
+    #[arg(long, requires = "once")]
+    pub json: bool,
+    /// Read the environment, report everything that is wrong with it, and exit
+    #[arg(long, conflicts_with = "once")]
+    pub check: bool,
 }
 
-fn canary(options: &[String]) -> Result<canary::Wanted, String> {
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    match options[..] {
-        [] => Ok(canary::Wanted::Run),
-        ["--check"] => Ok(canary::Wanted::Check),
-        ["--once"] => Ok(canary::Wanted::Once { json: false }),
-        ["--once", "--json"] | ["--json", "--once"] => Ok(canary::Wanted::Once { json: true }),
-        _ => Err(format!(
-            "'canary {}' is not understood\nusage: chatchit canary [--once [--json] | --check]",
-            options.join(" ")
-        )),
+fn name(text: &str) -> Result<String, String> {
+    if !(1..=32).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err("a name has 1 to 32 letters and digits".to_owned());
     }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
 
-    fn read(line: &[&str]) -> Result<Command, String> {
-        parse(&line.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), 8080)
+    fn read(line: &[&str]) -> Result<Line, clap::Error> {
+        common::arguments::parse("chatchit", ABOUT, [&["chatchit"], line].concat())
+    }
+
+    fn command(line: &[&str]) -> Option<Command> {
+        read(line).map_or_else(|err| panic!("{err}"), |line| line.command)
     }
 
     #[test]
     fn commands() {
-        let url = "http://127.0.0.1:8080".to_owned();
-        let (alice, bob) = ("alice".to_owned(), "bob".to_owned());
-        assert_eq!(read(&[]), Ok(Command::Serve));
-        assert_eq!(read(&["--check"]), Ok(Command::Check));
-        let said =
-            Demo::Say { who: alice.clone(), to: bob.clone(), text: "xin chào".into(), url: url.clone() };
-        assert_eq!(read(&["say", "xin chào"]), Ok(Command::Demo(said.clone())));
-        assert_eq!(read(&["say", "--to", "bob", "xin", "chào"]), Ok(Command::Demo(said)));
-        assert_eq!(read(&["listen", "--as", "alice"]), Ok(Command::Demo(Demo::Listen { who: alice, url })));
-        assert_eq!(read(&["canary"]), Ok(Command::Canary(canary::Wanted::Run)));
-        let once = canary::Wanted::Once { json: true };
-        assert_eq!(read(&["canary", "--once", "--json"]), Ok(Command::Canary(once)));
+        assert_eq!(command(&[]), None);
+        assert!(read(&["--check"]).is_ok_and(|line| line.check));
+        let (who, to, at) = ("alice".to_owned(), "bob".to_owned(), At { url: None });
+        let said = |text: &[&str]| {
+            let text = text.iter().map(|&word| word.to_owned()).collect();
+            Some(Command::Demo(Demo::Say { who: who.clone(), to: to.clone(), at: at.clone(), text }))
+        };
+        assert_eq!(command(&["say", "xin chào"]), said(&["xin chào"]));
+        assert_eq!(command(&["say", "--to", "bob", "xin", "chào"]), said(&["xin", "chào"]));
+        let listen = Demo::Listen { who: who.clone(), at: at.clone() };
+        assert_eq!(command(&["listen", "--as", "alice"]), Some(Command::Demo(listen)));
+        let canary = |once, json| Some(Command::Canary(Canary { once, json, check: false }));
+        assert_eq!(command(&["canary"]), canary(false, false));
+        assert_eq!(command(&["canary", "--once", "--json"]), canary(true, true));
+        assert!(matches!(command(&["nodes", "--json"]), Some(Command::Operate(_))));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
         for bad in [
             &["canary", "--json"][..],
+            &["canary", "--once", "--check"],
             &["canary", "bob"],
             &["fly"],
             &["say"],
             &["listen", "--as"],
             &["listen", "--as", "a b"],
             &["--check", "x"],
+            &["--check", "nodes"],
+            &["--chec"],
             &["help", "x"],
+            &["nodes", "--yaml"],
         ] {
-            assert!(read(bad).is_err(), "{bad:?}");
+            assert!(read(bad).is_err_and(|err| err.use_stderr()), "{bad:?}");
         }
     }
 
     #[test]
-    fn the_operator_s_commands_are_listed_and_explained() {
-        let Ok(Command::Help(text)) = read(&["help"]) else { panic!("help") };
-        for page in help::PAGES {
-            assert!(text.contains(&format!("\n  {}", page.name)), "{}", page.name);
-            assert_eq!(read(&["help", page.name]), Ok(Command::Help(page.text())));
+    fn every_command_is_listed_and_explained() {
+        let help = |line: &[&str]| {
+            let err = read(line).expect_err("a text");
+            assert_eq!(err.kind(), ErrorKind::DisplayHelp, "{line:?}");
+            err.to_string()
+        };
+        let overview = help(&["help"]);
+        let names = ["listen", "say", "history", "canary"].into_iter().chain(operator::NAMES);
+        for name in names {
+            assert!(overview.contains(&format!("\n  {name} ")), "{name}: {overview}");
+            let page = help(&["help", name]);
+            assert!(page.contains(&format!("Usage: chatchit {name}")), "{page}");
+            assert_eq!(page, help(&[name, "--help"]), "the same both ways");
         }
-        assert!(matches!(read(&["nodes", "--json"]), Ok(Command::Operate(_))));
-        assert!(read(&["nodes", "--yaml"]).unwrap_err().contains("usage: chatchit nodes"));
+        for name in operator::NAMES {
+            let page = help(&["help", name]);
+            assert!(page.contains("Reads ") && page.contains("Exit codes"), "{page}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The environment of everything in one process. The programs read their own sections; what is
 //! missing and can be made here (the secret of the tokens) is made once and kept.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::config::{ConfigError, Env};
+use common::random;
 
-use crate::data::{Data, random_text};
+use crate::data::Data;
 
 /// There is no other gateway to move the sockets to: Ctrl-C should not take long.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -23,6 +25,12 @@ pub struct Config {
     pub has_admin_port: bool,
 }
 
+/// `CHATCHIT_CA_FILE`: certificates in PEM of authorities that the demo and the canary trust beside
+/// those of the machine.
+pub fn authorities() -> Option<PathBuf> {
+    Env::from_process().text(&["CHATCHIT_CA_FILE"]).map(PathBuf::from)
+}
+
 /// `PORT`, as the demo commands guess it.
 pub fn port() -> u16 {
     Env::from_process().number(&["PORT"], 8080)
@@ -31,13 +39,13 @@ pub fn port() -> u16 {
 impl Config {
     /// Reads the environment; a missing secret comes from the data folder.
     pub fn read(data: &Data) -> anyhow::Result<Self> {
-        let secret = data.secret("access.secret", random_text)?;
+        let secret = data.secret("access.secret", random::secret)?;
         Ok(Self::with(secret.expose())?)
     }
 
     /// Reads the environment and keeps nothing.
     pub fn check() -> Result<(), ConfigError> {
-        Self::with(&random_text()).map(drop)
+        Self::with(&random::secret()).map(drop)
     }
 
     fn with(secret: &str) -> Result<Self, ConfigError> {

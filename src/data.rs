@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use common::config::Secret;
-use protocol::ids::NodeId;
 
 /// A folder with things to keep.
 pub struct Data {
@@ -73,9 +72,4 @@ impl Data {
         }
         Ok(Secret::new(text.trim()))
     }
-}
-
-/// 256 bits from the system, as 64 hexadecimal digits.
-pub fn random_text() -> String {
-    (0..4).map(|_| NodeId::random().to_string()).collect()
 }

@@ -19,9 +19,6 @@ mod postgres;
 /// Everything in one process.
 mod serve;
 
-/// The client's side of HTTP and of a socket.
-mod wire;
-
 /// People who log in.
 mod account;
 
@@ -34,12 +31,12 @@ mod canary;
 /// The operator's commands.
 mod tool;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use common::arguments;
 use common::config::{EXIT_CONFIG, Env};
 
-use crate::cli::Command;
+use crate::cli::{Command, Line};
 use crate::config::Config;
 use crate::data::Data;
 
@@ -47,47 +44,52 @@ use crate::data::Data;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = |sentence: &str| {
-        eprintln!("chatchit: {sentence}");
-        Ok(ExitCode::from(EXIT_CONFIG))
+    let line: Line = match arguments::read("chatchit", cli::ABOUT) {
+        Ok(line) => line,
+        Err(code) => return Ok(code),
     };
-    let command = match cli::parse(&arguments, config::port()) {
-        Ok(command) => command,
-        Err(sentence) => return usage(&sentence),
-    };
-    match command {
-        Command::Help(text) => writeln!(std::io::stdout(), "{text}")?,
-        Command::Operate(wanted) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            return Ok(runtime.block_on(tool::run(wanted)));
+    match line.command {
+        None if line.check => check(),
+        None => serve(),
+        Some(Command::Demo(command)) => {
+            client_runtime()?.block_on(demo::run(command, &Data::open()?))?;
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Check => {
-            if let Err(err) = Config::check() {
-                return usage(&err.to_string());
-            }
-        }
-        Command::Canary(wanted) => {
+        Some(Command::Canary(wanted)) => {
             let mut env = Env::from_process();
             let config = canary::config::Config::from_env(&mut env);
-            if let Err(err) = env.finish() {
-                return usage(&err.to_string());
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            return runtime.block_on(canary::run(config, wanted));
-        }
-        Command::Demo(demo) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(demo::run(demo, &Data::open()?))?;
-        }
-        Command::Serve => {
-            let mut data = Data::open()?;
-            data.lock()?;
-            match Config::read(&data) {
-                Ok(config) => config.gateway.runtime()?.block_on(serve::run(config, data))?,
-                Err(err) => return usage(&format!("{err:#}")),
+            match env.finish() {
+                Ok(()) => client_runtime()?.block_on(canary::run(config, wanted)),
+                Err(err) => Ok(misconfigured(&err.into())),
             }
         }
+        Some(Command::Operate(command)) => Ok(client_runtime()?.block_on(tool::run(command))),
+    }
+}
+
+fn check() -> anyhow::Result<ExitCode> {
+    Ok(match Config::check() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => misconfigured(&err.into()),
+    })
+}
+
+fn serve() -> anyhow::Result<ExitCode> {
+    let mut data = Data::open()?;
+    data.lock()?;
+    match Config::read(&data) {
+        Ok(config) => config.gateway.runtime()?.block_on(serve::run(config, data))?,
+        Err(err) => return Ok(misconfigured(&err)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One thread is enough for a client.
+fn client_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn misconfigured(err: &anyhow::Error) -> ExitCode {
+    eprintln!("chatchit: {err:#}");
+    ExitCode::from(EXIT_CONFIG)
 }

@@ -17,11 +17,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use common::config::Secret;
 use common::lifecycle::Lifecycle;
+use common::random;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::data::{Data, random_text};
+use crate::data::Data;
 
 /// Recovery after a power cut replays the log: generous.
 const START_S_MAX: u64 = 60;
@@ -71,7 +72,7 @@ impl Postgres {
         // The port is free now, and nobody else is told of it.
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let site = Site { bin, folder, log: data.path("postgres.log"), owner, port };
-        let password = data.secret("postgres.password", random_text)?;
+        let password = data.secret("postgres.password", random::secret)?;
         if !site.folder.join("PG_VERSION").exists() {
             site.create(&password).await?;
         }
@@ -231,7 +232,8 @@ async fn place(data: &Data, owner: Option<User>) -> anyhow::Result<PathBuf> {
             && !reaches(owner, data.folder()).await?
         {
             // A home folder of root: its owner may not pass. The data goes where it may.
-            real = PathBuf::from(format!("/var/lib/chatchit-{}", random_text().get(..8).unwrap_or("data")));
+            real =
+                PathBuf::from(format!("/var/lib/chatchit-{}", random::secret().get(..8).unwrap_or("data")));
             symlink(&real, &here)?;
             info!(folder = %real.display(), "The database is kept outside, because its user may not enter here");
         }

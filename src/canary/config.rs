@@ -1,7 +1,9 @@
 //! The canary's section of the environment.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
+use client::Site;
 use common::config::{Env, Secret};
 use common::limits::NAME_CHARS_MAX;
 
@@ -12,6 +14,9 @@ use crate::account::Account;
 pub struct Config {
     /// `CANARY_GATEWAYS`: `host:port`, comma-separated. A name of several addresses is each of them.
     pub gateways: Vec<String>,
+    /// `CANARY_FRONT`: `http://host:port` or `https://host`: the door that people come in through,
+    /// before all gateways. Watched like one more gateway.
+    pub front: Option<Site>,
     /// `CANARY_EMAIL` (`canary@chatchit.invalid`) with `speaker.` and `listener.` before it, and
     /// `CANARY_PASSWORD`: the two accounts, registered at the first start.
     pub accounts: [Account; 2],
@@ -25,9 +30,14 @@ impl Config {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let admin = SocketAddr::new(env.number(&["ADMIN_BIND"], here), env.number(&["ADMIN_PORT"], 9092));
         let gateways = env.parsed(&["CANARY_GATEWAYS"], "host:port, comma-separated", gateways);
-        if gateways.is_none() {
-            env.problem("CANARY_GATEWAYS has to name the gateways: host:port, comma-separated".into());
+        let (url, more) = (env.text(&["CANARY_FRONT"]), env.text(&["CHATCHIT_CA_FILE"]));
+        if gateways.is_none() && url.is_none() {
+            env.problem(
+                "CANARY_GATEWAYS is missing: name the gateways, host:port, comma-separated (or CANARY_FRONT alone)"
+                    .into(),
+            );
         }
+        let front = url.and_then(|url| front(env, &url, more.as_deref()));
         let password = env.secret(&["CANARY_PASSWORD"]);
         if password.is_none() {
             env.problem(
@@ -48,8 +58,20 @@ impl Config {
         };
         Self {
             gateways: gateways.unwrap_or_default(),
+            front,
             accounts: [account("speaker"), account("listener")],
             admin: (admin.port() != 0).then_some(admin),
+        }
+    }
+}
+
+/// A URL, and with `https` the authorities to trust.
+fn front(env: &mut Env, url: &str, more: Option<&str>) -> Option<Site> {
+    match Site::parse(url, more.map(Path::new)) {
+        Ok(site) => Some(site),
+        Err(err) => {
+            env.problem(format!("CANARY_FRONT: {err:#}"));
+            None
         }
     }
 }
@@ -93,6 +115,10 @@ mod tests {
         let (_, found) = problems(&[]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("CANARY_GATEWAYS") && found[1].contains("CANARY_PASSWORD"), "{found:?}");
+        let (config, found) = problems(&[("CANARY_FRONT", "http://a"), ("CANARY_PASSWORD", "hunter22")]);
+        assert!(found.is_empty() && config.gateways.is_empty() && config.front.is_some(), "{found:?}");
+        let (_, found) = problems(&[("CANARY_FRONT", "a:1"), ("CANARY_PASSWORD", "hunter22")]);
+        assert!(found.len() == 1 && found[0].starts_with("CANARY_FRONT: 'a:1' should be"), "{found:?}");
         let (config, found) = problems(&[("CANARY_GATEWAYS", "a:1"), ("CANARY_PASSWORD", "hunter22")]);
         assert!(found.is_empty() && !format!("{config:?}").contains("hunter22"), "{found:?}");
         assert_eq!(config.accounts[1].email, "listener.canary@chatchit.invalid");

@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
+use client::{Closed, Refusal, Site, Socket};
 use common::limits::{
     BUSY_RETRY_MS, CANARY_DEADLINE_MS, CANARY_HANDSHAKE_MS_MAX, CANARY_RECONNECT_MS_MAX,
     CANARY_RECONNECT_MS_MIN, GOING_AWAY_GRACE_MS_MAX,
 };
-use protocol::ids::NodeId;
+use common::random;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::round::Place;
-use crate::wire::{Closed, Refusal, Site, Socket};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +90,11 @@ pub struct Told {
 /// One socket.
 pub struct Line {
     pub place: Place,
+    /// The same, for a connection.
+    pub site: Site,
     pub role: Role,
+    /// What is heard in any other one is not the canary's: strangers may speak to its accounts.
+    pub conversation: i64,
     /// The token to come with.
     pub token: watch::Receiver<String>,
     /// What to send; ends the line when it ends.
@@ -155,7 +159,7 @@ impl Line {
     /// A socket that is ready.
     async fn opens(&self, token: &str) -> anyhow::Result<Socket> {
         let opening = async {
-            let mut socket = Socket::open(&Site::at(self.place), token).await?;
+            let mut socket = Socket::open(&self.site, token).await?;
             while socket.next().await?["event"] != "ready" {}
             Ok(socket)
         };
@@ -226,7 +230,7 @@ impl Line {
                 }
                 News::Refused(guid, data["code"].as_str().unwrap_or("?").to_owned())
             }
-            ("messageComing", Role::Listener) => {
+            ("messageComing", Role::Listener) if data["conversationId"] == self.conversation => {
                 News::Heard { guid, seq: data["seq"].as_i64().unwrap_or_default() }
             }
             _ => return,
@@ -263,7 +267,7 @@ async fn due(at: Option<Instant>) {
 /// clients that were cut together do not come together.
 pub fn pause(failures: u32) -> Duration {
     let longest = CANARY_RECONNECT_MS_MIN.saturating_mul(1 << failures.min(16)).min(CANARY_RECONNECT_MS_MAX);
-    Duration::from_millis(longest / 2 + NodeId::random().0 % (longest / 2))
+    random::jitter(Duration::from_millis(longest))
 }
 
 /// Waits before the next try.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use client::Site;
 use common::limits::{CANARY_GATEWAYS_MAX, CANARY_NAME_MS_MAX};
 use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
@@ -12,7 +13,6 @@ use tracing::{info, warn};
 use super::config::Config;
 use super::line::{Role, rest};
 use crate::account::{Account, Person, WrongPassword};
-use crate::wire::Site;
 
 /// The conversation of the two.
 const TITLE: &str = "canary";
@@ -30,7 +30,7 @@ impl Tokens {
     pub async fn take(config: &Config, is_final: bool) -> anyhow::Result<(Self, i64)> {
         let mut failures = 0;
         let (people, conversation) = loop {
-            match enter(config).await {
+            match enter(config, None).await {
                 Ok(entered) => break entered,
                 Err(err) if is_final || err.downcast_ref::<WrongPassword>().is_some() => return Err(err),
                 Err(err) => warn!("The canary cannot log in yet: {err:#}"),
@@ -42,7 +42,7 @@ impl Tokens {
         let [speaker, listener] = people.map(|person| watch::channel(person.token));
         let wanted = Arc::new(Notify::new());
         let tokens = Self { speaker: speaker.1, listener: listener.1, wanted: Arc::clone(&wanted) };
-        tokio::spawn(keep(config.clone(), [speaker.0, listener.0], wanted));
+        tokio::spawn(keep(config.clone(), conversation, [speaker.0, listener.0], wanted));
         Ok((tokens, conversation))
     }
 
@@ -60,13 +60,13 @@ impl Tokens {
     }
 }
 
-async fn keep(config: Config, tokens: [watch::Sender<String>; 2], wanted: Arc<Notify>) {
+async fn keep(config: Config, conversation: i64, tokens: [watch::Sender<String>; 2], wanted: Arc<Notify>) {
     loop {
         wanted.notified().await;
         let mut failures = 0;
         loop {
             failures += 1;
-            match enter(&config).await {
+            match enter(&config, Some(conversation)).await {
                 Ok((people, _)) => {
                     for (token, person) in tokens.iter().zip(people) {
                         token.send_replace(person.token);
@@ -83,18 +83,11 @@ async fn keep(config: Config, tokens: [watch::Sender<String>; 2], wanted: Arc<No
     }
 }
 
-/// Through the first gateway that can.
-async fn enter(config: &Config) -> anyhow::Result<([Person; 2], i64)> {
-    let mut places = Vec::new();
-    for name in &config.gateways {
-        let limit = Duration::from_millis(CANARY_NAME_MS_MAX);
-        if let Ok(Ok(found)) = timeout(limit, lookup_host(name)).await {
-            places.extend(found);
-        }
-    }
+/// Through the first gateway that can, or else through the front door.
+async fn enter(config: &Config, conversation: Option<i64>) -> anyhow::Result<([Person; 2], i64)> {
     let mut last = anyhow::anyhow!("no address for {}", config.gateways.join(", "));
-    for place in places.into_iter().take(CANARY_GATEWAYS_MAX) {
-        match enter_at(&Site::at(place), &config.accounts).await {
+    for site in sites(config).await {
+        match enter_at(&site, &config.accounts, conversation).await {
             Err(err) if err.downcast_ref::<WrongPassword>().is_none() => last = err,
             entered => return entered,
         }
@@ -102,8 +95,31 @@ async fn enter(config: &Config) -> anyhow::Result<([Person; 2], i64)> {
     Err(last.context("no gateway logs the canary in"))
 }
 
-async fn enter_at(site: &Site, [speaker, listener]: &[Account; 2]) -> anyhow::Result<([Person; 2], i64)> {
+async fn sites(config: &Config) -> Vec<Site> {
+    let mut places = Vec::new();
+    for name in &config.gateways {
+        let limit = Duration::from_millis(CANARY_NAME_MS_MAX);
+        if let Ok(Ok(found)) = timeout(limit, lookup_host(name)).await {
+            places.extend(found);
+        }
+    }
+    let gateways = places.into_iter().take(CANARY_GATEWAYS_MAX).map(Site::at);
+    gateways.chain(config.front.clone()).collect()
+}
+
+/// The conversation is found once; after that it is known by its id.
+async fn enter_at(
+    site: &Site,
+    [speaker, listener]: &[Account; 2],
+    conversation: Option<i64>,
+) -> anyhow::Result<([Person; 2], i64)> {
     let people = [speaker.enter(site).await?, listener.enter(site).await?];
-    let conversation = people[0].conversation_with(site, &people[1], TITLE).await;
-    Ok((people, conversation.context("the canary's conversation")?))
+    let conversation = match conversation {
+        Some(known) => known,
+        None => {
+            let found = people[0].conversation_with(site, &people[1], TITLE).await;
+            found.context("the canary's conversation")?
+        }
+    };
+    Ok((people, conversation))
 }

@@ -3,13 +3,21 @@
 use metrics::{counter, gauge, histogram};
 
 use super::line::Trouble;
-use super::round::{Fault, Loss, Outcome, Pair};
+use super::round::{Fault, Loss, Outcome, Pair, Place};
 
-/// A round began, with so many gateways reached of so many.
-pub fn began(reached: usize, known: usize) {
+/// A round began. Of each place: whether it is reached.
+pub fn began(places: impl IntoIterator<Item = (Place, bool)>) {
     counter!("chatchit_canary_rounds_total").increment(1);
-    gauge!("chatchit_canary_gateways", "state" => "reached").set(reached as f64);
-    gauge!("chatchit_canary_gateways", "state" => "away").set(known.saturating_sub(reached) as f64);
+    let (mut reached, mut away) = (0, 0);
+    for (place, is_reached) in places {
+        match place {
+            Place::Gateway(_) if is_reached => reached += 1,
+            Place::Gateway(_) => away += 1,
+            Place::Front => gauge!("chatchit_canary_front_reached").set(f64::from(u8::from(is_reached))),
+        }
+    }
+    gauge!("chatchit_canary_gateways", "state" => "reached").set(f64::from(reached));
+    gauge!("chatchit_canary_gateways", "state" => "away").set(f64::from(away));
     // Known from the beginning, so that a rate sees the first one.
     for loss in Loss::ALL {
         counter!("chatchit_canary_lost_total", "reason" => loss.label()).increment(0);
@@ -20,7 +28,11 @@ pub fn began(reached: usize, known: usize) {
 pub fn judged(pair: &Pair) {
     match pair.outcome {
         Outcome::Heard(after) => {
-            let path = if pair.from == pair.to { "same" } else { "across" };
+            let path = match (pair.from, pair.to) {
+                (Place::Front, _) | (_, Place::Front) => "front",
+                (from, to) if from == to => "same",
+                _ => "across",
+            };
             histogram!("chatchit_canary_seconds", "path" => path).record(after.as_secs_f64());
         }
         Outcome::Lost(loss) => {
@@ -44,12 +56,16 @@ pub fn faulty(fault: Fault) {
     counter!("chatchit_canary_faults_total", "fault" => fault).increment(1);
 }
 
-/// A gateway is not reached.
-pub fn unreachable(trouble: Trouble) {
-    counter!("chatchit_canary_unreachable_total", "reason" => trouble.label()).increment(1);
+/// A place is not reached.
+pub fn unreachable(place: Place, trouble: Trouble) {
+    let at = match place {
+        Place::Gateway(_) => "gateway",
+        Place::Front => "front",
+    };
+    counter!("chatchit_canary_unreachable_total", "at" => at, "reason" => trouble.label()).increment(1);
 }
 
 /// A name gives no address.
 pub fn unnamed() {
-    counter!("chatchit_canary_unreachable_total", "reason" => "name").increment(1);
+    counter!("chatchit_canary_unreachable_total", "at" => "gateway", "reason" => "name").increment(1);
 }

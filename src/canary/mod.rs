@@ -44,24 +44,14 @@ use self::config::Config;
 use self::login::Tokens;
 use self::watch::Watch;
 use crate::account::WrongPassword;
-
-/// What is wanted of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Round after round, until a signal.
-    Run,
-    /// Read the configuration and end.
-    Check,
-    /// One round, printed.
-    Once { json: bool },
-}
+use crate::cli::Canary;
 
 /// Does it, and says how the process ends: as the operator's commands do.
-pub async fn run(config: Config, wanted: Wanted) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, wanted: Canary) -> anyhow::Result<ExitCode> {
     match wanted {
-        Wanted::Check => Ok(ExitCode::SUCCESS),
-        Wanted::Once { json } => once(config, json).await,
-        Wanted::Run => for_ever(config).await,
+        Canary { check: true, .. } => Ok(ExitCode::SUCCESS),
+        Canary { once: true, json, .. } => once(config, json).await,
+        Canary { .. } => for_ever(config).await,
     }
 }
 
@@ -74,7 +64,7 @@ async fn once(config: Config, json: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(if is_wrong { EXIT_CONFIG } else { 2 }));
         }
     };
-    let report = Watch::new(config.gateways, tokens, conversation).once().await;
+    let report = Watch::new(&config, tokens, conversation).once().await;
     report.print(json)?;
     Ok(ExitCode::from(u8::from(!report.is_good())))
 }
@@ -90,7 +80,7 @@ async fn for_ever(config: Config) -> anyhow::Result<ExitCode> {
     tokio::spawn(ops.run(metrics, readiness.clone(), lifecycle.clone()));
     let watching = async {
         let (tokens, conversation) = Tokens::take(&config, false).await?;
-        Watch::new(config.gateways.clone(), tokens, conversation).run(readiness).await;
+        Watch::new(&config, tokens, conversation).run(readiness).await;
         anyhow::Ok(())
     };
     tokio::select! {

@@ -70,14 +70,14 @@ fn pair(pair: &Pair) -> Value {
 mod tests {
     use std::time::Duration;
 
-    use super::super::round::Loss;
+    use super::super::round::{Loss, Place};
     use super::*;
 
     #[test]
     fn only_what_was_all_heard_is_good() {
         let pair = |outcome| Pair {
-            from: ([127, 0, 0, 1], 1).into(),
-            to: ([127, 0, 0, 1], 2).into(),
+            from: Place::Gateway(([127, 0, 0, 1], 1).into()),
+            to: Place::Front,
             guid: "g".to_owned(),
             outcome,
         };
@@ -97,7 +97,7 @@ mod tests {
             assert_eq!(bad.json()["good"], false);
         }
         let text = report(&[heard, Outcome::Lost(Loss::Unheard)], &["a:1"]).text();
-        assert!(text.contains("127.0.0.1:1  127.0.0.1:2  0.012          g"), "{text}");
+        assert!(text.contains("127.0.0.1:1  front  0.012          g"), "{text}");
         assert!(text.contains("lost: unheard") && text.contains("not reached: a:1: gone"), "{text}");
     }
 }

@@ -6,14 +6,40 @@
 //! was never acknowledged was never promised. That a gateway is away is counted for itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::limits::CANARY_REMEMBERED_MAX;
 use tokio::time::Instant;
 
-/// Where a gateway is.
-pub type Place = SocketAddr;
+/// Where the canary comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// At a gateway.
+    Gateway(SocketAddr),
+    /// Through the door before all of them.
+    Front,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway(addr) => addr.fmt(f),
+            Self::Front => f.write_str("front"),
+        }
+    }
+}
+
+impl Place {
+    /// Begins a sentence of the log.
+    pub fn title(self) -> String {
+        match self {
+            Self::Gateway(addr) => format!("The gateway {addr}"),
+            Self::Front => "The front door".to_owned(),
+        }
+    }
+}
 
 /// Why nothing was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,7 +218,7 @@ mod tests {
     use super::*;
 
     fn place(port: u16) -> Place {
-        ([127, 0, 0, 1], port).into()
+        Place::Gateway(([127, 0, 0, 1], port).into())
     }
 
     fn round(start: Instant) -> Round {

@@ -4,18 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use client::Site;
 use common::health::{Readiness, State};
 use common::limits::{
     CANARY_CONNECT_MS_MAX, CANARY_DEADLINE_MS, CANARY_GATEWAYS_MAX, CANARY_LEAVE_MS_MAX, CANARY_NAME_MS_MAX,
     CANARY_NEWS_MAX, CANARY_REMEMBERED_MAX, CANARY_ROUND_MS,
 };
-use protocol::ids::NodeId;
+use common::random;
+use protocol::Timestamp;
 use serde_json::Value;
 use tokio::net::lookup_host;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::config::Config;
 use super::line::{Line, News, Role, Told, Trouble, message};
 use super::login::Tokens;
 use super::metrics;
@@ -46,11 +49,9 @@ impl Standing {
 /// All gateways, and the round of the moment.
 pub struct Watch {
     named: Vec<String>,
+    front: Option<Site>,
     tokens: Tokens,
     conversation: i64,
-    /// Begins every guid, so that two canaries do not take one another's messages for their own.
-    id: NodeId,
-    said: u64,
     standings: BTreeMap<Place, Standing>,
     teller: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
@@ -67,15 +68,14 @@ pub struct Report {
 }
 
 impl Watch {
-    /// Of the gateways of these names.
-    pub fn new(named: Vec<String>, tokens: Tokens, conversation: i64) -> Self {
+    /// Of the gateways of these names, and of the door before them.
+    pub fn new(config: &Config, tokens: Tokens, conversation: i64) -> Self {
         let (teller, told) = mpsc::channel(CANARY_NEWS_MAX);
         Self {
-            named,
+            named: config.gateways.clone(),
+            front: config.front.clone(),
             tokens,
             conversation,
-            id: NodeId::random(),
-            said: 0,
             standings: BTreeMap::new(),
             teller,
             told,
@@ -102,7 +102,7 @@ impl Watch {
                     }
                     self.miss();
                     self.begin();
-                    report(&readiness, &self.standings);
+                    self.report(&readiness);
                 }
                 Some(told) = self.told.recv() => self.hear(told),
                 () = until(deadline) => drop(self.end()),
@@ -156,7 +156,7 @@ impl Watch {
                 Duration::from_millis(CANARY_NAME_MS_MAX) / u32::try_from(self.named.len()).unwrap_or(1);
             let why = match timeout(limit, lookup_host(name)).await {
                 Ok(Ok(places)) => {
-                    found.extend(places);
+                    found.extend(places.map(Place::Gateway));
                     continue;
                 }
                 Ok(Err(err)) => err.to_string(),
@@ -170,12 +170,13 @@ impl Watch {
             warn!("{} gateways: only {CANARY_GATEWAYS_MAX} of them are watched", found.len());
             found = found.into_iter().take(CANARY_GATEWAYS_MAX).collect();
         }
+        found.extend(self.front.is_some().then_some(Place::Front));
         // Who cannot be looked up may still be there.
         if unnamed.is_empty() {
             self.standings.retain(|place, _| {
                 let stays = found.contains(place);
                 if !stays {
-                    info!("The gateway {place} is not named any more");
+                    info!("{} is not named any more", place.title());
                     if let Some((round, _)) = &mut self.round {
                         round.is_mute(*place);
                         round.is_deaf(*place);
@@ -186,7 +187,7 @@ impl Watch {
         }
         for place in found {
             if !self.standings.contains_key(&place) {
-                info!("The gateway {place} is watched");
+                info!("{} is watched", place.title());
                 let [speaker, listener] = [Role::Speaker, Role::Listener].map(|role| self.line(place, role));
                 let standing = Standing {
                     speaker,
@@ -204,8 +205,14 @@ impl Watch {
 
     fn line(&self, place: Place, role: Role) -> mpsc::Sender<Value> {
         let (orders, taken) = mpsc::channel(1);
-        let token: watch::Receiver<String> = self.tokens.of(role);
-        tokio::spawn(Line { place, role, token, orders: taken, told: self.teller.clone() }.keep());
+        let site = match (place, &self.front) {
+            (Place::Front, Some(front)) => front.clone(),
+            (Place::Gateway(addr), _) => Site::at(addr),
+            (Place::Front, None) => return orders,
+        };
+        let (token, told) = (self.tokens.of(role), self.teller.clone());
+        let conversation = self.conversation;
+        tokio::spawn(Line { place, site, role, conversation, token, orders: taken, told }.keep());
         orders
     }
 
@@ -213,11 +220,10 @@ impl Watch {
         let now = Instant::now();
         let reached: Vec<Place> =
             self.standings.iter().filter(|(_, one)| one.is_reached()).map(|(place, _)| *place).collect();
-        metrics::began(reached.len(), self.standings.len());
+        metrics::began(self.standings.iter().map(|(place, one)| (*place, one.is_reached())));
         let mut round = Round::new(reached.iter().copied());
         for place in reached {
-            self.said += 1;
-            let guid = format!("canary-{}-{}", self.id, self.said);
+            let guid = random::uuid_v7(Timestamp::now());
             let order = message(self.conversation, &guid);
             // Full: the line has not sent the last one; it is stuck in a socket that takes nothing.
             let _ = self.standings[&place].speaker.try_send(order);
@@ -271,16 +277,16 @@ impl Watch {
                 match trouble {
                     // The gateway is well: it wants another token.
                     Trouble::Token => self.tokens.renew(),
-                    Trouble::Cut if was_up => metrics::unreachable(trouble),
+                    Trouble::Cut if was_up => metrics::unreachable(place, trouble),
                     _ => {}
                 }
                 if standing.trouble.replace(trouble) != Some(trouble) && standing.left.is_none() {
-                    warn!("The gateway {place} is not reached ({}): {why}", trouble.label());
+                    warn!("{} is not reached ({}): {why}", place.title(), trouble.label());
                 }
             }
             News::Queued(guid) => round.queued(&guid),
             News::Refused(guid, code) => {
-                info!(message.guid = guid, "The gateway {place} refused a message: {code}");
+                info!(message.guid = guid, "{} refused a message: {code}", place.title());
                 round.refused(&guid);
             }
             News::Heard { guid, seq } => {
@@ -295,7 +301,7 @@ impl Watch {
                     metrics::late();
                 }
             }
-            News::Lapsed => warn!("The gateway {place} may have missed deliveries"),
+            News::Lapsed => warn!("{} may have missed deliveries", place.title()),
         }
     }
 
@@ -310,8 +316,32 @@ impl Watch {
     fn miss(&self) {
         for (place, standing) in self.standings.iter().filter(|(_, standing)| standing.is_missed()) {
             let trouble = standing.trouble.unwrap_or(Trouble::Connect);
-            warn!("The gateway {place} is away ({})", trouble.label());
-            metrics::unreachable(trouble);
+            warn!("{} is away ({})", place.title(), trouble.label());
+            metrics::unreachable(*place, trouble);
+        }
+    }
+
+    /// Ready as long as it reaches any place.
+    fn report(&self, readiness: &Readiness) {
+        let of = |is_front: bool| {
+            let these = self.standings.iter().filter(move |(place, _)| (**place == Place::Front) == is_front);
+            these.map(|(_, standing)| standing.is_reached())
+        };
+        let (reached, all) = (of(false).filter(|is_reached| *is_reached).count(), of(false).count());
+        let front = of(true).next();
+        match reached {
+            _ if reached == all => readiness.set("gateways", Ok(())),
+            0 if front != Some(true) => readiness.set("gateways", Err(format!("none of {all} is reached"))),
+            _ => {
+                let few = State::Degraded(format!("{reached} of {all} are reached"));
+                readiness.report_as("gateways", few);
+            }
+        }
+        match front {
+            Some(false) if reached == 0 => readiness.set("front", Err("it is not reached".to_owned())),
+            Some(false) => readiness.report_as("front", State::Degraded("it is not reached".to_owned())),
+            Some(true) => readiness.set("front", Ok(())),
+            None => {}
         }
     }
 }
@@ -320,17 +350,5 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Ready as long as it sees any gateway.
-fn report(readiness: &Readiness, standings: &BTreeMap<Place, Standing>) {
-    let (reached, all) = (standings.values().filter(|one| one.is_reached()).count(), standings.len());
-    match reached {
-        0 => readiness.set("gateways", Err(format!("none of {all} is reached"))),
-        _ if reached < all => {
-            readiness.report_as("gateways", State::Degraded(format!("{reached} of {all} are reached")));
-        }
-        _ => readiness.set("gateways", Ok(())),
     }
 }

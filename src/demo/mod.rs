@@ -7,17 +7,22 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
+use client::{Site, Socket};
+use common::random;
+use protocol::Timestamp;
 use serde_json::{Value, json};
 
 use crate::account::{Account, Person};
 use crate::cli::Demo;
-use crate::data::{Data, random_text};
-use crate::wire::{Site, Socket};
+use crate::config;
+use crate::data::Data;
 
 /// Runs one demo command to its end.
 pub async fn run(demo: Demo, data: &Data) -> anyhow::Result<()> {
-    let site = Site::parse(demo.url())?;
-    let password = data.secret("demo.password", random_text)?;
+    let (Demo::Listen { at, .. } | Demo::Say { at, .. } | Demo::History { at, .. }) = &demo;
+    let url = at.url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config::port()));
+    let site = Site::parse(&url, config::authorities().as_deref())?;
+    let password = data.secret("demo.password", random::secret)?;
     let login = |name: &str| {
         let email = format!("{}@demo.invalid", name.to_lowercase());
         let account = Account { email, name: name.to_owned(), password: password.clone() };
@@ -28,7 +33,8 @@ pub async fn run(demo: Demo, data: &Data) -> anyhow::Result<()> {
         Demo::Listen { who, .. } => listen(&site, who, &login(who).await?).await,
         Demo::Say { who, to, text, .. } => {
             let (me, other) = (login(who).await?, login(to).await?);
-            say(&site, &me, me.conversation_with(&site, &other, &title(who, to)).await?, text).await
+            let conversation = me.conversation_with(&site, &other, &title(who, to)).await?;
+            say(&site, &me, conversation, &text.join(" ")).await
         }
         Demo::History { who, with, .. } => {
             let (me, other) = (login(who).await?, login(with).await?);
@@ -50,7 +56,7 @@ async fn listen(site: &Site, who: &str, me: &Person) -> anyhow::Result<()> {
 
 async fn say(site: &Site, me: &Person, conversation: i64, text: &str) -> anyhow::Result<()> {
     let mut socket = Socket::open(site, &me.token).await?;
-    let guid = random_text();
+    let guid = random::uuid_v7(Timestamp::now());
     let data = json!({
         "conversationId": conversation, "guid": guid, "messageType": "TEXT", "content": text,
     });
@@ -62,7 +68,11 @@ async fn say(site: &Site, me: &Person, conversation: i64, text: &str) -> anyhow:
             continue;
         }
         match event["event"].as_str() {
-            Some("messageQueued") => print("queued: RabbitMQ or its stand-in has it")?,
+            Some("messageQueued") => {
+                print(&format!(
+                    "queued: RabbitMQ or its stand-in has message {guid} (`chatchit trace` follows it)"
+                ))?;
+            }
             Some("messageProcessed") => {
                 return print(&format!(
                     "kept: message {}, number {} of its conversation",

@@ -4,17 +4,18 @@ use std::io::BufRead as _;
 
 use anyhow::{anyhow, bail};
 use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+use common::random;
 use protocol::{Role, Timestamp};
 use serde_json::{Value, json};
 use worker::features::accounts::Passwords;
 use worker::features::accounts::{NewAccount, Taken};
 use worker::features::operator::LoginRow;
 
-use super::command::{NewUser, Whose};
+use super::command::NewUser;
 use super::peers::Peers;
 use super::print::{Out, age, count, row, span, table};
+use super::values::Whose;
 use super::{Failure, Outcome};
-use crate::data::random_text;
 
 /// Hexadecimal digits of a password that is made here: 128 bits.
 const PASSWORD_DIGITS: usize = 32;
@@ -37,12 +38,15 @@ pub async fn migrate(peers: &Peers, out: &Out) -> Result<Outcome, Failure> {
 pub async fn create(peers: &Peers, out: &Out, new: &NewUser) -> Result<Outcome, Failure> {
     peers.need(false, false, true)?;
     let made =
-        (!new.password_from_stdin).then(|| random_text().chars().take(PASSWORD_DIGITS).collect::<String>());
+        (!new.password_stdin).then(|| random::secret().chars().take(PASSWORD_DIGITS).collect::<String>());
+    let name = new.name.as_deref().or(new.email.split('@').next()).unwrap_or_default();
+    // Each account has a phone number of its own in the schema; an operator's may have none.
+    let phone = new.phone.clone().unwrap_or_else(|| format!("none:{}", new.email));
     let password = match &made {
         Some(made) => made.clone(),
         None => checked(std::io::stdin().lock().lines().next().transpose()?.unwrap_or_default())?,
     };
-    if [&new.email, &new.name, &new.phone].iter().any(|text| text.chars().count() > NAME_CHARS_MAX) {
+    if [&*new.email, name, &*phone].iter().any(|text| text.chars().count() > NAME_CHARS_MAX) {
         return Err(anyhow!("an e-mail, a name and a phone have at most {NAME_CHARS_MAX} characters").into());
     }
     let store = peers.store().await?;
@@ -50,14 +54,14 @@ pub async fn create(peers: &Peers, out: &Out, new: &NewUser) -> Result<Outcome, 
     let hash = hash.map_err(|reject| anyhow!("the password could not be hashed: {reject:?}"))?;
     let account = NewAccount {
         email: &new.email,
-        phone: &new.phone,
+        phone: &phone,
         password: &hash,
-        first_name: &new.name,
+        first_name: name,
         middle_name: None,
         last_name: "",
         preferences: None,
     };
-    let role = if new.is_admin { Role::Admin } else { Role::User };
+    let role = if new.admin { Role::Admin } else { Role::User };
     let id = match store.create_account_of(account, role).await.map_err(|err| anyhow!(err))? {
         Ok(id) => id,
         Err(taken) => {

@@ -1,287 +1,366 @@
-//! What an operator can ask for. Pure: arguments in, a command or a sentence out.
+//! What an operator can ask for, and its help. Pure: arguments in, a command or a sentence out.
 
 use std::time::Duration;
 
-use common::bus::Pattern;
-use common::bus::Which;
-use common::limits::{CONTROL_WAIT_MS, CONTROL_WAIT_MS_MAX};
-use protocol::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
+use clap::{Args, Subcommand};
+use common::bus::{Pattern, Which};
+use protocol::ids::{ConversationId, Guid, LoginId, NodeId};
 
-use super::help::{self, Page};
-use super::trace::Hint;
+use super::values::{self, Whose};
 
-/// A command, and how it should be answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// What.
-    pub command: Command,
-    /// As JSON instead of a table.
-    pub json: bool,
-    /// How long answers of programs are waited for.
-    pub wait: Duration,
+/// What stands under the help of every command.
+macro_rules! reads {
+    ($variables:literal) => {
+        concat!(
+            "Reads ", $variables, ": the same environment as the programs (README.md). There is no other login:\n\
+            the operator is whoever has the secrets of the broker and the database.\n\n\
+            Exit codes: 0 good; 1 nothing found, no answer, or only a part; 2 failed; 64 the command line or\n\
+            the environment is not understood."
+        )
+    };
 }
 
-/// What to do; `help.rs` says the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Every command, as it is called.
+#[cfg(test)]
+pub const NAMES: [&str; 10] =
+    ["nodes", "lanes", "quarantine", "tail", "sessions", "kick", "drain", "trace", "migrate", "user"];
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    Nodes,
-    Lanes,
-    QuarantineLs { bodies: bool },
-    QuarantineShow { nth: usize, bodies: bool },
-    QuarantineReplay(Which),
-    Tail { pattern: Pattern, lasting: Option<Duration> },
-    Sessions(Whose),
-    Kick { whose: Whose, login: Option<LoginId> },
-    Drain(NodeId),
-    Trace { guid: Guid, hint: Hint },
-    Migrate,
-    UserCreate(NewUser),
-    UserShow(Whose),
+    /// List every program and its state
+    ///
+    /// Asks all programs over the bus and waits one second (--wait). LAG is how late a timer of 5 ms
+    /// fired in the program when it was asked. Every node with a lease in the directory should
+    /// answer; nodes that do not are listed as silent, and the exit code is 1. Without the directory
+    /// the answers are shown, and silent nodes are not known.
+    #[command(after_help = reads!("AMQP_URL, REDIS_NODES"))]
+    Nodes(Asked),
+
+    /// Show what waits: every lane and shard, the retry ladder, the quarantine
+    ///
+    /// WAITING (not yet given to a worker) and CONSUMERS come from the broker, by passive declares:
+    /// the management plugin is not needed. They count batches of one or more events. UNACKED and
+    /// OLDEST (since the gateway accepted the event) come from the workers, which are asked over the
+    /// bus. '?' means unknown: a worker did not answer, or, for OLDEST, no worker holds an event of
+    /// this shard, and events can be read only by taking them.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Lanes(Asked),
+
+    /// Show events that were set aside, and put them back on their lane
+    #[command(subcommand, after_help = reads!("AMQP_URL"))]
+    Quarantine(Quarantine),
+
+    /// Watch envelopes as they are published: names and ids only
+    ///
+    /// PATTERN is a subject with * for one word and > for the rest: 'control.*', '>'. Only what passes
+    /// the topic exchange can be watched: control.gateways (logins that end), control.workers (their
+    /// beats), control.programs (an operator's questions), control.answers.<asker>. Subjects that go
+    /// straight to one queue are refused, because watching would take their envelopes away: the lanes
+    /// (high.*, medium.*, low.*), deliver.<node>, and requests (api.*). Ends with Ctrl-C, or after
+    /// --for. With --json, one JSON object per line.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Tail {
+        /// A subject, with * and >
+        #[arg(value_parser = values::watched)]
+        pattern: Pattern,
+        /// End after this many seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = values::seconds)]
+        lasting: Option<Duration>,
+        #[command(flatten)]
+        form: Form,
+    },
+
+    /// List the open sockets of a user on all gateways
+    ///
+    /// All gateways are asked; those that the directory names for the user should answer. ADDRESS is
+    /// unknown: a gateway keeps no address for an open socket. Exit code 1 if there is no socket or a
+    /// gateway was silent.
+    #[command(after_help = reads!("AMQP_URL, REDIS_NODES, and DATABASE_URL if USER is an e-mail"))]
+    Sessions {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        asked: Asked,
+    },
+
+    /// Close the sockets of a user on all gateways, and end a login
+    ///
+    /// All sockets of the user are closed with 1001: clients reconnect at once. With --login, that login
+    /// is ended first, as by a logout: in the database, in the directory, and at every gateway. Its
+    /// sockets are closed with 4503 and its tokens are refused. `chatchit user show` lists logins.
+    #[command(after_help = reads!("AMQP_URL, REDIS_NODES, and DATABASE_URL if USER is an e-mail or with --login"))]
+    Kick {
+        #[command(flatten)]
+        user: User,
+        /// End this login of the user
+        #[arg(long, value_name = "ID", value_parser = values::login)]
+        login: Option<LoginId>,
+        #[command(flatten)]
+        asked: Asked,
+    },
+
+    /// Tell a gateway or a worker to leave, as SIGTERM does
+    ///
+    /// Returns when the node has said that it drains. It exits later, by its own deadlines; what
+    /// started it may start it again. Asking twice does not abort the node, as a second signal would.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Drain {
+        /// A node's id: `chatchit nodes` shows them
+        #[arg(value_parser = values::node)]
+        node: NodeId,
+        #[command(flatten)]
+        asked: Asked,
+    },
+
+    /// Show where a message is: its stages, with times and places
+    ///
+    /// Every program is asked what it remembers of the message, the quarantine is searched, and the
+    /// database says whether it is stored. All messages of this guid are shown, since several senders
+    /// may use one guid. The text is never shown.
+    ///
+    /// Stages: accepted by a gateway; confirmed by the broker (it waits in its lane); taken by a
+    /// worker; delayed (retry ladder), quarantined or refused; committed (in the database); published
+    /// to a gateway; written (the kernel took its last byte for a socket, which does not mean that the
+    /// client has it); read (how many members sent messageRead for it or a later message). Each time
+    /// is by the clock of the program beside it.
+    ///
+    /// A program remembers about the last 65,536 messages (TRACE_MESSAGES), and a killed program
+    /// forgets. Then the database knows what is committed; a message that is confirmed and nowhere else
+    /// waits in its lane. For an older message, --user (its sender) or --conversation says where the
+    /// database should look. Exit code 1 if the message is unknown or a program was silent.
+    #[command(after_help = reads!("AMQP_URL, REDIS_NODES, DATABASE_URL"))]
+    Trace {
+        /// The sender's name for the message
+        #[arg(value_parser = values::guid)]
+        guid: Guid,
+        #[command(flatten)]
+        hint: Hint,
+        #[command(flatten)]
+        asked: Asked,
+    },
+
+    /// Bring the database schema up to date, and list the migrations applied
+    ///
+    /// Workers do the same when they start; any number may do it at once. Exit code 0 if there was
+    /// nothing to apply.
+    #[command(after_help = reads!("DATABASE_URL"))]
+    Migrate(Form),
+
+    /// Make an account, or show one and its logins
+    #[command(subcommand, after_help = reads!("DATABASE_URL"))]
+    User(Accounts),
 }
 
-/// A user, as a person names one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// By id.
-    Id(UserId),
-    /// By e-mail, lower-cased.
-    Email(String),
+/// `quarantine`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Quarantine {
+    /// List what was set aside
+    ///
+    /// Names and ids are shown. Contents, and the words of a panic, which may quote them, are shown
+    /// only with --bodies.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Ls {
+        #[command(flatten)]
+        contents: Contents,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show one envelope
+    #[command(after_help = reads!("AMQP_URL"))]
+    Show {
+        /// Its place in the list of `ls`
+        #[arg(value_name = "N", value_parser = values::place)]
+        nth: usize,
+        #[command(flatten)]
+        contents: Contents,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Publish one envelope, or all, on its lane again
+    ///
+    /// The envelope is published unchanged, with the same guid, at the end of its lane. It is removed
+    /// from the quarantine only after the broker has confirmed it. An interrupted replay leaves it in
+    /// both places, which its guid makes harmless. After `replay N` the places behind N move up. An
+    /// event that fails again comes back.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Replay {
+        /// Its place in the list of `ls`, or `all`
+        #[arg(value_name = "N|all", value_parser = values::which)]
+        which: Which,
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
-impl std::fmt::Display for Whose {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Id(user) => user.fmt(f),
-            Self::Email(email) => email.fmt(f),
-        }
-    }
+/// `user`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Accounts {
+    /// Make an account
+    ///
+    /// The password is the first line of standard input with --password-stdin; otherwise one is made and
+    /// printed once.
+    #[command(after_help = reads!("DATABASE_URL"))]
+    Create(NewUser),
+    /// Show an account and its logins: no password, no token
+    #[command(after_help = reads!("DATABASE_URL"))]
+    Show {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
 /// An account to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct NewUser {
+    /// Its e-mail, with which it logs in
+    #[arg(long, value_parser = values::email)]
     pub email: String,
-    pub name: String,
-    pub phone: String,
-    pub is_admin: bool,
-    /// Else one is made, and printed once.
-    pub password_from_stdin: bool,
+    /// First name; without it, the e-mail up to the @
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Phone number; without it, the account has none
+    #[arg(long)]
+    pub phone: Option<String>,
+    /// Make an administrator
+    #[arg(long)]
+    pub admin: bool,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    #[command(flatten)]
+    pub form: Form,
 }
 
-/// What a line of arguments says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parsed {
-    /// Do this.
-    Do(Wanted),
-    /// Print this.
-    Help(String),
+/// Whose.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct User {
+    /// The user's id or e-mail
+    #[arg(value_name = "USER", value_parser = values::whose)]
+    pub whose: Whose,
 }
 
-/// Reads the arguments after a command's name. None: the name is none of the operator's.
-pub fn parse(name: &str, rest: &[String]) -> Option<Result<Parsed, String>> {
-    let page = help::page(name)?;
-    let asks_help = |word: &String| matches!(word.as_str(), "--help" | "-h");
-    if rest.iter().any(asks_help) {
-        return Some(Ok(Parsed::Help(page.text())));
-    }
-    let read = Line::read(page, rest).and_then(|line| line.wanted(page.name));
-    Some(read.map(Parsed::Do).map_err(|sentence| format!("{sentence}\nusage: {}", page.usage())))
+/// Whether contents are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Contents {
+    /// Show contents too: they may be private
+    #[arg(long)]
+    pub bodies: bool,
 }
 
-/// The words of a line, sorted.
-struct Line<'a> {
-    words: Vec<&'a str>,
-    options: Vec<(&'a str, Option<&'a str>)>,
+/// Where else to look for a message that no program remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Hint {
+    /// The sender's id or e-mail: where the database looks for an older message
+    #[arg(long = "user", value_name = "USER", value_parser = values::whose)]
+    pub sender: Option<Whose>,
+    /// The conversation's id: where the database looks for an older message
+    #[arg(long, value_name = "ID", value_parser = values::conversation)]
+    pub conversation: Option<ConversationId>,
 }
 
-impl<'a> Line<'a> {
-    fn read(page: &Page, rest: &'a [String]) -> Result<Self, String> {
-        let mut line = Self { words: Vec::new(), options: Vec::new() };
-        let mut rest = rest.iter();
-        while let Some(word) = rest.next() {
-            let Some((known, wants_value)) = page.option(word) else {
-                if word.starts_with('-') {
-                    return Err(format!("'{word}' is not understood"));
-                }
-                line.words.push(word);
-                continue;
-            };
-            if line.has(known) {
-                return Err(format!("{known} is given twice"));
-            }
-            let value = match wants_value {
-                true => Some(rest.next().ok_or(format!("{known} needs a value"))?.as_str()),
-                false => None,
-            };
-            line.options.push((word, value));
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Form {
+    /// Print JSON instead of words
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How programs are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Asked {
+    /// How long to wait for answers, in seconds, at most 60
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::wait)]
+    pub wait: Duration,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+impl Command {
+    /// How its answer is printed.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Nodes(asked) | Self::Lanes(asked) => asked.form,
+            Self::Sessions { asked, .. }
+            | Self::Kick { asked, .. }
+            | Self::Drain { asked, .. }
+            | Self::Trace { asked, .. } => asked.form,
+            Self::Quarantine(
+                Quarantine::Ls { form, .. } | Quarantine::Show { form, .. } | Quarantine::Replay { form, .. },
+            )
+            | Self::Tail { form, .. }
+            | Self::Migrate(form)
+            | Self::User(Accounts::Show { form, .. }) => *form,
+            Self::User(Accounts::Create(new)) => new.form,
         }
-        Ok(line)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.options.iter().any(|(known, _)| *known == name)
-    }
-
-    fn value(&self, name: &str) -> Option<&'a str> {
-        self.options.iter().find(|(known, _)| *known == name).and_then(|(_, value)| *value)
-    }
-
-    fn wanted(&self, name: &str) -> Result<Wanted, String> {
-        let wait = match self.value("--wait") {
-            Some(text) => seconds("--wait", text)?,
-            None => Duration::from_millis(CONTROL_WAIT_MS),
-        };
-        Ok(Wanted { command: self.command(name)?, json: self.has("--json"), wait })
-    }
-
-    fn command(&self, name: &str) -> Result<Command, String> {
-        let bodies = self.has("--bodies");
-        Ok(match (name, &self.words[..]) {
-            ("nodes", []) => Command::Nodes,
-            ("lanes", []) => Command::Lanes,
-            ("quarantine", ["ls"]) => Command::QuarantineLs { bodies },
-            ("quarantine", ["show", nth]) => Command::QuarantineShow { nth: place(nth)?, bodies },
-            ("quarantine", ["replay", "all"]) => Command::QuarantineReplay(Which::All),
-            ("quarantine", ["replay", nth]) => Command::QuarantineReplay(Which::Nth(place(nth)?)),
-            ("tail", [pattern]) => Command::Tail {
-                pattern: tapped(pattern)?,
-                lasting: self.value("--for").map(|text| seconds("--for", text)).transpose()?,
-            },
-            ("sessions", [user]) => Command::Sessions(whose(user)?),
-            ("kick", [user]) => Command::Kick {
-                whose: whose(user)?,
-                login: self
-                    .value("--login")
-                    .map(|text| positive("--login", text).map(LoginId))
-                    .transpose()?,
-            },
-            ("drain", [node]) => Command::Drain(node_id(node)?),
-            ("trace", [guid]) => Command::Trace { guid: guid_of(guid)?, hint: self.hint()? },
-            ("migrate", []) => Command::Migrate,
-            ("user", ["create"]) => Command::UserCreate(self.new_user()?),
-            ("user", ["show", user]) => Command::UserShow(whose(user)?),
-            (_, []) => return Err(format!("{name} what?")),
-            (_, words) => return Err(format!("'{}' is not understood", words.join(" "))),
-        })
-    }
-
-    fn hint(&self) -> Result<Hint, String> {
-        let conversation =
-            self.value("--conversation").map(|text| positive("--conversation", text).map(ConversationId));
-        Ok(Hint {
-            sender: self.value("--user").map(whose).transpose()?,
-            conversation: conversation.transpose()?,
-        })
-    }
-
-    fn new_user(&self) -> Result<NewUser, String> {
-        let email = self.value("--email").ok_or("--email is needed")?.trim().to_lowercase();
-        if !worker::rest::is_email(&email) {
-            return Err(format!("'{email}' is no e-mail"));
-        }
-        let name = self.value("--name").or(email.split('@').next()).unwrap_or_default().to_owned();
-        // Everybody has a phone number of their own in the schema; an operator may have none.
-        let phone = self.value("--phone").map_or_else(|| format!("none:{email}"), str::to_owned);
-        let password_from_stdin = self.has("--password-stdin");
-        Ok(NewUser { email, name, phone, is_admin: self.has("--admin"), password_from_stdin })
-    }
-}
-
-fn whose(text: &str) -> Result<Whose, String> {
-    let text = text.trim().to_lowercase();
-    if worker::rest::is_email(&text) {
-        return Ok(Whose::Email(text));
-    }
-    positive("a user", &text)
-        .map(|id| Whose::Id(UserId(id)))
-        .map_err(|_| format!("'{text}' is no user's id or e-mail"))
-}
-
-fn guid_of(text: &str) -> Result<Guid, String> {
-    Guid::new(text).map_err(|err| format!("'{text}' is no guid: {err}"))
-}
-
-fn positive(what: &str, text: &str) -> Result<i64, String> {
-    text.parse().ok().filter(|id| *id > 0).ok_or(format!("{what} should be a positive number, not '{text}'"))
-}
-
-fn place(text: &str) -> Result<usize, String> {
-    let place = text.parse().ok().filter(|place| *place > 0);
-    place.ok_or(format!("'{text}' is no place: `chatchit quarantine ls` counts them from 1"))
-}
-
-fn node_id(text: &str) -> Result<NodeId, String> {
-    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let id = text.parse().ok().filter(|_| is_id);
-    id.ok_or(format!("'{text}' is no node's id: `chatchit nodes` shows them, 16 hexadecimal digits"))
-}
-
-fn seconds(name: &str, text: &str) -> Result<Duration, String> {
-    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
-    let time = number.map(Duration::from_secs_f64);
-    let longest = Duration::from_millis(CONTROL_WAIT_MS_MAX);
-    // Only waiting is bounded: somebody may want to look on all day.
-    let fits = |time: &Duration| name != "--wait" || *time <= longest;
-    time.filter(fits).ok_or(format!("{name} should be seconds, not '{text}'"))
-}
-
-/// A pattern whose envelopes pass where one can look on.
-fn tapped(text: &str) -> Result<Pattern, String> {
-    let pattern = Pattern::new(text).map_err(|err| format!("{err} (a pattern: control.*, control.>, >)"))?;
-    match text.split('.').next().unwrap_or_default() {
-        head @ ("high" | "medium" | "low" | "deliver" | "api") => {
-            Err(format!("{head}.* goes straight to its one queue: nobody can look on without taking it away"))
-        }
-        _ => Ok(pattern),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use common::limits::CONTROL_WAIT_MS;
+    use protocol::ids::UserId;
+
     use super::*;
 
-    fn line(text: &str) -> Result<Parsed, String> {
-        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        parse(&words[0], &words[1..]).expect("an operator's command")
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn line(text: &str) -> Result<Command, String> {
+        let words = ["chatchit"].into_iter().chain(text.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.command).map_err(|err| err.to_string())
     }
 
     fn check(text: &str, command: Command) {
-        let wait = Duration::from_millis(CONTROL_WAIT_MS);
-        assert_eq!(line(text), Ok(Parsed::Do(Wanted { command, json: false, wait })), "{text}");
+        assert_eq!(line(text), Ok(command), "{text}");
     }
 
     #[test]
     fn commands() {
-        check("nodes", Command::Nodes);
-        check("quarantine ls", Command::QuarantineLs { bodies: false });
-        check("quarantine show 3 --bodies", Command::QuarantineShow { nth: 3, bodies: true });
-        check("quarantine replay 1", Command::QuarantineReplay(Which::Nth(1)));
-        check("quarantine replay all", Command::QuarantineReplay(Which::All));
-        check("sessions 7", Command::Sessions(Whose::Id(UserId(7))));
-        let email = Whose::Email("an@b.vn".to_owned());
-        check("kick An@B.vn --login 3", Command::Kick { whose: email, login: Some(LoginId(3)) });
-        check("drain 00000000000000ab", Command::Drain(NodeId(0xab)));
+        let form = Form { json: false };
+        let asked = Asked { wait: Duration::from_millis(CONTROL_WAIT_MS), form };
+        let contents = |bodies| Contents { bodies };
+        let user = |whose| User { whose };
+        check("nodes", Command::Nodes(asked));
+        let aside = |command| Command::Quarantine(command);
+        check("quarantine ls", aside(Quarantine::Ls { contents: contents(false), form }));
+        let shown = Quarantine::Show { nth: 3, contents: contents(true), form };
+        check("quarantine show 3 --bodies", aside(shown));
+        check("quarantine replay 1", aside(Quarantine::Replay { which: Which::Nth(1), form }));
+        check("quarantine replay all", aside(Quarantine::Replay { which: Which::All, form }));
+        check("sessions 7", Command::Sessions { user: user(Whose::Id(UserId(7))), asked });
+        let email = user(Whose::Email("an@b.vn".to_owned()));
+        check("kick An@B.vn --login 3", Command::Kick { user: email, login: Some(LoginId(3)), asked });
+        check("drain 00000000000000ab", Command::Drain { node: NodeId(0xab), asked });
         let hint = Hint { sender: Some(Whose::Id(UserId(7))), conversation: Some(ConversationId(3)) };
         let guid = Guid::new("g-1").unwrap();
-        check("trace g-1 --user 7 --conversation 3", Command::Trace { guid: guid.clone(), hint });
-        check("trace g-1", Command::Trace { guid, hint: Hint::default() });
+        check("trace g-1 --user 7 --conversation 3", Command::Trace { guid: guid.clone(), hint, asked });
+        check("trace g-1", Command::Trace { guid, hint: Hint::default(), asked });
         let pattern = Pattern::new("control.>").unwrap();
-        check("tail control.> --for 2", Command::Tail { pattern, lasting: Some(Duration::from_secs(2)) });
-        let user = NewUser {
+        let lasting = Some(Duration::from_secs(2));
+        check("tail control.> --for 2", Command::Tail { pattern, lasting, form });
+        let new = NewUser {
             email: "an@b.vn".into(),
-            name: "an".into(),
-            phone: "none:an@b.vn".into(),
-            is_admin: true,
-            password_from_stdin: false,
+            name: None,
+            phone: None,
+            admin: true,
+            password_stdin: false,
+            form,
         };
-        check("user create --admin --email an@b.vn", Command::UserCreate(user));
-        let wait = Duration::from_millis(2_500);
-        let wanted = Wanted { command: Command::Lanes, json: true, wait };
-        assert_eq!(line("lanes --wait 2.5 --json"), Ok(Parsed::Do(wanted)));
+        check("user create --admin --email An@b.vn", Command::User(Accounts::Create(new)));
+        let asked = Asked { wait: Duration::from_millis(2_500), form: Form { json: true } };
+        check("lanes --wait 2.5 --json", Command::Lanes(asked));
     }
 
     #[test]
-    fn what_is_not_understood_is_said_with_the_usage() {
+    fn what_is_not_understood_is_refused() {
         for bad in [
             "nodes now",
             "nodes --wait",
@@ -299,6 +378,8 @@ mod tests {
             "tail deliver.0000000000000001",
             "tail api.auth",
             "tail a>",
+            "tail > --for inf",
+            "tail > --for 1e300",
             "sessions",
             "sessions 0",
             "sessions -1",
@@ -317,19 +398,7 @@ mod tests {
             "user destroy 7",
         ] {
             let sentence = line(bad).expect_err(bad);
-            assert!(sentence.contains("usage: chatchit "), "{bad}: {sentence}");
-        }
-        assert_eq!(parse("listen", &[]), None);
-    }
-
-    #[test]
-    fn every_command_has_its_help() {
-        for page in help::PAGES {
-            let Ok(Parsed::Help(text)) = line(&format!("{} --help", page.name)) else {
-                panic!("{}", page.name)
-            };
-            assert!(text.starts_with(&format!("usage: chatchit {}", page.name)), "{text}");
-            assert!(text.contains("Needs: ") && text.contains("--json"), "{text}");
+            assert!(sentence.contains("--help") || sentence.contains("Usage: "), "{bad}: {sentence}");
         }
     }
 }

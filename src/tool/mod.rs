@@ -4,11 +4,11 @@
 //! store, with the same secrets. Each connects only to what it needs, changes nothing when it only
 //! looks, and shows names and ids, never contents.
 
-/// Arguments to a command.
+/// Arguments to a command, and its help.
 pub mod command;
 
-/// What is said with `--help`.
-pub mod help;
+/// Values among the arguments.
+mod values;
 
 /// Connections to what a command needs.
 mod peers;
@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 use common::config::EXIT_CONFIG;
 
-use self::command::{Command, Wanted};
+use self::command::{Accounts, Command, Quarantine};
 use self::peers::Peers;
 use self::print::Out;
 
@@ -81,8 +81,8 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Does it, and says how the process ends.
-pub async fn run(wanted: Wanted) -> ExitCode {
-    match carry_out(&wanted).await {
+pub async fn run(command: Command) -> ExitCode {
+    match carry_out(&command).await {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Partly) => ExitCode::from(1),
         Err(Failure::Environment(sentence)) => {
@@ -96,22 +96,29 @@ pub async fn run(wanted: Wanted) -> ExitCode {
     }
 }
 
-async fn carry_out(wanted: &Wanted) -> Result<Outcome, Failure> {
-    let (peers, out) = (Peers::read()?, Out { json: wanted.json });
-    let wait = wanted.wait;
-    match &wanted.command {
-        Command::Nodes => nodes::nodes(&peers, &out, wait).await,
-        Command::Drain(node) => nodes::drain(&peers, &out, wait, *node).await,
-        Command::Lanes => lanes::lanes(&peers, &out, wait).await,
-        Command::QuarantineLs { bodies } => quarantine::ls(&peers, &out, *bodies).await,
-        Command::QuarantineShow { nth, bodies } => quarantine::show(&peers, &out, *nth, *bodies).await,
-        Command::QuarantineReplay(which) => quarantine::replay(&peers, &out, *which).await,
-        Command::Tail { pattern, lasting } => tail::tail(&peers, &out, pattern, *lasting).await,
-        Command::Sessions(whose) => sockets::sessions(&peers, &out, wait, whose).await,
-        Command::Kick { whose, login } => sockets::kick(&peers, &out, wait, whose, *login).await,
-        Command::Trace { guid, hint } => trace::trace(&peers, &out, wait, guid, hint).await,
-        Command::Migrate => accounts::migrate(&peers, &out).await,
-        Command::UserCreate(new) => accounts::create(&peers, &out, new).await,
-        Command::UserShow(whose) => accounts::show(&peers, &out, whose).await,
+async fn carry_out(command: &Command) -> Result<Outcome, Failure> {
+    let (peers, out) = (Peers::read()?, Out { json: command.form().json });
+    match command {
+        Command::Nodes(asked) => nodes::nodes(&peers, &out, asked.wait).await,
+        Command::Drain { node, asked } => nodes::drain(&peers, &out, asked.wait, *node).await,
+        Command::Lanes(asked) => lanes::lanes(&peers, &out, asked.wait).await,
+        Command::Quarantine(Quarantine::Ls { contents, .. }) => {
+            quarantine::ls(&peers, &out, contents.bodies).await
+        }
+        Command::Quarantine(Quarantine::Show { nth, contents, .. }) => {
+            quarantine::show(&peers, &out, *nth, contents.bodies).await
+        }
+        Command::Quarantine(Quarantine::Replay { which, .. }) => {
+            quarantine::replay(&peers, &out, *which).await
+        }
+        Command::Tail { pattern, lasting, .. } => tail::tail(&peers, &out, pattern, *lasting).await,
+        Command::Sessions { user, asked } => sockets::sessions(&peers, &out, asked.wait, &user.whose).await,
+        Command::Kick { user, login, asked } => {
+            sockets::kick(&peers, &out, asked.wait, &user.whose, *login).await
+        }
+        Command::Trace { guid, hint, asked } => trace::trace(&peers, &out, asked.wait, guid, hint).await,
+        Command::Migrate(_) => accounts::migrate(&peers, &out).await,
+        Command::User(Accounts::Create(new)) => accounts::create(&peers, &out, new).await,
+        Command::User(Accounts::Show { user, .. }) => accounts::show(&peers, &out, &user.whose).await,
     }
 }

@@ -10,7 +10,7 @@ use protocol::ids::{NodeId, UserId};
 use worker::store::Store;
 
 use super::Failure;
-use super::command::Whose;
+use super::values::Whose;
 
 /// One statement at a time.
 const STORE_CONNECTIONS: usize = 1;

@@ -12,9 +12,9 @@ use protocol::ids::{LoginId, NodeId, UserId};
 use protocol::{self, Control, Timestamp};
 use serde_json::{Value, json};
 
-use super::command::Whose;
 use super::peers::{Peers, of_bus};
 use super::print::{Out, age, count, row, span, table};
+use super::values::Whose;
 use super::{Failure, Outcome};
 
 /// Where every gateway hears that a login ended.

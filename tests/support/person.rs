@@ -71,10 +71,13 @@ impl Person {
     pub fn new(port: u16, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let email = format!("{name}.{mark}.{port}@example.test");
-        let password = "correct horse battery";
+        Self::with_account(port, name, &format!("{name}.{mark}.{port}@example.test"), "correct horse battery")
+    }
+
+    /// The same with this e-mail, in small letters, and this password.
+    pub fn with_account(port: u16, name: &str, email: &str, password: &str) -> Self {
         let account = json!({
-            "email": email, "password": password, "phone": format!("+{port}{mark}"),
+            "email": email, "password": password, "phone": format!("none:{email}"),
             "firstName": name, "lastName": "Test", "role": "USER",
         });
         let (status, body) = http(port, "POST", "/auth/register", None, &account.to_string()).unwrap();
@@ -82,7 +85,8 @@ impl Person {
         let login = json!({ "email": email, "password": password });
         let data = call(port, "POST", "/auth/login", None, &login);
         let id = data["user"]["id"].as_i64().unwrap();
-        Self { id, email, token: data["accessToken"].as_str().unwrap().to_owned() }
+        let token = data["accessToken"].as_str().unwrap().to_owned();
+        Self { id, email: email.to_owned(), token }
     }
 
     /// A conversation with others.

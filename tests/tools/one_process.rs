@@ -66,6 +66,14 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     assert!(heard.next().unwrap().starts_with("bob listens"));
     let said = site.says(&["say", "--as", "alice", "--to", "bob", "xin chào"]);
     assert!(said.contains("queued") && said.contains("kept"), "{said}");
+    let guid = said.split_whitespace().find(|word| word.len() == 36).expect("its guid, to be traced with");
+    assert_eq!(guid.matches('-').count(), 4, "{said}");
+    // None of these is for it, and none may end it.
+    for signal in ["-HUP", "-USR1", "-USR2"] {
+        let sent = Command::new("kill").args([signal, &running.id().to_string()]).status();
+        assert!(sent.unwrap().success(), "{signal}");
+    }
+    until(Duration::from_secs(20), "it still answers", || http(site.port, "GET", "/", None, "").is_ok());
     assert_eq!(heard.next().as_deref(), Some("[1] alice: xin chào"));
     bob.kill().unwrap();
     bob.wait().unwrap();

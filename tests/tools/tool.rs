@@ -2,6 +2,7 @@
 //! is missing.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -58,7 +59,27 @@ fn what_fails_and_what_is_not_understood_have_their_own_codes() {
     let said = alone("help", &[]).ends_with(0);
     assert!(said.out.contains("quarantine") && said.out.contains("Exit codes"), "{}", said.out);
     let said = alone("nodes --help", &[]).ends_with(0);
-    assert!(said.out.starts_with("usage: chatchit nodes"), "{}", said.out);
+    assert!(said.out.contains("Usage: chatchit nodes"), "{}", said.out);
+}
+
+#[test]
+fn every_program_says_its_version_and_refuses_what_it_does_not_understand() {
+    for program in ["chatchit", "gateway", "worker"] {
+        let run = |line: &str| {
+            let mut command =
+                Command::new(PathBuf::from(env!("CARGO_BIN_EXE_chatchit")).with_file_name(program));
+            command.args(line.split(' ')).env_clear().stdin(Stdio::null());
+            finish(command)
+        };
+        assert_eq!(run("--version").ends_with(0).out, format!("{program} {}\n", common::version::VERSION));
+        assert!(run("--help").ends_with(0).out.contains("--check"));
+        for line in ["--chekc", "-v", "now", "--check now", "--port 8080"] {
+            let said = run(line).ends_with(64);
+            assert!(said.out.is_empty() && said.err.contains("--help"), "{program} {line}: {}", said.err);
+        }
+    }
+    let said = alone("help canary", &[]).ends_with(0);
+    assert!(said.out.contains("Usage: chatchit canary") && said.out.contains("--once"), "{}", said.out);
 }
 
 #[test]
@@ -95,7 +116,7 @@ fn who_is_there(tool: &Tool, cluster: &Cluster) {
     for node in nodes {
         assert_eq!(
             (&node["ready"], &node["draining"], &node["version"]),
-            (&json!(true), &json!(false), &json!(env!("CARGO_PKG_VERSION")))
+            (&json!(true), &json!(false), &json!(common::version::VERSION))
         );
         assert!(node["lagMs"].is_u64() && node["upMs"].as_u64().unwrap() > 0, "{node}");
     }

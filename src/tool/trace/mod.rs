@@ -16,19 +16,10 @@ use protocol::{self, ClientEvent, Origin, Timestamp, Uplink};
 use serde_json::{Value, json};
 
 use self::story::{Aside, Now, Place, Story, stories};
-use super::command::Whose;
+use super::command::Hint;
 use super::peers::{Peers, of_bus};
 use super::print::{Out, age, count, row, span, table};
 use super::{Failure, Outcome, redact};
-
-/// Where else to look for a message that no program remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
-    /// Who sent it.
-    pub sender: Option<Whose>,
-    /// Where to.
-    pub conversation: Option<ConversationId>,
-}
 
 type Stories = BTreeMap<(ConversationId, UserId), Story>;
 
