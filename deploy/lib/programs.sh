@@ -48,7 +48,7 @@ start_worker() (
 canary_gateways() { local part list=; for part in "${gateways[@]}"; do list+="${list:+,}127.0.0.1:$(port_of "$part")"; done; echo "$list"; }
 start_canary() (
     binary=$(program chatchit "$1"); folder "$1"; only_settings "$1"
-    export CANARY_GATEWAYS=$(canary_gateways)
+    export CANARY_GATEWAYS=$(canary_gateways) CANARY_FRONT=http://127.0.0.1:$port_nginx
     launch "$1" "$binary" canary
 )
 ready_gateway() { ask "$(port_of "admin_$1")" /readyz; }

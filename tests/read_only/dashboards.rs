@@ -292,7 +292,7 @@ fn every_query_has_an_answer_from_real_programs() {
     let Some(_peers) = Peers::of_this_run() else { return };
     let cluster = Cluster::start("dashboards", 2, 2);
     let of = |programs: &[crate::support::program::Program]| programs.iter().map(|one| one.admin).collect();
-    let mut canary = cluster.canary();
+    let mut canary = cluster.canary_with_front();
     canary.wait_until_ready();
     let broker: u16 = std::env::var("RABBIT_SCRAPE_PORT").unwrap().parse().unwrap();
     let targets = [

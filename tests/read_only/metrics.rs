@@ -20,7 +20,7 @@ const SCRAPE: Duration = Duration::from_millis(20);
 fn everything_documented_is_measured_and_quickly() {
     let Some(_peers) = Peers::of_this_run() else { return };
     let cluster = Cluster::start("metrics", 1, 1);
-    let mut canary = cluster.canary();
+    let mut canary = cluster.canary_with_front();
     canary.wait_until_ready();
     let mut crowd = Crowd::comes(&cluster);
     crowd.talks();
