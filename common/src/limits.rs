@@ -254,8 +254,13 @@ pub const STATEMENT_MS_MAX: u64 = 5_000;
 /// because that says why.
 pub const STATEMENT_GRACE_MS: u64 = 1_000;
 
-/// Waiting for one lock. Shorter than a statement, so that the error says what it waited for.
-pub const LOCK_MS_MAX: u64 = 4_000;
+/// Waiting for one lock. Shorter than a statement, so that the error says what it waited for; and short,
+/// because the conversations of a piece wait together while the one that is locked is searched.
+pub const LOCK_MS_MAX: u64 = 1_500;
+
+/// A migration waiting for one lock: longer than PostgreSQL's `deadlock_timeout` (1 s), after which an
+/// autovacuum that stands in the way ends itself.
+pub const MIGRATION_LOCK_MS_MAX: u64 = 4_000;
 
 /// A transaction in which nothing is asked: its program is gone, and others want its locks. Longer
 /// than a program waits for an answer.
@@ -295,6 +300,19 @@ pub const HOLD_MS_MAX: u64 = 1_000;
 /// REST requests that one worker works on at once; over it, it answers `busy`.
 pub const API_REQUESTS_MAX: usize = 256;
 
+/// First pause of a conversation whose statements the store ends; doubled up to the longest. One try
+/// after each pause costs its shard [`LOCK_MS_MAX`] or [`STATEMENT_MS_MAX`].
+pub const APART_MS_MIN: u64 = 4_000;
+
+/// Longest pause: how late its events get through after the cause is gone.
+pub const APART_MS_MAX: u64 = 30_000;
+
+/// The rung of the retry ladder round which its events go: one for all, so that they keep their order.
+pub const APART_RUNG: u8 = 2;
+
+/// Conversations that may wait apart in one worker. Beyond this they are searched for each time.
+pub const APART_KEYS_MAX: usize = 10_000;
+
 /// For how long typing may be judged by a membership read before.
 pub const TYPING_AUDIENCE_MS_MAX: u64 = 2_000;
 
@@ -324,6 +342,8 @@ const _: () = {
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
     assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
     assert!(LOCK_MS_MAX < STATEMENT_MS_MAX, "a lock that is not had is told as that");
+    assert!((APART_RUNG as usize) < RETRY_LADDER_MS.len(), "what waits apart is never quarantined");
+    assert!(APART_MS_MIN >= 2 * LOCK_MS_MAX, "trying takes less than half of a shard's time");
     assert!(
         STATEMENT_MS_MAX + STATEMENT_GRACE_MS < TRANSACTION_IDLE_MS_MAX,
         "a slow step is no idle program"

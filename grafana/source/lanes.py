@@ -30,7 +30,8 @@ DASHBOARD = dashboard(
         lines("Held and given back", "How often was work held because a peer is away, and how many batches were given back?", "ops",
               (rate("worker_holds_total", "lane, reason"), "held, {{lane}}: {{reason}}"), (rate("worker_releases_total", "lane, reason"), "given back, {{lane}}: {{reason}}")),
         lines("Not worth the work", "What was not worked on, because it is stale or a newer one says more?", "ops", (rate("worker_shed_total", "event, reason"), "{{event}}: {{reason}}")),
-        lines("Failed alone", "Which envelopes failed, and are they tried again or in quarantine?", "ops", (rate("worker_set_aside_total", "lane, fate"), "{{lane}} {{fate}}"),
+        lines("Failed alone", "Which envelopes failed, and are they tried again or in quarantine? How many conversations wait apart?", "ops", (rate("worker_set_aside_total", "lane, fate"), "{{lane}} {{fate}}"),
+              (total("worker_apart_keys", "lane"), "{{lane}} conversations apart"),
               (rate("bus_retries_total", "lane"), "{{lane}} retried"), (rate("bus_quarantined_total", "reason"), "quarantined: {{reason}}")),
     ),
     row(

@@ -9,6 +9,7 @@ pub const ONLY_A_FAULT: &[(&str, &str)] = &[
     ("gateway_accepts_refused_total", "no descriptor or no place is left"),
     ("gateway_api_failed_total", "no worker answers"),
     ("worker_holds_total", "a peer is away"),
+    ("worker_apart_keys", "PostgreSQL ends the statements of one conversation"),
     ("worker_releases_total", "a shard or a peer is lost while work waits"),
     ("worker_set_aside_total", "an event fails alone"),
     ("worker_presence_faults_total", "a peer is away"),

@@ -2,16 +2,21 @@
 //!
 //! * A peer is away: the work stays here and is tried again in place, for as long as its shard is
 //!   ours and the worker stays. Nothing leaves the lane.
+//! * The store ended a statement alone (a lock, its limit of time): the run is halved by key until
+//!   the key to blame stands alone. After a second try its events wait apart (`apart.rs`), and the
+//!   others are told.
 //! * A fault or a panic: the run is halved until the event to blame stands alone. That one climbs
 //!   the retry ladder with its reason; the others are each handled as if it had not been there.
 //! * Acknowledged is only what was handled, told, or set aside.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use common::bus::{Fate, LaneBatch, LaneEnvelope};
 use common::health::Readiness;
-use common::limits::{HOLD_MS_MAX, HOLD_MS_MIN};
+use common::limits::{APART_RUNG, HOLD_MS_MAX, HOLD_MS_MIN};
 use common::spans;
 use futures_util::FutureExt as _;
 use protocol::control::Stage;
@@ -20,10 +25,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::apart::{Apart, Way, halve};
 use crate::ctx::Ctx;
 use crate::dispatch::{dispatch, refuse};
 use crate::effects::Effects;
 use crate::schedule::Work;
+use crate::store::Cause;
 use crate::traced::Traced;
 use crate::work::{Halt, LaneEvent, Peer};
 use crate::{fanout, metrics};
@@ -33,12 +40,41 @@ use crate::{fanout, metrics};
 pub(crate) struct Bench {
     pub ctx: Ctx,
     pub readiness: Readiness,
+    /// Keys whose events wait apart.
+    pub apart: Apart,
     /// Cancelled: stop holding, give back.
     pub leaving: CancellationToken,
 }
 
 /// The work was given back to its lane.
 struct LetGo;
+
+/// Events that are tried together, by their place in the piece.
+struct Run {
+    events: Vec<usize>,
+    /// It was ended alone already: a second time it is to blame.
+    suspect: bool,
+}
+
+impl Run {
+    fn of(events: Vec<usize>) -> Self {
+        Self { events, suspect: false }
+    }
+
+    /// Nearly always all of them, and then nothing is copied.
+    fn of_all<'a>(&self, taken: &'a [LaneEvent]) -> Cow<'a, [LaneEvent]> {
+        match (self.events.first(), self.events.last()) {
+            (Some(first), Some(last)) if last - first + 1 == self.events.len() => {
+                Cow::Borrowed(&taken[*first..=*last])
+            }
+            _ => self.events.iter().map(|at| taken[*at].clone()).collect(),
+        }
+    }
+
+    fn keys(&self, sources: &[&LaneEnvelope]) -> impl Iterator<Item = u64> {
+        self.events.iter().map(|at| sources[*at].envelope.key)
+    }
+}
 
 impl Bench {
     /// Works until everything is acknowledged or given back.
@@ -97,46 +133,92 @@ impl<'a> Shift<'a> {
     ) -> Result<(), LetGo> {
         let mut effects = Vec::with_capacity(taken.len());
         let mut aside = 0;
+        let mut searching = false;
         // The run to handle next is the last: halves are pushed right before left.
-        let mut runs: Vec<_> = std::iter::once(0..taken.len()).collect();
+        let mut runs = self.runs(&taken, &sources).await?;
+        aside += taken.len() - runs.iter().map(|run| run.events.len()).sum::<usize>();
         while let Some(run) = runs.pop() {
-            if run.is_empty() {
-                continue;
-            }
-            let halt = match self.attempt(&taken[run.clone()]).await {
+            let halt = match self.attempt(&run.of_all(&taken)).await {
                 Ok(done) => {
                     self.resumed();
+                    self.bench.apart.clear(self.lane, run.keys(&sources));
                     effects.extend(done);
+                    if searching {
+                        // Others need not wait for the end of a search that takes seconds.
+                        self.told(&std::mem::take(&mut effects)).await?;
+                    }
                     continue;
                 }
                 Err(halt) => halt,
             };
             // It may have been done in part: a commit whose answer was lost, one of two runs.
-            taken[run.clone()].iter_mut().for_each(|taken| taken.again = true);
+            run.events.iter().for_each(|at| taken[*at].again = true);
             match halt {
                 Halt::Away(peer, err) => {
                     self.hold(peer, &err).await?;
                     runs.push(run);
                 }
-                Halt::Fault(err) if run.len() == 1 => {
+                Halt::Stuck(cause, err) => {
+                    searching = true;
+                    self.may_stay()?;
+                    debug!(lane = %self.lane, events = run.events.len(), "A statement was ended ({}): {err:#}", cause.name());
+                    match halve(&run.events, |at| sources[at].envelope.key) {
+                        Some((one, other)) => runs.extend([Run::of(other), Run::of(one)]),
+                        // A server that stood still for a moment is no fault of this key.
+                        None if !run.suspect => runs.push(Run { suspect: true, ..run }),
+                        None => {
+                            self.bench.apart.blame(
+                                self.lane,
+                                sources[run.events[0]].envelope.key,
+                                Instant::now(),
+                            );
+                            aside += run.events.len();
+                            for at in run.events {
+                                self.set_apart(sources[at], cause, &format!("{err:#}"), &taken[at].uplink)
+                                    .await?;
+                            }
+                        }
+                    }
+                }
+                Halt::Fault(err) if run.events.len() == 1 => {
                     aside += 1;
-                    let told =
-                        self.set_aside(sources[run.start], &err, Some(&taken[run.start].uplink)).await?;
+                    let at = run.events[0];
+                    let told = self.set_aside(sources[at], &err, Some(&taken[at].uplink)).await?;
                     effects.extend(told);
                 }
                 Halt::Fault(err) => {
-                    debug!(lane = %self.lane, events = run.len(), "Halving a run that failed: {err:#}");
-                    let middle = run.start + run.len() / 2;
-                    runs.push(middle..run.end);
-                    runs.push(run.start..middle);
+                    debug!(lane = %self.lane, events = run.events.len(), "Halving a run that failed: {err:#}");
+                    let (one, other) = run.events.split_at(run.events.len() / 2);
+                    runs.extend([Run::of(other.to_vec()), Run::of(one.to_vec())]);
                 }
             }
         }
-        self.tell(&effects).await?;
-        metrics::told(self.lane, effects.iter().filter_map(|effects| effects.since));
+        self.told(&effects).await?;
         metrics::handled(self.lane, "done", taken.len() - aside);
         metrics::handled(self.lane, "set_aside", aside);
         Ok(())
+    }
+
+    /// What is tried first: everything together; before that, each alone, the keys that were to blame a
+    /// moment ago. Events whose key is known to be stuck are sent round the ladder untried.
+    async fn runs(&mut self, taken: &[LaneEvent], sources: &[&LaneEnvelope]) -> Result<Vec<Run>, LetGo> {
+        let now = Instant::now();
+        let (mut together, mut alone) = (Vec::with_capacity(taken.len()), HashMap::<u64, Vec<usize>>::new());
+        for (at, source) in sources.iter().enumerate() {
+            let key = source.envelope.key;
+            match self.bench.apart.way(self.lane, key, now) {
+                Way::With => together.push(at),
+                Way::Alone => alone.entry(key).or_default().push(at),
+                Way::Waits => {
+                    self.set_apart(source, Cause::Lock, "its conversation waits apart", &taken[at].uplink)
+                        .await?;
+                }
+            }
+        }
+        // The others first: a suspect costs a statement's limit of time.
+        let mut runs: Vec<Run> = alone.into_values().map(|events| Run { events, suspect: true }).collect();
+        runs.extend((!together.is_empty()).then_some(Run::of(together)));
+        Ok(runs)
     }
 
     /// The events of all batches, each with where it came from. What is no event is set aside.
@@ -193,7 +275,7 @@ impl<'a> Shift<'a> {
                 Ok(parcels) => break parcels,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
                 // Routing asks only peers; a fault here is theirs as well.
-                Err(Halt::Fault(err)) => self.hold(Peer::Directory, &err).await?,
+                Err(Halt::Fault(err) | Halt::Stuck(_, err)) => self.hold(Peer::Directory, &err).await?,
             }
         };
         loop {
@@ -238,6 +320,34 @@ impl<'a> Shift<'a> {
                 Err(err) => self.hold(Peer::Bus, &err.into()).await?,
             }
         }
+    }
+
+    /// Sends one envelope round the ladder: never up, however often.
+    async fn set_apart(
+        &mut self,
+        source: &LaneEnvelope,
+        cause: Cause,
+        reason: &str,
+        uplink: &Uplink,
+    ) -> Result<(), LetGo> {
+        loop {
+            let again = LaneEnvelope { attempt: APART_RUNG, ..source.clone() };
+            match self.bench.ctx.bus.retry(self.lane, again, reason).await {
+                Ok(_) => {
+                    self.bench.ctx.noted(uplink, Stage::Delayed { attempt: APART_RUNG });
+                    metrics::set_aside(self.lane, cause.name(), "delayed");
+                    return Ok(());
+                }
+                Err(err) => self.hold(Peer::Bus, &err.into()).await?,
+            }
+        }
+    }
+
+    /// Tells, and counts what was told.
+    async fn told(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
+        self.tell(effects).await?;
+        metrics::told(self.lane, effects.iter().filter_map(|effects| effects.since));
+        Ok(())
     }
 
     /// Waits a little before the next try, unless the work shall be given back.

@@ -21,6 +21,9 @@ pub mod schedule;
 /// Takes batches off the lanes, and acknowledges: the only place that does.
 mod consumer;
 
+/// Keys whose events wait apart, because the store ends every statement that names them.
+mod apart;
+
 /// One piece of work, from decoding to acknowledging: hold, bisect, set aside.
 mod attempt;
 

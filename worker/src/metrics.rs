@@ -61,6 +61,11 @@ pub(crate) fn set_aside(lane: Lane, reason: &'static str, fate: &'static str) {
         .increment(1);
 }
 
+/// Keys whose events wait apart.
+pub(crate) fn apart(lane: Lane, keys: usize) {
+    gauge!("worker_apart_keys", "lane" => lane.name()).set(keys as f64);
+}
+
 /// Events that were not worked on because a newer one says more, or because they are too old.
 pub(crate) fn shed(event: &'static str, reason: &'static str, events: usize) {
     if events > 0 {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::apart::Apart;
 use crate::attempt::Bench;
 use crate::config::Config;
 use crate::consumer::Consumer;
@@ -77,7 +78,12 @@ impl Worker {
         let ear = Ear::open(&bus, node, Part::Worker).await?;
         let requests = bus.queue_subscribe(Pattern::new(REQUESTS_PATTERN)?, REQUESTS_GROUP).await?;
         let (live, heard) = watch::channel(vec![node]);
-        let bench = Bench { ctx: ctx.clone(), readiness: readiness.clone(), leaving: leaving.clone() };
+        let bench = Bench {
+            ctx: ctx.clone(),
+            readiness: readiness.clone(),
+            apart: Apart::default(),
+            leaving: leaving.clone(),
+        };
         let consumer = Consumer::start(bench, &bus, config.slots, heard).await?;
         let finish_lanes = config.finish_lanes;
         Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live })

@@ -6,7 +6,7 @@ use common::directory::DirectoryError;
 use protocol::{Origin, Reject, Sender, Timestamp, Uplink};
 
 use crate::effects::Effects;
-use crate::store::StoreError;
+use crate::store::{Cause, StoreError};
 
 /// An event off a lane.
 #[derive(Clone, Debug)]
@@ -38,6 +38,9 @@ pub(crate) type Outcomes = Result<Vec<Result<Effects, Reject>>, Halt>;
 pub(crate) enum Halt {
     /// A peer is away: hold what you have and try again.
     Away(Peer, anyhow::Error),
+    /// The store is there, and ended the statement alone: find the key that is to blame, let its
+    /// events wait apart, and go on with the others.
+    Stuck(Cause, anyhow::Error),
     /// It can never work as it is: find the event that is to blame.
     Fault(anyhow::Error),
 }
@@ -65,6 +68,7 @@ impl From<StoreError> for Halt {
     fn from(err: StoreError) -> Self {
         match err {
             StoreError::Unavailable(err) => Self::Away(Peer::Store, err),
+            StoreError::Stuck(cause, err) => Self::Stuck(cause, err),
             StoreError::Fault(err) => Self::Fault(err),
             // Statements over a whole batch answer rejects for each of it.
             StoreError::Reject(reject) => {

@@ -109,6 +109,10 @@ impl From<StoreError> for Refusal {
                 warn!("The store is unavailable: {err:#}");
                 Self::busy()
             }
+            StoreError::Stuck(cause, err) => {
+                warn!("The store ended a statement ({}): {err:#}", cause.name());
+                Self::busy()
+            }
             StoreError::Fault(err) => {
                 error!("The store failed: {err:#}");
                 Self::failed()

@@ -1,5 +1,5 @@
-//! Why the store has no answer, sorted once: the client's mistake, the database's absence, or a
-//! statement that can never work.
+//! Why the store has no answer, sorted once: the client's mistake, the database's absence, a
+//! statement that was stopped by what it asked for, or one that can never work.
 
 use protocol::Reject;
 use tokio_postgres::error::SqlState;
@@ -10,10 +10,14 @@ pub enum StoreError {
     /// The client's mistake.
     #[error("{0}")]
     Reject(#[from] Reject),
-    /// The database is away, restarts, is overloaded, or is not migrated yet: hold what you have
-    /// and ask again.
+    /// The database is away, restarts, has no room, or is not migrated yet: hold what you have and
+    /// ask again.
     #[error("the store is unavailable: {0:#}")]
     Unavailable(anyhow::Error),
+    /// The database is there and ended this statement alone: what it asked for is locked, too slow
+    /// or too large. Others are not concerned. Ask for less, or later.
+    #[error("the store ended a statement ({cause}): {1:#}", cause = .0.name())]
+    Stuck(Cause, anyhow::Error),
     /// This can never work, however often it is asked.
     #[error("the store: {0:#}")]
     Fault(anyhow::Error),
@@ -21,6 +25,31 @@ pub enum StoreError {
 
 /// What every function of the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a statement was ended by, although the database is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Another transaction held a row or a table for too long.
+    Lock,
+    /// It took longer than a statement may, or an operator cancelled it.
+    Slow,
+    /// It needed more memory or temporary space than the server gives to one.
+    Size,
+    /// It stood in a circle with others, or they changed what it had read.
+    Conflict,
+}
+
+impl Cause {
+    /// The value of the metric label `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Slow => "slow",
+            Self::Size => "size",
+            Self::Conflict => "conflict",
+        }
+    }
+}
 
 /// A unique constraint, by its name, stands against it.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +71,11 @@ pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
 
 /// Whether it took too long.
 pub(super) fn is_late(err: &StoreError) -> bool {
-    matches!(err, StoreError::Unavailable(err) if err.downcast_ref::<Late>().is_some())
+    match err {
+        StoreError::Stuck(Cause::Slow | Cause::Lock, _) => true,
+        StoreError::Unavailable(err) => err.downcast_ref::<Late>().is_some(),
+        _ => false,
+    }
 }
 
 /// Our own limit of time came.
@@ -56,8 +89,9 @@ pub(super) fn outdated(err: &tokio_postgres::Error) -> bool {
     matches!(err.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
 }
 
-/// Which of the two it is.
+/// Which of them it is.
 pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
+    let stuck = err.code().and_then(cause);
     let away = match err.code() {
         Some(code) => is_away(code),
         // Without a code it never reached the server, or the connection broke; what remains is a
@@ -72,30 +106,37 @@ pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
         Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => {
             anyhow::Error::new(Conflict(db.constraint().unwrap_or_default().to_owned()))
         }
-        Some(db) => {
-            let words = format!("{} ({})", db.message(), db.code().code());
-            if *db.code() == SqlState::QUERY_CANCELED {
-                anyhow::Error::new(Late(words))
-            } else {
-                anyhow::Error::msg(words)
-            }
-        }
+        Some(db) => anyhow::Error::msg(format!("{} ({})", db.message(), db.code().code())),
         None => anyhow::Error::new(err),
     };
-    if away { StoreError::Unavailable(fault) } else { StoreError::Fault(fault) }
+    match stuck {
+        Some(cause) => StoreError::Stuck(cause, fault),
+        None if away => StoreError::Unavailable(fault),
+        None => StoreError::Fault(fault),
+    }
 }
 
-/// By class: connections (08), resources (53), the operator or a limit (57), the system (58),
-/// conflicts that a repeat resolves (40, 55P03), a transaction that idled too long (25P03), a
-/// replica that is not the primary yet (25006); and a schema that is behind or closed to us, which
-/// its operator will mend.
+/// What ended a statement alone. A full disk (53100) and too many connections (53300) end others as
+/// well: those are absences.
+fn cause(code: &SqlState) -> Option<Cause> {
+    match code.code() {
+        "55P03" => Some(Cause::Lock),
+        "57014" => Some(Cause::Slow),
+        "53200" | "53400" | "54001" => Some(Cause::Size),
+        "40001" | "40P01" => Some(Cause::Conflict),
+        _ => None,
+    }
+}
+
+/// By class: connections (08), resources (53), the operator (57), the system (58), a transaction
+/// that was rolled back (40) or idled too long (25P03), a replica that is not the primary yet
+/// (25006); and a schema that is behind or closed to us, which its operator will mend.
 fn is_away(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     matches!(class, "08" | "53" | "57" | "58" | "40" | "28" | "3D")
         || matches!(
             *code,
-            SqlState::LOCK_NOT_AVAILABLE
-                | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
                 | SqlState::READ_ONLY_SQL_TRANSACTION
                 | SqlState::UNDEFINED_TABLE
                 | SqlState::UNDEFINED_COLUMN
@@ -112,15 +153,28 @@ mod tests {
 
     #[test]
     fn absence_is_told_from_what_can_never_work() {
-        let away = [
-            "08006", "53300", "57P01", "57P02", "57P03", "57014", "40001", "40P01", "55P03", "25006",
-            "25P03", "42P01",
-        ];
+        let away = ["08006", "53100", "53300", "57P01", "57P02", "57P03", "25006", "25P03", "42P01"];
         for code in away {
             assert!(is_away(&SqlState::from_code(code)), "{code}");
+            assert_eq!(cause(&SqlState::from_code(code)), None, "{code} concerns all statements");
         }
         for code in ["22021", "23505", "23514", "42601", "54000", "XX000"] {
             assert!(!is_away(&SqlState::from_code(code)), "{code}");
+            assert_eq!(cause(&SqlState::from_code(code)), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_ends_one_statement_is_no_absence() {
+        let stuck = [
+            ("55P03", Cause::Lock),
+            ("57014", Cause::Slow),
+            ("53200", Cause::Size),
+            ("40P01", Cause::Conflict),
+            ("40001", Cause::Conflict),
+        ];
+        for (code, expect) in stuck {
+            assert_eq!(cause(&SqlState::from_code(code)), Some(expect), "{code}");
         }
     }
 }

@@ -9,7 +9,8 @@ use super::{Result, StoreError};
 /// Seconds of a statement, waiting for a connection included. Label `statement`.
 pub const STATEMENT_SECONDS: &str = "worker_store_statement_seconds";
 
-/// Statements without an answer. Labels `statement`, `reason` (unavailable, fault).
+/// Statements without an answer. Labels `statement`, `reason` (unavailable, fault, and the causes
+/// that end one statement alone: lock, slow, size, conflict).
 pub const FAILURES: &str = "worker_store_failures_total";
 
 /// Batches run again because another worker saved one of their messages meanwhile.
@@ -62,6 +63,7 @@ impl Timer {
         let reason = match outcome {
             Ok(_) | Err(StoreError::Reject(_)) => return,
             Err(StoreError::Unavailable(_)) => "unavailable",
+            Err(StoreError::Stuck(cause, _)) => cause.name(),
             Err(StoreError::Fault(_)) => "fault",
         };
         counter!(FAILURES, "statement" => self.statement, "reason" => reason).increment(1);

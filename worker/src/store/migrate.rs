@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::limits::{LOCK_MS_MAX, MIGRATION_MS_MAX, STATEMENT_GRACE_MS, STORE_WAIT_MS_MAX};
+use common::limits::{MIGRATION_LOCK_MS_MAX, MIGRATION_MS_MAX, STATEMENT_GRACE_MS, STORE_WAIT_MS_MAX};
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
 use tokio_util::task::AbortOnDropHandle;
@@ -38,7 +38,7 @@ async fn migrated(url: &str) -> anyhow::Result<Vec<String>> {
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
     // A change of a table that stands behind somebody's lock has everybody else stand behind it:
     // it gives up as statements do, and the program is started again.
-    client.batch_execute(&format!("set lock_timeout = {LOCK_MS_MAX}")).await?;
+    client.batch_execute(&format!("set lock_timeout = {MIGRATION_LOCK_MS_MAX}")).await?;
     let report = embedded::migrations::runner().run_async(&mut client).await?;
     client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())

@@ -34,7 +34,7 @@ pub(crate) use tokio_postgres::Row;
 pub(crate) use tokio_postgres::types::{Json, ToSql};
 
 pub(crate) use self::failure::conflict;
-pub use self::failure::{Result, StoreError};
+pub use self::failure::{Cause, Result, StoreError};
 pub(crate) use self::metrics::collided;
 pub use self::metrics::describe;
 pub use self::pool::Statement;

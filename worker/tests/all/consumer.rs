@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::proxy::Proxy;
 use crate::cluster::{Cluster, Heard, PATIENCE, envelope, says};
 use crate::on_both;
+use crate::support::postgres::open;
 use bytes::Bytes;
 use common::bus::Quarantined;
 use protocol::Lane;
@@ -17,6 +18,7 @@ on_both! {
     what_a_dead_worker_had_saved_is_told_by_the_next;
     order_holds_while_a_worker_dies_and_another_leaves;
     a_database_that_is_away_holds_everything;
+    a_conversation_whose_row_is_locked_waits_alone;
     a_worker_whose_bus_ends_with_it_works_off_its_lanes;
     a_worker_that_leaves_gives_its_shards_to_the_next;
 }
@@ -227,6 +229,51 @@ async fn a_database_that_is_away_holds_everything(cluster: Cluster) {
     assert_eq!(cluster.bus.quarantined(10).await.unwrap(), []);
     worker.drain().await;
     assert_eq!(cluster.sql("select 1 from messages").await.len(), 501);
+}
+
+/// Somebody holds the row of one conversation: its neighbours, also those of its shard, are told
+/// meanwhile; it is told when the row is free, in its order; and the store is not called away.
+async fn a_conversation_whose_row_is_locked_waits_alone(cluster: Cluster) {
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let mut talks = Vec::new();
+    for _ in 0..24 {
+        talks.push(cluster.conversation(&[alice, bob]).await);
+    }
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let sender = gateway.sender(alice, 1);
+    let (locked, others) = talks.split_first().unwrap();
+    let holder = open(&cluster.url).await;
+    let lock = format!("begin; select from conversations where id = {locked} for update");
+    holder.batch_execute(&lock).await.unwrap();
+
+    let worker = cluster.worker().await;
+    let said = (0..5).flat_map(|n| talks.iter().map(move |talk| (n, *talk)));
+    cluster
+        .publish(said.map(|(n, talk)| says(sender, talk, &format!("g-{talk}-{n}"), &format!("{n}"))))
+        .await;
+    let (mut heard, mut coming) = (Vec::new(), 0);
+    while coming < 5 * others.len() {
+        let one = gateway.next().await;
+        assert_ne!(one.event, "sendMessageError");
+        coming += usize::from(one.event == "messageComing");
+        heard.push(one);
+    }
+    let (conversations, again) = told(&heard);
+    assert!(!conversations.contains_key(&locked.0), "it waits");
+    assert!(worker.readiness.is_ready(), "the store is not away");
+
+    // Said while it waits, it waits as well.
+    cluster.publish([says(sender, *locked, "g-late", "5")]).await;
+    holder.batch_execute("rollback").await.unwrap();
+    let mut rest = Vec::new();
+    while rest.iter().filter(|one: &&Heard| one.event == "messageComing").count() < 6 {
+        rest.push(gateway.next().await);
+    }
+    let (late, late_again) = told(&rest);
+    let expect: Vec<_> = (0..6).map(|n| (n + 1, n.to_string())).collect();
+    assert_eq!((&late[&locked.0], again + late_again), (&expect, 0), "everything, once, in order");
+    assert_eq!(cluster.bus.quarantined(10).await.unwrap(), []);
+    worker.drain().await;
 }
 
 async fn a_worker_whose_bus_ends_with_it_works_off_its_lanes(cluster: Cluster) {

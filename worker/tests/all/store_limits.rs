@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::cluster::proxy::Proxy;
 use crate::support::postgres::{Database, open, text};
-use common::limits::{LOCK_MS_MAX, STATEMENT_GRACE_MS, STATEMENT_MS_MAX, STORE_WAIT_MS_MAX};
+use common::limits::{
+    LOCK_MS_MAX, MIGRATION_LOCK_MS_MAX, STATEMENT_GRACE_MS, STATEMENT_MS_MAX, STORE_WAIT_MS_MAX,
+};
 use protocol::ids::UserId;
 use tokio::time::Instant;
 use worker::features::accounts::NewAccount;
@@ -13,19 +15,21 @@ use worker::store::{Result, Store, StoreError};
 /// What a busy machine may add to a limit.
 const LATE: Duration = Duration::from_millis(900);
 
-/// The words of an absence that came after `ms`, and not much later.
+/// The words of an absence, or of a statement that was ended alone, that came after `ms` and not much
+/// later.
 fn unavailable<T>(start: Instant, ms: u64, outcome: Result<T>) -> String {
     let (took, limit) = (start.elapsed(), Duration::from_millis(ms));
     assert!(took >= limit && took < limit + LATE, "{took:?} of {limit:?}");
     match outcome {
         Err(StoreError::Unavailable(err)) => format!("{err:#}"),
+        Err(StoreError::Stuck(cause, err)) => format!("{}: {err:#}", cause.name()),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("there was an answer"),
     }
 }
 
-/// Whoever holds a conversation's row, a table, or the only connection: the others hear that the
-/// store is unavailable, hold what they have, and get it done when the lock is gone.
+/// A row or a table that another transaction holds ends the statements that ask for it, and no others:
+/// the store is not away. They get through when the lock is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_behind_a_lock_ends() {
     let Some(db) = Database::fresh().await else { return };
@@ -42,8 +46,9 @@ async fn what_stands_behind_a_lock_ends() {
     let asking = async { unavailable(start, LOCK_MS_MAX, db.store.account(alice).await) };
     let (saved, asked) = tokio::join!(saving, asking);
     for words in [saved, asked] {
-        assert!(words.contains("55P03"), "the cause is told: {words}");
+        assert!(words.starts_with("lock: ") && words.contains("55P03"), "the cause is told: {words}");
     }
+    assert_eq!(db.store.heads(&[talk]).await.unwrap(), [(talk, 0)].into(), "who only reads has an answer");
     db.client.batch_execute("rollback").await.unwrap();
     other.batch_execute("rollback").await.unwrap();
     db.say(alice, talk, "g").await;
@@ -58,9 +63,10 @@ async fn a_pool_without_a_free_connection_says_so_in_time() {
     db.client.batch_execute("begin; lock table users in access exclusive mode").await.unwrap();
     let start = Instant::now();
     let first = async { unavailable(start, LOCK_MS_MAX, store.account(UserId(1)).await) };
-    let second = async { unavailable(start, STORE_WAIT_MS_MAX, store.ping().await) };
-    let (_, second) = tokio::join!(first, second);
-    assert_eq!(second, "no connection in time");
+    let second = async { unavailable(start, 2 * LOCK_MS_MAX, store.account(UserId(1)).await) };
+    let third = async { unavailable(start, STORE_WAIT_MS_MAX, store.ping().await) };
+    let (_, _, third) = tokio::join!(first, second, third);
+    assert_eq!(third, "no connection in time");
     db.client.batch_execute("rollback").await.unwrap();
     store.ping().await.unwrap();
     db.finish().await;
@@ -85,7 +91,7 @@ async fn a_statement_that_takes_too_long_is_ended_by_the_server() {
     };
     let start = Instant::now();
     let words = unavailable(start, STATEMENT_MS_MAX, db.store.create_account(new).await);
-    assert!(words.contains("57014"), "{words}");
+    assert!(words.starts_with("slow: ") && words.contains("57014"), "{words}");
     let working = "select count(*) from pg_stat_activity
                     where datname = current_database() and state = 'active' and pid <> pg_backend_pid()";
     assert_eq!(db.count(working).await, 0, "it does not go on without us");
@@ -121,7 +127,7 @@ async fn a_migration_behind_a_lock_lets_the_others_pass() {
     db.client.batch_execute("begin; lock table refinery_schema_history").await.unwrap();
     let start = Instant::now();
     let err = db.store.migrate().await.unwrap_err();
-    let limit = Duration::from_millis(LOCK_MS_MAX);
+    let limit = Duration::from_millis(MIGRATION_LOCK_MS_MAX);
     assert!(start.elapsed() >= limit && start.elapsed() < limit + LATE, "{:?}", start.elapsed());
     assert!(format!("{err:#}").contains("lock timeout"), "{err:#}");
     db.client.batch_execute("rollback").await.unwrap();

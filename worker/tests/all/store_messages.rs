@@ -176,6 +176,56 @@ async fn an_audience_is_the_verified_members_in_good_standing() {
     db.finish().await;
 }
 
+/// Rows that the plan of a statement with these parameters touches, in all its nodes.
+async fn rows_touched(db: &Database, sql: &str, ids: &[i64]) -> i64 {
+    let given = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let session = "set plan_cache_mode = force_generic_plan; set random_page_cost = 1.1;
+                   set enable_seqscan = off; set enable_mergejoin = off; set jit = off";
+    db.client.batch_execute(session).await.unwrap();
+    db.client.batch_execute(&format!("prepare touched as {sql}")).await.unwrap();
+    let explain = format!("explain (analyze, format json) execute touched(array[{given}]::bigint[])");
+    let row = db.client.query_one(&explain, &[]).await.unwrap();
+    db.client.batch_execute("deallocate touched").await.unwrap();
+    fn sum(node: &serde_json::Value) -> i64 {
+        let number = |name: &str| node[name].as_f64().unwrap_or(0.0);
+        let here = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter"].map(number);
+        let here = here.iter().sum::<f64>() * number("Actual Loops");
+        here as i64 + node["Plans"].as_array().into_iter().flatten().map(sum).sum::<i64>()
+    }
+    sum(&row.get::<_, serde_json::Value>(0)[0]["Plan"])
+}
+
+/// `blocks` is empty and was never analyzed, and the statistics of `participants` know pairs only, as in
+/// a young database. The work for a group grows with its members, not with their square.
+#[tokio::test]
+async fn the_audience_of_a_group_of_thousands_costs_what_its_members_cost() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    let fill = format!(
+        "alter table participants set (autovacuum_enabled = false);
+         alter table blocks set (autovacuum_enabled = false);
+         insert into users (email, phone, password, first_name)
+             select 'u' || n || '@example.com', 'u' || n, '-', '' from generate_series(1, 3000) n;
+         insert into conversations (title, creator_id) select 'pair', {alice} from generate_series(1, 2000);
+         insert into participants (conversation_id, user_id, status)
+             select c.id, {alice} + d, 'VERIFIED' from conversations c, generate_series(0, 1) d;
+         analyze participants; analyze users; analyze conversations"
+    );
+    db.client.batch_execute(&fill).await.unwrap();
+    let group = db.conversation(&[alice]).await;
+    let join = "insert into participants (conversation_id, user_id, status)
+                select $1, id, 'VERIFIED' from users where id <> $2";
+    db.client.execute(join, &[&group.0, &alice.0]).await.unwrap();
+
+    let audience = db.store.audiences(&[group]).await.unwrap().remove(&group).unwrap();
+    assert_eq!((audience.members.len(), audience.kind), (3_001, ConversationKind::Group));
+    let all = worker::features::statements();
+    let sql = all.iter().find(|one| one.name == "audiences").unwrap().sql;
+    let touched = rows_touched(&db, sql, &[group.0]).await;
+    assert!(touched < 20 * 3_001, "{touched} rows for 3,001 members");
+    db.finish().await;
+}
+
 #[tokio::test]
 async fn reading_only_moves_forward_and_only_for_members() {
     let Some(db) = Database::fresh().await else { return };

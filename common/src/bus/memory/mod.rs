@@ -8,6 +8,7 @@ mod lanes;
 /// Queue groups, acknowledged or answered.
 mod groups;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Shared {
     lanes: Lanes,
     groups: Mutex<Vec<Arc<Group>>>,
     subscribers: Mutex<Vec<(Pattern, Weak<Mailbox>)>>,
+    /// What waits on each rung of the retry ladder, the first to leave in front.
+    rungs: [Mutex<VecDeque<(Lane, LaneEnvelope)>>; RETRY_LADDER_MS.len()],
     quarantine: Mutex<Vec<Quarantined>>,
     outcomes: Mutex<Vec<(Receipt, Result<(), PublishError>)>>,
     health: watch::Sender<Health>,
@@ -48,6 +51,7 @@ impl MemoryBus {
             lanes: Lanes::new(),
             groups: Mutex::default(),
             subscribers: Mutex::default(),
+            rungs: std::array::from_fn(|_| Mutex::default()),
             quarantine: Mutex::default(),
             outcomes: Mutex::default(),
             health: watch::Sender::new(Health::Up),
@@ -172,10 +176,14 @@ impl MemoryBus {
         let attempt = failed.attempt;
         let shared = Arc::downgrade(&self.0);
         let delay = Duration::from_millis((*delay).into());
+        lock(&self.0.rungs[rung]).push_back((lane, failed));
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
-            if let Some(shared) = shared.upgrade() {
-                shared.lanes.of(lane).push_again(failed);
+            let Some(shared) = shared.upgrade() else { return };
+            // Whichever timer comes first takes the first: a rung is a queue, as the broker's is.
+            let mut waiting = lock(&shared.rungs[rung]);
+            if let Some((lane, envelope)) = waiting.pop_front() {
+                shared.lanes.of(lane).push_again(envelope);
             }
         });
         Ok(Fate::Delayed { attempt })

@@ -55,7 +55,8 @@ pub struct Audience {
     pub kind: ConversationKind,
     /// Verified participants with an account in good standing, by id.
     pub members: Vec<Person>,
-    /// Among the members: (who blocked, whom).
+    /// In a conversation of two: (who blocked, whom). In a group a block stops no message, so none
+    /// are read.
     pub blocked: Vec<(UserId, UserId)>,
 }
 
@@ -279,16 +280,20 @@ impl Store {
     }
 }
 
+/// Blocks are looked for in conversations of two only: for each member of a group the planner would
+/// look through all its members again, and a group of thousands could not be written to.
 const AUDIENCES: Statement = statement(
     "audiences",
     "
 select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
        u.is_active and not u.is_blocked as good,
        count(*) over (partition by p.conversation_id) as verified,
-       (select array_agg(b.blocked_id)
-          from blocks b
-          join participants o on o.conversation_id = p.conversation_id and o.user_id = b.blocked_id
-         where b.user_id = p.user_id and o.status = 'VERIFIED') as blocked
+       case when count(*) over (partition by p.conversation_id) = 2 then
+           (select array_agg(b.blocked_id)
+              from blocks b
+              join participants o on o.conversation_id = p.conversation_id and o.user_id = b.blocked_id
+             where b.user_id = p.user_id and o.status = 'VERIFIED')
+       end as blocked
   from participants p
   join conversations c on c.id = p.conversation_id
   join users u on u.id = p.user_id

@@ -33,6 +33,11 @@ pub(crate) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Str
             metrics::sync_ended("busy");
             Err(Reject::Busy)
         }
+        Err(Halt::Stuck(cause, err)) => {
+            warn!(cause = cause.name(), "A sync was not answered: {err:#}");
+            metrics::sync_ended("busy");
+            Err(Reject::Busy)
+        }
         Err(Halt::Fault(err)) => {
             warn!("A sync failed: {err:#}");
             metrics::sync_ended("failed");

@@ -122,6 +122,10 @@ fn away(halt: &Halt) -> &'static str {
             debug!(peer = peer.name(), "Presence waits: {err:#}");
             peer.name()
         }
+        Halt::Stuck(cause, err) => {
+            debug!(cause = cause.name(), "Presence waits: {err:#}");
+            cause.name()
+        }
         Halt::Fault(err) => {
             warn!("Presence could not be told: {err:#}");
             "fault"
