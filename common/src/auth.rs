@@ -60,6 +60,7 @@ struct Essentials {
 pub struct Verifier {
     key: DecodingKey,
     validation: Validation,
+    access_ttl: Duration,
 }
 
 impl Verifier {
@@ -71,7 +72,13 @@ impl Verifier {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp"]);
-        Self { key: DecodingKey::from_secret(config.access_secret.expose().as_bytes()), validation }
+        let key = DecodingKey::from_secret(config.access_secret.expose().as_bytes());
+        Self { key, validation, access_ttl: config.access_ttl }
+    }
+
+    /// How long a token lives: for so long a login that ended is remembered.
+    pub fn access_ttl(&self) -> Duration {
+        self.access_ttl
     }
 
     /// Who the token says is speaking.
@@ -111,6 +118,18 @@ impl Signer {
     pub fn expires_s(&self, now: Timestamp) -> i64 {
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         now.0.div_euclid(1_000).saturating_add(ttl)
+    }
+
+    /// The refresh token that follows this one: as random as the first of its login, and for everybody
+    /// who shows this one the same, without anything to be kept.
+    pub fn successor(&self, shown: &str) -> String {
+        self.keyed(&format!("refresh:{shown}"))
+    }
+
+    /// HMAC-SHA256 under the secret, base64url. No access token is signed over a text with a colon.
+    fn keyed(&self, text: &str) -> String {
+        jsonwebtoken::crypto::sign(text.as_bytes(), &self.key, Algorithm::HS256)
+            .expect("a byte key always signs")
     }
 
     /// A token for this account, which ends at `account.expires_s`.

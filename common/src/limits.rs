@@ -90,6 +90,26 @@ pub const TYPING_MS_MIN: u64 = 1_000;
 /// Passwords that wait for a core to be hashed on; beyond this a login hears `busy`.
 pub const PASSWORDS_WAITING_MAX: usize = 64;
 
+/// For so long after a refresh token was spent it may be shown again for the same successor: two tabs
+/// do, and a client whose answer was lost (30 s: a request's deadline and two repeats).
+pub const REFRESH_GRACE_MS: u64 = 30_000;
+
+/// Addresses remembered for each account where its right password was given: the latest.
+pub const KNOWN_ADDRESSES_MAX: i64 = 32;
+
+/// Between two looks of a worker for logins that ended: how late the end of a login that somebody
+/// wrote into the database is known at the gateways.
+pub const ENDED_LOGINS_LOOK_MS: u64 = 5_000;
+
+/// A look goes so far back: more than a failover of the directory loses, and than a worker pauses.
+pub const ENDED_LOGINS_RECENT_MS: u64 = 300_000;
+
+/// For so long after the last look the directory is believed to know all ended logins.
+pub const ENDED_LOGINS_MARK_MS: u64 = 60_000;
+
+/// Ended logins read by one statement.
+pub const ENDED_LOGINS_PAGE: i64 = 5_000;
+
 /// Body of an answer to a REST request; a history is cut to fit. One AMQP message carries it.
 pub const API_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 

@@ -45,4 +45,9 @@ DASHBOARD = dashboard(
         lines("Gateways that died", "How many gateways died without a word, and how many users had their last socket there?", "short",
               (f"sum(increase({chosen('worker_reaped_nodes_total')}[$__rate_interval]))", "gateways"), (f"sum(increase({chosen('worker_reaped_users_total')}[$__rate_interval]))", "users")),
     ),
+    row(
+        "Accounts",
+        lines("Ended logins", "How many logins had ended that the directory did not know of, and how often could a worker not look?", "short",
+              (f"sum(increase({chosen('worker_ended_logins_filled_total')}[$__rate_interval]))", "told again"), (f"sum(increase({chosen('worker_ended_logins_faults_total')}[$__rate_interval]))", "looks that failed")),
+    ),
 )

@@ -13,6 +13,7 @@ pub const ONLY_A_FAULT: &[(&str, &str)] = &[
     ("worker_releases_total", "a shard or a peer is lost while work waits"),
     ("worker_set_aside_total", "an event fails alone"),
     ("worker_presence_faults_total", "a peer is away"),
+    ("worker_ended_logins_faults_total", "a peer is away"),
     ("worker_reaped_nodes_total", "a gateway dies without a word"),
     ("worker_reaped_users_total", "a gateway dies without a word"),
     ("worker_shed_total", "typing is stale, or there is too much of it"),

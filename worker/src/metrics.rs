@@ -123,6 +123,16 @@ pub(crate) fn presence_failed(reason: &'static str) {
     counter!("worker_presence_faults_total", "reason" => reason).increment(1);
 }
 
+/// Logins that had ended and that the directory did not know.
+pub(crate) fn ended_logins_filled(logins: usize) {
+    counter!("worker_ended_logins_filled_total").increment(logins as u64);
+}
+
+/// A look for logins that ended that failed; the next one follows.
+pub(crate) fn ended_logins_failed() {
+    counter!("worker_ended_logins_faults_total").increment(1);
+}
+
 /// Dead nodes whose seats this worker cleared, and users whose last seat it was.
 pub(crate) fn reaped(nodes: u64, users: u64) {
     counter!("worker_reaped_nodes_total").increment(nodes);

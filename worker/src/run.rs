@@ -28,7 +28,7 @@ use crate::attempt::Bench;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::ctx::Ctx;
-use crate::features::presence;
+use crate::features::{accounts, presence};
 use crate::operator::Desk;
 use crate::requests;
 use crate::share::{Beat, Roll, Says};
@@ -72,6 +72,7 @@ impl Worker {
         let recorder = Recorder::new(config.trace_messages);
         let ctx = Ctx { recorder, ..Ctx::new(node, store, directory, bus.clone(), &config.auth) };
         ctx.store.ping().await?;
+        accounts::look_for_ended_logins(&ctx).await;
 
         let beats = bus.subscribe(Pattern::from(Subject::new(BEATS_SUBJECT)?)).await?;
         let inbox = bus.subscribe(Pattern::from(Subject::deliver(node))).await?;
@@ -120,6 +121,7 @@ impl Worker {
         tasks.spawn(consumer.run(draining.clone(), finish_lanes));
         tasks.spawn(requests::serve(ctx.clone(), requests, draining.clone()));
         tasks.spawn(presence::watch(ctx.clone(), draining.clone()));
+        tasks.spawn(accounts::watch_ended_logins(ctx.clone(), draining.clone()));
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));

@@ -82,7 +82,8 @@ impl Keys {
         format!("{}:value:{key}", self.prefix)
     }
 
-    /// zset, login -> when its last token expires. Ends with its last entry.
+    /// zset, login -> when its last token expires; [`COMPLETE`](super::COMPLETE) -> until when all are
+    /// here. Ends with its last entry.
     pub(super) fn logins(&self) -> String {
         format!("{}:logins", self.prefix)
     }

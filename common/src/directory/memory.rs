@@ -184,11 +184,26 @@ impl Memory {
         true
     }
 
-    pub(super) fn end_login(&self, login: LoginId, ttl: Duration) {
+    pub(super) fn give_tokens(&self, key: &str, count: u32, rate: Rate) {
         let mut state = self.state();
-        let until = Instant::now() + ttl;
-        let known = state.ended_logins.get(&login).map(|(_, until)| until);
-        state.ended_logins.insert(login, (), known.map_or(until, |known| known.max(until)));
+        let Some(full_at) = state.buckets.get(key).map(|(_, full_at)| full_at) else { return };
+        let back = Duration::from_secs_f64(1.0 / rate.per_second) * count;
+        let full_at = full_at.checked_sub(back).unwrap_or_else(Instant::now);
+        state.buckets.insert(key.to_owned(), (), full_at);
+    }
+
+    pub(super) fn end_logins(&self, ended: &[(LoginId, Duration)]) -> Vec<LoginId> {
+        let mut state = self.state();
+        let mut news = Vec::new();
+        for (login, ttl) in ended {
+            let until = Instant::now() + *ttl;
+            let known = state.ended_logins.get(login).map(|(_, until)| until);
+            if known.is_none() {
+                news.push(*login);
+            }
+            state.ended_logins.insert(*login, (), known.map_or(until, |known| known.max(until)));
+        }
+        news
     }
 
     pub(super) fn ended_logins(&self) -> Vec<LoginId> {

@@ -269,24 +269,68 @@ impl Directory {
         }
     }
 
-    /// A login ended before its tokens did: remember it until they have expired.
-    pub async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
+    /// Gives tokens back that were taken for something that did not count after all.
+    pub async fn give_tokens(&self, key: &str, count: u32, rate: Rate) -> Result<(), DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => {
-                memory.end_login(login, ttl);
+                memory.give_tokens(key, count, rate);
                 Ok(())
             }
-            Backend::Redis(redis) => redis.end_login(login, ttl).await,
+            Backend::Redis(redis) => redis.give_tokens(key, count, rate).await,
         }
     }
 
-    /// All logins ended early whose tokens could still be valid.
-    pub async fn ended_logins(&self) -> Result<Vec<LoginId>, DirectoryError> {
+    /// Logins ended before their tokens did: remember each until its tokens have expired. Returns
+    /// those that were not known here.
+    pub async fn end_logins(&self, ended: &[(LoginId, Duration)]) -> Result<Vec<LoginId>, DirectoryError> {
         match &self.0 {
-            Backend::Memory(memory) => Ok(memory.ended_logins()),
-            Backend::Redis(redis) => redis.ended_logins().await,
+            Backend::Memory(memory) => Ok(memory.end_logins(ended)),
+            Backend::Redis(redis) => redis.end_logins(ended).await,
         }
     }
+
+    /// The same for one.
+    pub async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
+        self.end_logins(&[(login, ttl)]).await.map(drop)
+    }
+
+    /// All logins ended early whose tokens could still be valid.
+    pub async fn ended_logins(&self) -> Result<EndedLogins, DirectoryError> {
+        let mut logins = match &self.0 {
+            Backend::Memory(memory) => memory.ended_logins(),
+            Backend::Redis(redis) => redis.ended_logins().await?,
+        };
+        let all = logins.len();
+        logins.retain(|login| *login != COMPLETE);
+        Ok(EndedLogins { is_complete: logins.len() < all, logins })
+    }
+
+    /// Whether all ended logins are here: nothing was lost since [`Self::mark_ended_logins`].
+    pub async fn has_all_ended_logins(&self) -> Result<bool, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.ended_logins().contains(&COMPLETE)),
+            Backend::Redis(redis) => redis.has_all_ended_logins().await,
+        }
+    }
+
+    /// Everything the store knows of ended logins is here now. A directory that loses its data loses
+    /// this mark with it. It holds for so long.
+    pub async fn mark_ended_logins(&self, ttl: Duration) -> Result<(), DirectoryError> {
+        self.end_login(COMPLETE, ttl).await
+    }
+}
+
+/// The mark among the ended logins: no login has this id, and programs that do not know it take it
+/// for one.
+const COMPLETE: LoginId = LoginId(-1);
+
+/// Logins that ended before their tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndedLogins {
+    /// Those that are known here.
+    pub logins: Vec<LoginId>,
+    /// Nothing was lost: these are all.
+    pub is_complete: bool,
 }
 
 /// Slower than one token in a day is not a rate.

@@ -19,6 +19,9 @@
 /// The connection to the cluster: one command or one script, within its deadline.
 mod link;
 
+/// Logins that ended before their tokens.
+mod logins;
+
 /// Who came, who went, and who must be told.
 mod presence;
 
@@ -42,7 +45,7 @@ use crate::limits::{
     DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_FIELDS, LEASE_GRACE_MS, LIVE_NODES_MS_MAX,
     NODE_LEASE_MS,
 };
-use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::ids::{ConversationId, NodeId, UserId};
 
 /// The handle.
 #[derive(Clone)]
@@ -353,13 +356,24 @@ impl Redis {
         cost: u32,
         rate: Rate,
     ) -> Result<Result<(), Duration>, DirectoryError> {
+        let wait = self.draw("take_tokens", key, i64::from(cost), rate).await?;
+        Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_micros(wait)) })
+    }
+
+    pub(super) async fn give_tokens(&self, key: &str, count: u32, rate: Rate) -> Result<(), DirectoryError> {
+        self.draw("give_tokens", key, -i64::from(count), rate).await.map(drop)
+    }
+
+    async fn draw(
+        &self,
+        name: &'static str,
+        key: &str,
+        tokens: i64,
+        rate: Rate,
+    ) -> Result<u64, DirectoryError> {
         let each = 1_000_000.0 / rate.per_second;
-        let call = TAKE.on([self.0.keys.rate(key)]).arg(each).arg(cost).arg(rate.burst);
-        bounded("take_tokens", ANSWER * 2, async {
-            let wait: u64 = self.0.link.call(call).await?;
-            Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_micros(wait)) })
-        })
-        .await
+        let call = TAKE.on([self.0.keys.rate(key)]).arg(each).arg(tokens).arg(rate.burst);
+        bounded(name, ANSWER * 2, async { Ok(self.0.link.call::<u64>(call).await?) }).await
     }
 
     pub(super) async fn value(&self, key: &str) -> Result<Option<Versioned>, DirectoryError> {
@@ -383,18 +397,6 @@ impl Redis {
         let call = SWAP.on([self.0.keys.value(key)]);
         let call = call.arg(expected).arg(value).arg(millis(ttl).max(1)).arg(writer);
         bounded("compare_and_set", ANSWER * 2, async { Ok(self.0.link.call::<u8>(call).await? == 1) }).await
-    }
-
-    pub(super) async fn end_login(&self, login: LoginId, ttl: Duration) -> Result<(), DirectoryError> {
-        let call = END_LOGIN.on([self.0.keys.logins()]).arg(login.0).arg(millis(ttl).max(1));
-        self.call_all("end_login", vec![call]).await
-    }
-
-    pub(super) async fn ended_logins(&self) -> Result<Vec<LoginId>, DirectoryError> {
-        let call = ENDED_LOGINS.on([self.0.keys.logins()]);
-        let answer =
-            async { Ok(self.0.link.call::<Vec<i64>>(call).await?.into_iter().map(LoginId).collect()) };
-        bounded("ended_logins", ANSWER * 2, answer).await
     }
 
     /// Fields of one hash per bucket, with the things they stand for.
@@ -471,6 +473,4 @@ scripts! {
     RAISE = "raise.lua";
     TAKE = "take.lua";
     SWAP = "swap.lua";
-    END_LOGIN = "end_login.lua";
-    ENDED_LOGINS = "ended_logins.lua";
 }

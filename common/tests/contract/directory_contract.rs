@@ -294,13 +294,63 @@ fn ended_logins_are_remembered_until_their_tokens_expired() {
         one.end_login(LoginId(3), short).await.unwrap();
         one.end_login(LoginId(2), short).await.unwrap();
         let ended = async || {
-            let mut ended = other.ended_logins().await.unwrap();
+            let mut ended = other.ended_logins().await.unwrap().logins;
             ended.sort_unstable();
             ended
         };
         assert!(ended().await.contains(&LoginId(2)));
         let rest = [LoginId(1), LoginId(3)];
         eventually("the short one is forgotten", async || ended().await == rest).await;
+    });
+}
+
+#[test]
+fn a_directory_says_whether_it_knows_all_ended_logins() {
+    contract(|source| async move {
+        let (one, other) = (source.handle().await, source.handle().await);
+        let long = Duration::from_secs(60);
+        let both = [(LoginId(1), long), (LoginId(2), long)];
+        assert_eq!(one.end_logins(&both[..1]).await.unwrap(), [LoginId(1)]);
+        assert!(!other.ended_logins().await.unwrap().is_complete, "nobody has filled it");
+        assert_eq!(one.end_logins(&both).await.unwrap(), [LoginId(2)], "the first was known");
+
+        one.mark_ended_logins(Duration::from_secs(2)).await.unwrap();
+        let ended = other.ended_logins().await.unwrap();
+        assert!(ended.is_complete && one.has_all_ended_logins().await.unwrap());
+        assert_eq!(ended.logins.len(), 2, "the mark is no login: {ended:?}");
+        let complete = async || other.ended_logins().await.unwrap().is_complete;
+        eventually("the mark ends", async || !complete().await).await;
+        assert!(!one.has_all_ended_logins().await.unwrap());
+        assert_eq!(one.end_logins(&[]).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn tokens_that_are_given_back_can_be_taken_again() {
+    contract(|source| async move {
+        let directory = source.handle().await;
+        // So slow that no token comes by itself during the test.
+        let rate = Rate { burst: 3, per_second: 0.001 };
+        for _ in 0..3 {
+            assert_eq!(directory.take_tokens("guess", 1, rate).await.unwrap(), Ok(()));
+        }
+        assert!(directory.take_tokens("guess", 1, rate).await.unwrap().is_err(), "the bucket is empty");
+        directory.give_tokens("guess", 1, rate).await.unwrap();
+        assert_eq!(directory.take_tokens("guess", 1, rate).await.unwrap(), Ok(()));
+        assert!(
+            directory.take_tokens("guess", 1, rate).await.unwrap().is_err(),
+            "one was given back, no more"
+        );
+
+        directory.give_tokens("full", 5, rate).await.unwrap();
+        directory.give_tokens("guess", 9, rate).await.unwrap();
+        for key in ["full", "guess"] {
+            assert_eq!(directory.take_tokens(key, 3, rate).await.unwrap(), Ok(()), "{key}");
+            assert!(
+                directory.take_tokens(key, 1, rate).await.unwrap().is_err(),
+                "{key} never holds more than 3"
+            );
+        }
     });
 }
 

@@ -5,11 +5,13 @@
 //! written together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{Arrival, Envelope, Subscription};
 use common::recorder::Ticket;
 use common::spans::{Kind, Span, Value};
+use foldhash::HashSet;
 use protocol::control::Stage;
 use protocol::ids::{LoginId, UserId};
 use protocol::{
@@ -18,6 +20,7 @@ use protocol::{
 use tracing::{info, warn};
 
 use crate::cluster::hub::SHARDS;
+use crate::cluster::logins::{REFRESH, REFRESH_INCOMPLETE, Reading};
 use crate::cluster::node::Node;
 use crate::metrics::Class;
 use crate::socket::slot::Slot;
@@ -52,7 +55,7 @@ pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
                 }
             }
             // An EndLogin may be missing: the directory knows them all.
-            Arrival::Lapse => refresh_logins(&node).await,
+            Arrival::Lapse => drop(refresh_logins(&node).await),
         }
     }
 }
@@ -66,24 +69,28 @@ pub fn end_login(node: &Node, user: UserId, login: LoginId) {
     ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
 }
 
-/// Reads the ended logins again and closes the sockets of those that are news.
-pub async fn refresh_logins(node: &Node) {
-    let news = match node.logins.refresh(&node.directory).await {
-        Ok(news) => news,
+/// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
+/// be read next.
+pub async fn refresh_logins(node: &Node) -> Duration {
+    let Reading { news, is_complete } = match node.logins.refresh(&node.directory).await {
+        Ok(reading) => reading,
         Err(err) => {
             node.metrics.login_faults.increment(1);
             warn!(error = %err, "The ended logins could not be read");
-            return;
+            return REFRESH;
         }
     };
+    let next = if is_complete { REFRESH } else { REFRESH_INCOMPLETE };
     if news.is_empty() {
-        return;
+        return next;
     }
+    let news: HashSet<LoginId> = news.into_iter().collect();
     for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
         if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
             slot.ask_close(CloseCode::LoggedOut);
         }
     }
+    next
 }
 
 fn lapse(node: &Node) {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cluster::downlink;
 use crate::cluster::hub::SHARDS;
-use crate::cluster::logins::REFRESH;
+use crate::cluster::logins::REFRESH_INCOMPLETE;
 use crate::cluster::node::Node;
 
 /// Turns the wheel until dropped.
@@ -35,8 +35,9 @@ pub async fn turn(node: Arc<Node>) {
 
 /// Reads the ended logins again and again, until dropped.
 pub async fn refresh_logins(node: Arc<Node>) {
+    let mut pause = REFRESH_INCOMPLETE;
     loop {
-        tokio::time::sleep(REFRESH).await;
-        downlink::refresh_logins(&node).await;
+        tokio::time::sleep(pause).await;
+        pause = downlink::refresh_logins(&node).await;
     }
 }

@@ -1,10 +1,15 @@
 //! Register, log in, refresh, log out, over the API and a real PostgreSQL.
 
-use crate::support::client::Client;
-use crate::support::postgres::Database;
+use std::time::Duration;
+
 use common::bus::{Arrival, Pattern};
+use common::limits::REFRESH_GRACE_MS;
 use protocol::{self, Control};
 use serde_json::{Value, json};
+use worker::features::accounts::{Refreshed, look_for_ended_logins};
+
+use crate::support::client::Client;
+use crate::support::postgres::Database;
 
 /// What the original's form sends.
 fn form(name: &str) -> Value {
@@ -133,57 +138,113 @@ async fn guessing_is_slowed_down_for_each_email() {
     db.finish().await;
 }
 
+/// Registers somebody and logs in: what the login answered.
+async fn logged_in(api: &Client, name: &str) -> Value {
+    assert_eq!(api.ask(None, "POST", "/auth/register", &form(name)).await.0, 201);
+    let (status, body) = api.ask(None, "POST", "/auth/login", &credentials(name, "useruser")).await;
+    assert_eq!(status, 200);
+    body["data"].clone()
+}
+
+fn shown(data: &Value) -> Value {
+    json!({ "refreshToken": data["refreshToken"] })
+}
+
+async fn refreshed(api: &Client, token: &Value) -> Value {
+    let (status, body) = api.ask(None, "POST", "/auth/refresh", token).await;
+    assert_eq!(status, 200, "{body}");
+    body["data"].clone()
+}
+
 #[tokio::test]
-async fn a_refresh_token_is_spent_once_and_its_reuse_ends_the_login() {
+async fn a_refresh_token_shown_again_has_the_same_successor_until_that_is_used() {
     let Some(db) = Database::fresh().await else { return };
     let api = Client::new(db.store.clone());
-    assert_eq!(api.ask(None, "POST", "/auth/register", &form("alice")).await.0, 201);
-    let (_, body) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
-    let first = json!({ "refreshToken": body["data"]["refreshToken"] });
-    let login = api.verify(body["data"]["accessToken"].as_str().unwrap()).login;
+    let began = logged_in(&api, "alice").await;
+    let (first, login) = (shown(&began), api.verify(began["accessToken"].as_str().unwrap()).login);
 
-    let (status, body) = api.ask(None, "POST", "/auth/refresh", &first).await;
-    assert_eq!(status, 200);
-    assert_eq!(api.verify(body["data"]["accessToken"].as_str().unwrap()).login, login);
-    let second = json!({ "refreshToken": body["data"]["refreshToken"] });
+    // Two tabs, or one whose answer was lost.
+    let (one, two) = (refreshed(&api, &first).await, refreshed(&api, &first).await);
+    assert_eq!(api.verify(one["accessToken"].as_str().unwrap()).login, login);
+    let second = shown(&one);
     assert_ne!(first, second);
+    assert_eq!(second, shown(&two));
+    let third = shown(&refreshed(&api, &second).await);
 
+    // Its successor was used, so somebody has both.
     let mut control = api.ctx.bus.subscribe(Pattern::new("control.gateways").unwrap()).await.unwrap();
-    let (status, _) = api.ask(None, "POST", "/auth/refresh", &first).await;
-    assert_eq!(status, 401);
-    assert_eq!(api.ctx.directory.ended_logins().await.unwrap(), [login]);
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &first).await.0, 401);
+    assert_eq!(api.ctx.directory.ended_logins().await.unwrap().logins, [login]);
     let Some(Arrival::Envelopes(told)) = control.next().await else { panic!("nothing was told") };
     let Control::EndLogin { login: ended, .. } = protocol::decode(&told[0].body).unwrap();
     assert_eq!(ended, login);
 
-    // The thief's and the owner's are both worth nothing now.
-    for token in [&first, &second, &json!({ "refreshToken": "never issued" })] {
+    // The thief's and the owner's are all worth nothing now.
+    for token in [&first, &second, &third, &json!({ "refreshToken": "never issued" })] {
         assert_eq!(api.ask(None, "POST", "/auth/refresh", token).await.0, 401);
     }
     assert_eq!(api.ask(None, "POST", "/auth/refresh", &Value::Null).await.0, 400);
     db.finish().await;
 }
 
+#[tokio::test]
+async fn a_refresh_token_shown_again_too_late_ends_its_login() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let first = shown(&logged_in(&api, "alice").await);
+    let second = shown(&refreshed(&api, &first).await);
+    let grace = i64::try_from(REFRESH_GRACE_MS).unwrap();
+    let pass = format!("update refresh_tokens set spent_at = spent_at - interval '{grace} milliseconds'");
+    db.client.batch_execute(&pass).await.unwrap();
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &first).await.0, 401);
+    assert_eq!(api.ask(None, "POST", "/auth/refresh", &second).await.0, 401, "the login is over");
+    db.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn two_who_show_the_same_refresh_token_at_once_do_not_both_get_one() {
+async fn twelve_who_show_the_same_refresh_token_at_once_are_all_served() {
     let Some(db) = Database::fresh().await else { return };
     let alice = db.user("alice").await;
-    for round in 0..20_u8 {
-        let shown = [round; 32];
-        let ttl = std::time::Duration::from_secs(60);
-        db.store.begin_login(alice, &shown, ttl).await.unwrap();
-        let ask = |next: u8| {
+    for round in 0..10_u8 {
+        let ttl = Duration::from_secs(60);
+        let (shown, next) = ([round; 32], [100 + round; 32]);
+        let login = db.login(alice, shown).await;
+        let asked = (0..12).map(|_| {
             let store = db.store.clone();
-            tokio::spawn(async move { store.refresh_login(&shown, &[next; 32], ttl).await.unwrap() })
-        };
-        let (one, two) = (ask(100 + 2 * round), ask(101 + 2 * round));
-        let answers = [one.await.unwrap(), two.await.unwrap()];
-        let rotated =
-            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Rotated { .. }));
-        let reused =
-            answers.iter().filter(|one| matches!(one, worker::features::accounts::Refreshed::Reused { .. }));
-        assert_eq!((rotated.count(), reused.count()), (1, 1), "{answers:?}");
+            tokio::spawn(async move { store.refresh_login(&shown, &next, ttl).await.unwrap() })
+        });
+        for answer in asked.collect::<Vec<_>>() {
+            let answer = answer.await.unwrap();
+            assert!(matches!(answer, Refreshed::Rotated { login: of, .. } if of == login), "{answer:?}");
+        }
+        assert_eq!(
+            db.count("select count(*) from refresh_tokens where spent_at is null").await,
+            i64::from(round) + 1
+        );
     }
+    db.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_who_show_a_token_too_late_one_ends_the_login() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    let ttl = Duration::from_secs(60);
+    db.login(alice, [1; 32]).await;
+    db.store.refresh_login(&[1; 32], &[2; 32], ttl).await.unwrap();
+    db.store.refresh_login(&[2; 32], &[3; 32], ttl).await.unwrap();
+    let asked = (0..12).map(|_| {
+        let store = db.store.clone();
+        tokio::spawn(async move { store.refresh_login(&[1; 32], &[2; 32], ttl).await.unwrap() })
+    });
+    let mut ended = 0;
+    for answer in asked.collect::<Vec<_>>() {
+        match answer.await.unwrap() {
+            Refreshed::Reused { has_ended_now, .. } => ended += u32::from(has_ended_now),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ended, 1, "it is told, and logged, once");
     db.finish().await;
 }
 
@@ -200,11 +261,54 @@ async fn logging_out_ends_this_login_and_no_other() {
         let (status, body) = api.ask_with(token, "POST", "/auth/logout", &Value::Null).await;
         assert_eq!((status, &body["message"]), (200, &json!("Logout successful")));
     }
-    assert_eq!(api.ctx.directory.ended_logins().await.unwrap(), [api.verify(token).login]);
+    assert_eq!(api.ctx.directory.ended_logins().await.unwrap().logins, [api.verify(token).login]);
     let refresh = |body: &Value| json!({ "refreshToken": body["data"]["refreshToken"] });
     assert_eq!(api.ask(None, "POST", "/auth/refresh", &refresh(&phone)).await.0, 401);
     assert_eq!(api.ask(None, "POST", "/auth/refresh", &refresh(&laptop)).await.0, 200);
     assert_eq!(api.ask(None, "POST", "/auth/logout", &Value::Null).await.0, 401);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_lost_its_data_learns_again_which_logins_ended() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    let (old, ended) = (db.login(alice, [1; 32]).await, db.login(alice, [2; 32]).await);
+    db.login(alice, [3; 32]).await;
+    for login in [old, ended] {
+        db.store.end_login(alice, login).await.unwrap();
+    }
+    // Its tokens, of seven days, have expired.
+    let age = format!("update logins set ended_at = now() - interval '8 days' where id = {old}");
+    db.client.batch_execute(&age).await.unwrap();
+
+    // A new directory, as after a restart or a flush.
+    let api = Client::new(db.store.clone());
+    look_for_ended_logins(&api.ctx).await;
+    let known = api.ctx.directory.ended_logins().await.unwrap();
+    assert_eq!((known.logins, known.is_complete), (vec![ended], true));
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_blocked_in_the_database_is_logged_out_everywhere() {
+    let Some(db) = Database::fresh().await else { return };
+    let (alice, bob) = (db.user("alice").await, db.user("bob").await);
+    let (ended, other) = (db.login(alice, [1; 32]).await, db.login(bob, [2; 32]).await);
+    let api = Client::new(db.store.clone());
+    look_for_ended_logins(&api.ctx).await;
+    let mut control = api.ctx.bus.subscribe(Pattern::new("control.gateways").unwrap()).await.unwrap();
+
+    db.client.batch_execute(&format!("update users set is_blocked = true where id = {alice}")).await.unwrap();
+    look_for_ended_logins(&api.ctx).await;
+    assert_eq!(api.ctx.directory.ended_logins().await.unwrap().logins, [ended]);
+    let Some(Arrival::Envelopes(told)) = control.next().await else { panic!("nothing was told") };
+    let told: Control = protocol::decode(&told[0].body).unwrap();
+    assert_eq!(told, Control::EndLogin { user: alice, login: ended });
+
+    db.client.batch_execute(&format!("update users set is_active = false where id = {bob}")).await.unwrap();
+    look_for_ended_logins(&api.ctx).await;
+    assert!(api.ctx.directory.ended_logins().await.unwrap().logins.contains(&other));
     db.finish().await;
 }
 

@@ -1,7 +1,5 @@
 //! What only an operator asks of the store.
 
-use std::time::Duration;
-
 use crate::support::postgres::Database;
 use protocol::ids::{Guid, NodeId};
 use protocol::{MessageRead, Role};
@@ -38,9 +36,7 @@ async fn an_administrator_is_one_from_the_first_moment() {
 async fn logins_are_listed_with_their_end() {
     let Some(db) = Database::fresh().await else { return };
     let (an, binh) = (db.user("an").await, db.user("binh").await);
-    let hour = Duration::from_secs(3_600);
-    let first = db.store.begin_login(an, &[1; 32], hour).await.unwrap();
-    let second = db.store.begin_login(an, &[2; 32], hour).await.unwrap();
+    let (first, second) = (db.login(an, [1; 32]).await, db.login(an, [2; 32]).await);
     db.store.end_login(an, first).await.unwrap();
     let logins = db.store.logins_of(an, 10).await.unwrap();
     let seen: Vec<_> =

@@ -1,17 +1,19 @@
 //! Logins and their refresh tokens.
 //!
-//! Invariants: a refresh token is spent once; whoever shows a spent one ends its login, because
-//! two have it and one of them is a thief. Only digests of tokens come here.
+//! Invariants: a refresh token has one successor. It may be shown again for
+//! [`REFRESH_GRACE_MS`] after it was spent, as two tabs or a client whose answer was lost do, until
+//! that successor is used: everybody gets the same. After that, showing a spent token ends its
+//! login, because two have it and one of them is a thief. Only digests of tokens come here.
 
 use std::time::Duration;
 
+use common::limits::{KNOWN_ADDRESSES_MAX, REFRESH_GRACE_MS};
 use protocol::ids::{LoginId, UserId};
 
 use super::store::{AccountRow, account_row};
-use crate::store::rows::missing;
 use crate::store::{Result, Statement, Store, ToSql, statement};
 
-/// SHA-256 of a refresh token.
+/// SHA-256 of a refresh token, or of an address.
 pub type Digest = [u8; 32];
 
 /// What became of a refresh.
@@ -24,43 +26,80 @@ pub enum Refreshed {
         /// Of which login.
         login: LoginId,
     },
-    /// It had been spent before: the login is over.
+    /// It had been spent before, too long ago or its successor was used: the login is over.
     Reused {
         /// Whose.
         user: UserId,
         /// Which.
         login: LoginId,
+        /// By this call; else it was over already.
+        has_ended_now: bool,
     },
     /// Never issued, expired, of a login that is over, or of an account that may not log in.
     Unknown,
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[BEGIN, REFRESH, END];
+/// A login to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewLogin<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// Its first refresh token.
+    pub first: &'a Digest,
+    /// How long that lives.
+    pub refresh_ttl: Duration,
+    /// How long access tokens live.
+    pub access_ttl: Duration,
+    /// Where the right password was given.
+    pub address: &'a Digest,
+}
 
+pub(crate) const STATEMENTS: &[Statement] = &[BEGIN, REFRESH, END, IS_KNOWN, super::ended::ENDED];
+
+/// The account's row is locked against being blocked meanwhile: a login is begun before that, and
+/// ended by it, or not at all.
 const BEGIN: Statement = statement(
     "begin_login",
     "
-    with swept as (
+    with owner as materialized (
+        select id from users where id = $1 and is_active and not is_blocked for share
+    ), swept as (
         delete from logins l
          where l.user_id = $1
+           -- An ended login stays until its last access token has expired.
+           and (l.ended_at is null or l.ended_at < clock_timestamp() - make_interval(secs => $4))
            and not exists (select 1 from refresh_tokens t
                             where t.login_id = l.id and t.expires_at > clock_timestamp())
     ), begun as (
-        insert into logins (user_id) values ($1) returning id
+        insert into logins (user_id) select id from owner returning id
     ), token as (
         insert into refresh_tokens (digest, login_id, expires_at)
         select $2, id, clock_timestamp() + make_interval(secs => $3) from begun
+    ), forgotten as (
+        delete from known_addresses a
+         using (select address from known_addresses
+                 where user_id = $1 and address <> $5 order by seen_at desc offset $6) old
+         where a.user_id = $1 and a.address = old.address
+    ), known as (
+        insert into known_addresses (user_id, address) select id, $5 from owner
+            on conflict (user_id, address) do update set seen_at = clock_timestamp()
     )
     select id from begun",
 );
 
-/// Two who show the same token at once: the row lock lets one pass, and the other then reads `spent`
-/// as the first has written it.
+const IS_KNOWN: Statement =
+    statement("is_known_address", "select 1 from known_addresses where user_id = $1 and address = $2");
+
+/// Several who show the same token at once: the row lock lets one pass after the other, and each
+/// reads the token as the one before has left it. A successor that is used writes so into the row
+/// of the token it came from; so this row alone says whether the token may be shown again.
 const REFRESH: Statement = statement(
     "refresh_login",
     "
     with token as materialized (
-        select t.digest, t.login_id, l.user_id, t.spent_at is not null as spent,
+        select t.digest, t.login_id, t.parent, l.user_id,
+               t.spent_at is not null as spent,
+               t.spent_at > clock_timestamp() - make_interval(secs => $4) and not t.is_settled as again,
                l.ended_at is null and t.expires_at > clock_timestamp()
                and u.is_active and not u.is_blocked as good
           from refresh_tokens t
@@ -68,24 +107,32 @@ const REFRESH: Statement = statement(
           join users u on u.id = l.user_id
          where t.digest = $1
            for no key update of t
+    ), served as materialized (
+        select * from token where good and (not spent or again)
     ), spent as (
         update refresh_tokens t set spent_at = clock_timestamp()
-          from token
-         where t.digest = token.digest and token.good and not token.spent
-     returning t.login_id
+          from served
+         where t.digest = served.digest and not served.spent
+    ), settled as (
+        update refresh_tokens t set is_settled = true
+          from served
+         where t.digest = served.parent and not served.spent
     ), added as (
-        insert into refresh_tokens (digest, login_id, expires_at)
-        select $2, login_id, clock_timestamp() + make_interval(secs => $3) from spent
+        insert into refresh_tokens (digest, login_id, expires_at, parent)
+        select $2, login_id, clock_timestamp() + make_interval(secs => $3), digest from served
+            on conflict (digest) do nothing
     ), ended as (
         update logins l set ended_at = clock_timestamp()
           from token
-         where l.id = token.login_id and token.spent and l.ended_at is null
+         where l.id = token.login_id and token.spent and not token.again and l.ended_at is null
+     returning l.id
     ), swept as (
         delete from refresh_tokens t
-         using spent
-         where t.login_id = spent.login_id and t.expires_at < clock_timestamp()
+         using served
+         where t.login_id = served.login_id and t.expires_at < clock_timestamp()
     )
-    select token.login_id, token.spent, token.good, u.*
+    select token.login_id, token.spent and not token.again as reused, token.good,
+           exists (select 1 from ended) as has_ended_now, u.*
       from token join users u on u.id = token.user_id",
 );
 
@@ -97,26 +144,39 @@ const END: Statement = statement(
 
 impl Store {
     /// Begins a login with its first refresh token, and forgets the user's logins that have none
-    /// left that could be used.
+    /// left that could be used. The address is known from here on. None: the account was blocked
+    /// meanwhile.
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn begin_login(&self, user: UserId, first: &Digest, ttl: Duration) -> Result<LoginId> {
-        let rows = self.query(&BEGIN, &[&user.0, &&first[..], &ttl.as_secs_f64()]).await?;
-        rows.first().map(|row| LoginId(row.get(0))).ok_or_else(missing)
+    pub async fn begin_login(&self, new: NewLogin<'_>) -> Result<Option<LoginId>> {
+        let (refresh, access) = (new.refresh_ttl.as_secs_f64(), new.access_ttl.as_secs_f64());
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&new.user.0, &&new.first[..], &refresh, &access, &&new.address[..], &(KNOWN_ADDRESSES_MAX - 1)];
+        let rows = self.query(&BEGIN, &params).await?;
+        Ok(rows.first().map(|row| LoginId(row.get(0))))
     }
 
-    /// Spends a refresh token for a new one of the same login.
+    /// Whether this account's right password was once given at this address.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn is_known_address(&self, user: UserId, address: &Digest) -> Result<bool> {
+        Ok(!self.query(&IS_KNOWN, &[&user.0, &&address[..]]).await?.is_empty())
+    }
+
+    /// Spends a refresh token for the next one of the same login.
     ///
     /// # Errors
     /// The store has no answer. When the answer was lost on the way the token may be spent.
     pub async fn refresh_login(&self, shown: &Digest, next: &Digest, ttl: Duration) -> Result<Refreshed> {
-        let params: [&(dyn ToSql + Sync); 3] = [&&shown[..], &&next[..], &ttl.as_secs_f64()];
+        let grace = Duration::from_millis(REFRESH_GRACE_MS).as_secs_f64();
+        let params: [&(dyn ToSql + Sync); 4] = [&&shown[..], &&next[..], &ttl.as_secs_f64(), &grace];
         let rows = self.query(&REFRESH, &params).await?;
         let Some(row) = rows.first() else { return Ok(Refreshed::Unknown) };
         let login = LoginId(row.get("login_id"));
-        Ok(if row.get("spent") {
-            Refreshed::Reused { user: UserId(row.get("id")), login }
+        Ok(if row.get("reused") {
+            Refreshed::Reused { user: UserId(row.get("id")), login, has_ended_now: row.get("has_ended_now") }
         } else if row.get("good") {
             Refreshed::Rotated { account: Box::new(account_row(row)), login }
         } else {

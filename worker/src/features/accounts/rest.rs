@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::logins::{Digest, Refreshed};
+use super::logins::{Digest, NewLogin, Refreshed};
 use super::passwords::Verdict;
 use super::profile as users;
 use super::store::{AccountRow, NewAccount, Taken};
@@ -80,29 +80,39 @@ pub async fn login(ctx: &Ctx, request: &ApiRequest) -> Outcome {
         ctx.store.upgrade_password(account.id, &account.password, hash).await?;
     }
 
-    let (token, digest) = new_refresh_token()?;
-    let login = ctx.store.begin_login(account.id, &digest, ctx.refresh_ttl).await?;
+    let (token, first) = new_refresh_token()?;
+    let new = NewLogin {
+        user: account.id,
+        first: &first,
+        refresh_ttl: ctx.refresh_ttl,
+        access_ttl: ctx.access_ttl,
+        address: &digest(&request.address.to_string()),
+    };
+    // None: the account was blocked while its password was judged.
+    let login = ctx.store.begin_login(new).await?.ok_or_else(|| Refusal::unauthorized(REFUSED))?;
     ok(200, "Login success", &tokens(ctx, &account, login, &token))
 }
 
-/// `POST /auth/refresh`: a refresh token for a new one and a new access token. A spent one ends
-/// its login: two have it.
+/// `POST /auth/refresh`: a refresh token for the next one and a new access token. One that was spent
+/// some time ago, or whose successor was used, ends its login: two have it.
 pub async fn refresh(ctx: &Ctx, request: &ApiRequest) -> Outcome {
     let mut body = Body::parse(&request.body)?;
     let shown = body.text("refreshToken", NAME_CHARS_MAX);
     body.finish()?;
 
-    let (token, next) = new_refresh_token()?;
-    match ctx.store.refresh_login(&digest(&shown), &next, ctx.refresh_ttl).await? {
+    let token = ctx.signer.successor(&shown);
+    match ctx.store.refresh_login(&digest(&shown), &digest(&token), ctx.refresh_ttl).await? {
         Refreshed::Rotated { account, login } => {
             ok(200, "Token refreshed", &tokens(ctx, &account, login, &token))
         }
-        Refreshed::Reused { user, login } => {
+        Refreshed::Reused { user, login, has_ended_now: true } => {
             info!(user.id = %user, login.id = %login, "A spent refresh token was shown: its login ends");
             tell_end(ctx, user, login).await?;
             Err(Refusal::unauthorized("Refresh token is invalid"))
         }
-        Refreshed::Unknown => Err(Refusal::unauthorized("Refresh token is invalid")),
+        Refreshed::Reused { .. } | Refreshed::Unknown => {
+            Err(Refusal::unauthorized("Refresh token is invalid"))
+        }
     }
 }
 
@@ -116,6 +126,11 @@ pub async fn logout(ctx: &Ctx, account: &Account) -> Outcome {
 /// Tells the directory, then the gateways, that a login is over.
 async fn tell_end(ctx: &Ctx, user: UserId, login: LoginId) -> Result<(), Refusal> {
     ctx.directory.end_login(login, ctx.access_ttl).await?;
+    tell_gateways(ctx, user, login).await
+}
+
+/// Tells every gateway that a login is over.
+pub(super) async fn tell_gateways(ctx: &Ctx, user: UserId, login: LoginId) -> Result<(), Refusal> {
     let body = protocol::encode(&Control::EndLogin { user, login });
     let subject = Subject::new(CONTROL_SUBJECT).map_err(|_| Refusal::failed())?;
     ctx.bus.publish(Envelope { subject, key: 0, body }).await.map_err(|err| {

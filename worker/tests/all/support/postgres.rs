@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
-use protocol::ids::{ConversationId, Guid, NodeId, UserId};
+use std::time::Duration;
+
+use protocol::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
 use protocol::{CallStatus, CallType, MessageType, SendMessage};
 use tokio_postgres::{Client, NoTls};
-use worker::features::accounts::NewAccount;
+use worker::features::accounts::{NewAccount, NewLogin};
 use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
 use worker::features::messages::{NewMessage, Saved, SavedMessage};
 use worker::store::Store;
@@ -68,6 +70,13 @@ impl Database {
             preferences: None,
         };
         self.store.create_account(new).await.expect("the store answers").expect("nobody has that name").id
+    }
+
+    /// A login with this as the digest of its refresh token; all its tokens live for an hour.
+    pub async fn login(&self, user: UserId, first: [u8; 32]) -> LoginId {
+        let hour = Duration::from_secs(3_600);
+        let new = NewLogin { user, first: &first, refresh_ttl: hour, access_ttl: hour, address: &[0; 32] };
+        self.store.begin_login(new).await.expect("the store answers").expect("the account is good")
     }
 
     /// A conversation of these; the first leads.
