@@ -13,7 +13,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 	@exec cargo run --quiet --release --bin chatchit
 
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
-	@deploy/need cargo cc peers nginx prometheus node
+	@deploy/need cargo cc peers nginx prometheus node python
 	deploy/with-peers cargo test --workspace --features otlp --no-fail-fast
 
 check: ## formatting, lints, licences

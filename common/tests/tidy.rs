@@ -17,7 +17,7 @@ const FILE_LINES_MAX: usize = 500;
 const HOMES: &[(&str, &[&str])] = &[
     ("lapin", &["common/src/bus/rabbit", "common/tests/", "loadtest/bench/"]),
     ("redis", &["common/src/directory/", "common/tests/"]),
-    ("tokio_postgres", &["worker/src/store/", "worker/tests/", "gateway/tests/"]),
+    ("tokio_postgres", &["worker/src/store/", "worker/tests/", "gateway/tests/", "testing/"]),
     ("deadpool_postgres", &["worker/src/store/", "worker/tests/"]),
     ("refinery", &["worker/src/store/"]),
     ("hyper", &["gateway/", "client/src/", "common/src/ops.rs", "loadtest/"]),
@@ -47,7 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
 const LISTED_BY: &[(&str, &[&str])] = &[
     ("lapin", &["common", "loadtest/bench"]),
     ("redis", &["common"]),
-    ("tokio-postgres", &["worker", "loadtest/bench"]),
+    ("tokio-postgres", &["worker", "testing", "loadtest/bench"]),
     ("deadpool-postgres", &["worker"]),
     ("refinery", &["worker"]),
     ("jsonwebtoken", &["common", "loadtest/swarm", "loadtest/bench/peers/socketioxide"]),
@@ -267,6 +267,7 @@ fn only_the_edge_sees_the_environment() {
         ["main.rs", "config.rs", "telemetry.rs", "build.rs", "options.rs"].contains(&name)
             || path.starts_with("src/")
             || path.starts_with("loadtest/")
+            || path.starts_with("testing/")
             || path.contains("tests/")
     };
     let mut found = Vec::new();

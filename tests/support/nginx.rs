@@ -33,13 +33,17 @@ pub struct Nginx {
 }
 
 impl Rendered {
-    /// None, with a notice, when nginx is not installed.
+    /// None: nginx is not installed, and the test is left out.
     pub fn new(gateways: &[u16], tls: bool, changes: &[Change]) -> Option<Self> {
         let works = |binary: &&str| Command::new(binary).arg("-v").stderr(Stdio::null()).status().is_ok();
-        let Some(binary) = BINARIES.into_iter().find(works) else {
-            eprintln!("SKIPPED: no nginx here; `make test` installs it");
+        let binary = BINARIES.into_iter().find(works);
+        if testing::is_left_out(
+            binary.is_some(),
+            "nginx is not on this machine (`deploy/need nginx` installs it)",
+        ) {
             return None;
-        };
+        }
+        let binary = binary?;
         let (port, private) = (free_port(), free_port());
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{port}"));
         let mut render = Command::new(sources().join("render"));
@@ -100,7 +104,7 @@ impl Drop for Rendered {
 }
 
 impl Nginx {
-    /// Started, and answering; None, with a notice, when it is not installed.
+    /// Started, and answering; None: it is not installed, and the test is left out.
     pub fn in_front_of(gateways: &[u16], changes: &[Change]) -> Option<Self> {
         let rendered = Rendered::new(gateways, false, changes)?;
         let log = rendered.folder.join("nginx.log");

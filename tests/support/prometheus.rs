@@ -22,10 +22,13 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// None, with a notice, when it is not installed. `targets`: a file of `targets/`, and the ports asked there.
+    /// None: it is not installed, and the test is left out. `targets`: a file of `targets/`, and the ports asked there.
     pub fn start(name: &str, targets: &[(&str, Vec<u16>)]) -> Option<Self> {
-        if Command::new("prometheus").arg("--version").output().is_err() {
-            eprintln!("SKIPPED: Prometheus is not here; `deploy/need prometheus` installs it");
+        let is_here = Command::new("prometheus").arg("--version").output().is_ok();
+        if testing::is_left_out(
+            is_here,
+            "Prometheus is not on this machine (`deploy/need prometheus` installs it)",
+        ) {
             return None;
         }
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");

@@ -166,10 +166,7 @@ async fn while_one_node_is_away_the_bus_goes_on_with_the_other() {
 /// An operator closes every connection of the bus.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_closed_from_above_come_back() {
-    if std::env::var("RABBIT_MANAGEMENT_URL").is_err() {
-        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
-        return;
-    }
+    let Some(_) = crate::support::peers::variable("RABBIT_MANAGEMENT_URL") else { return };
     trouble_under_load(async |pair| {
         let mut health = pair.shaky.health();
         let mine = async || {
@@ -266,7 +263,6 @@ async fn a_damaged_body_is_set_aside() {
         "payload": "no batch", "payload_encoding": "string"
     });
     if manage("POST", "exchanges/%2F/amq.default/publish", &publish.to_string()).await.is_none() {
-        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
         return;
     }
     eventually(async || pair.steady.quarantined(1).await.unwrap().len() == 1).await;
@@ -305,7 +301,6 @@ async fn the_topology_is_constant() {
     let mut inbox = pair.steady.subscribe(Pattern::from(subject("deliver.00aa"))).await.unwrap();
     let mut member = pair.steady.queue_subscribe(Pattern::new("api.*").unwrap(), "api").await.unwrap();
     let Some(before) = topology().await else {
-        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
         return;
     };
     // 8 + 8 + 1 lanes, 5 rungs, a quarantine; two inboxes; deliver; two of the group.

@@ -7,6 +7,7 @@ mod support {
     pub mod bus;
     pub mod directory;
     pub mod line;
+    pub mod peers;
 }
 
 /// Patterns of subjects.

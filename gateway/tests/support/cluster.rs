@@ -1,28 +1,26 @@
-//! Gateways and workers in this process. Stores are always a real PostgreSQL: a fresh database
-//! per cluster, beside the one that `DATABASE_URL` names.
+//! Gateways and workers in this process, in a world of their own.
 //!
 //! On the memory backends the clock of tokio stands still: it does not even advance by itself when
 //! everything waits for I/O, because a parked blocking task holds it. Time passes by
 //! [`Cluster::pass`], and a story that hangs is ended by the machine's clock.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use common::auth::{Signer, Verifier};
-use common::bus::{Bus, BusConfig, Envelope, Subject};
-use common::config::{AuthConfig, Env, Peers};
-use common::directory::{Directory, DirectoryConfig};
+use common::bus::{Envelope, Subject};
+use common::config::{AuthConfig, Env};
 use common::lifecycle::Lifecycle;
 use common::limits::PRESENCE_TICK_MS;
 use gateway::Gateway;
 use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 use protocol::{self, Account, Control, Person, Role, Timestamp};
+use testing::{Kind, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
-use worker::features::accounts::NewAccount;
-use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
 use worker::store::Store;
 
 use super::client::TestClient;
@@ -30,23 +28,10 @@ use super::client::TestClient;
 /// Longer than any story takes; one that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a cluster is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// In-process bus and directory, frozen time.
-    Memory,
-    /// RabbitMQ and Redis Cluster.
-    Real,
-}
-
 /// See the module.
 pub struct Cluster {
-    pub bus: Bus,
-    pub directory: Directory,
-    pub store: Store,
+    world: World,
     kind: Kind,
-    real: Option<(BusConfig, DirectoryConfig)>,
-    url: String,
     auth: AuthConfig,
     signer: Signer,
     gateways: Vec<Process>,
@@ -54,6 +39,14 @@ pub struct Cluster {
     patience: CancellationToken,
     /// Dropped with the cluster: then the parked task ends.
     _clock: mpsc::Sender<()>,
+}
+
+impl Deref for Cluster {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 /// One program, as far as it matters here.
@@ -72,13 +65,9 @@ pub struct Someone {
 }
 
 impl Cluster {
-    /// Two gateways and one worker. None, with a notice: the environment does not name the peers.
+    /// Two gateways and one worker. None: this machine lacks what this kind needs, and the story is left out.
     pub async fn start(kind: Kind) -> Option<Self> {
-        let peers = Peers::from_env(&mut Env::from_process());
-        let Some(admin) = peers.database_url else {
-            println!("skipped: DATABASE_URL is not set");
-            return None;
-        };
+        let world = World::start(kind, "story").await?;
         let patience = CancellationToken::new();
         let (clock, parked) = mpsc::channel::<()>();
         let impatient = patience.clone();
@@ -87,37 +76,13 @@ impl Cluster {
                 impatient.cancel();
             }
         });
-        let name = format!("story_{}", NodeId::random());
-        let url = fresh_database(admin.expose(), &name).await;
-        let (bus, directory, real) = match kind {
-            Kind::Memory => {
-                tokio::time::pause();
-                (Bus::memory(), Directory::memory(), None)
-            }
-            Kind::Real => {
-                let (Some(mut bus), Some(mut directory)) = (peers.bus, peers.directory) else {
-                    println!("skipped: AMQP_URL or REDIS_NODES is not set");
-                    return None;
-                };
-                bus.prefix.clone_from(&name);
-                directory.prefix.clone_from(&name);
-                (
-                    Bus::connect(bus.clone(), NodeId::random()).await.unwrap(),
-                    Directory::connect(directory.clone()).await.unwrap(),
-                    Some((bus, directory)),
-                )
-            }
-        };
-        let store = Store::connect(&url, 4).await.unwrap();
-        store.migrate().await.unwrap();
+        if kind == Kind::Memory {
+            tokio::time::pause();
+        }
         let auth = AuthConfig::from_env(&mut Env::from_pairs([("CHATCHIT_ENV", "development")]));
         let mut cluster = Self {
-            bus,
-            directory,
-            store,
+            world,
             kind,
-            real,
-            url,
             signer: Signer::new(&auth),
             auth,
             gateways: vec![],
@@ -129,16 +94,6 @@ impl Cluster {
         cluster.add_gateway().await;
         cluster.add_gateway().await;
         Some(cluster)
-    }
-
-    async fn handles(&self, node: NodeId) -> (Bus, Directory) {
-        match &self.real {
-            None => (self.bus.clone(), self.directory.clone()),
-            Some((bus, directory)) => (
-                Bus::connect(bus.clone(), node).await.unwrap(),
-                Directory::connect(directory.clone()).await.unwrap(),
-            ),
-        }
     }
 
     /// One more gateway; its index.
@@ -185,40 +140,21 @@ impl Cluster {
 
     /// Someone new, with an account and a login.
     pub async fn someone(&self, name: &str) -> Someone {
-        let new = NewAccount {
-            email: &format!("{name}@example.org"),
-            phone: name,
-            password: "-",
-            first_name: name,
-            middle_name: None,
-            last_name: "Person",
-            preferences: None,
-        };
-        let row = self.store.create_account(new).await.unwrap().unwrap();
+        let id = self.account(name).await;
         let person = Person {
-            id: row.id,
+            id,
             first_name: name.to_owned(),
             last_name: "Person".to_owned(),
             email: format!("{name}@example.org"),
         };
         // Any login does: gateways only know the ended ones.
-        Someone { login: LoginId(row.id.0 + 1_000), person }
+        Someone { login: LoginId(id.0 + 1_000), person }
     }
 
     /// A conversation of these people.
     pub async fn conversation(&self, people: &[&Someone]) -> ConversationId {
-        let participant = |someone: &&Someone| NewParticipant {
-            user: someone.person.id,
-            participant_type: ParticipantType::Member,
-        };
-        let new = NewConversation {
-            title: "a conversation",
-            creator: people[0].person.id,
-            channel_id: 0,
-            avatar_url: "",
-            participants: people.iter().map(participant).collect(),
-        };
-        self.store.create_conversation(&new).await.unwrap().unwrap()
+        let people: Vec<UserId> = people.iter().map(|someone| someone.person.id).collect();
+        self.conversation_of(&people).await
     }
 
     /// A token that ends after so many seconds (or has ended).
@@ -324,10 +260,8 @@ impl Cluster {
 
     /// One wants to hear nothing from the other any more.
     pub async fn blocks(&self, user: UserId, blocked: UserId) {
-        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        let sql = "insert into blocks (user_id, blocked_id) values ($1, $2)";
-        client.execute(sql, &[&user.0, &blocked.0]).await.unwrap();
+        let (UserId(user), UserId(blocked)) = (user, blocked);
+        self.sql(&format!("insert into blocks (user_id, blocked_id) values ({user}, {blocked})")).await;
     }
 
     /// Drains everything; fails if something was left behind.
@@ -355,13 +289,4 @@ impl Cluster {
             Kind::Real => std::future::pending().await,
         }
     }
-}
-
-/// A database of this name beside the one that `admin` names; its URL.
-async fn fresh_database(admin: &str, name: &str) -> String {
-    let (client, connection) = tokio_postgres::connect(admin, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(&format!("create database {name}")).await.unwrap();
-    let (head, _) = admin.rsplit_once('/').unwrap();
-    format!("{head}/{name}")
 }

@@ -20,7 +20,9 @@ mod rest;
 
 pub use self::alone::Alone;
 pub use self::client::{Heard, TestClient};
-pub use self::cluster::{Cluster, Kind};
+pub use testing::Kind;
+
+pub use self::cluster::Cluster;
 pub use self::expect::*;
 pub use self::rest::{Answer, request};
 

@@ -37,10 +37,7 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Option<Self> {
-        let Ok(server) = std::env::var("STANDBY_URL") else {
-            println!("skipped: STANDBY_URL names no replica");
-            return None;
-        };
+        let server = testing::variable("STANDBY_URL")?;
         telemetry::init_metrics();
         let alone = REPLICA.lock().await;
         let db = Database::fresh().await?;

@@ -30,10 +30,7 @@ impl Rig {
 
     /// None, with a word, when there is no broker to test against.
     pub fn rabbit() -> Option<Self> {
-        let Ok(url) = std::env::var("AMQP_URL") else {
-            println!("skipped: AMQP_URL is not set");
-            return None;
-        };
+        let url = crate::support::peers::variable("AMQP_URL")?;
         let queues = match std::env::var("CHATCHIT_QUEUES").as_deref() {
             Ok("quorum") => QueueKind::Quorum,
             _ => QueueKind::Classic,

@@ -7,11 +7,11 @@
 pub mod proxy;
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::time::Duration;
 
-use common::bus::{Arrival, Bus, BusConfig, Envelope, Pattern, PublishError, Subject, Subscription};
-use common::config::{Env, Peers};
-use common::directory::{Directory, DirectoryConfig};
+use common::bus::{Arrival, Envelope, Pattern, PublishError, Subject, Subscription};
+use common::config::Env;
 use common::health::Readiness;
 use common::lifecycle::Lifecycle;
 use protocol::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
@@ -20,95 +20,40 @@ use protocol::{
     Timestamp, Uplink, Urgency,
 };
 use serde_json::Value;
+use testing::{Kind, World};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use worker::features::accounts::NewAccount;
-use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
 use worker::store::Store;
 use worker::{Config, Worker};
 
 /// Longer than anything here takes; a story that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a cluster is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Memory,
-    Real,
-}
+/// A world, and what can be started in it.
+pub struct Cluster(World);
 
-/// Where everything is.
-pub struct Cluster {
-    pub bus: Bus,
-    pub directory: Directory,
-    pub store: Store,
-    pub url: String,
-    real: Option<(BusConfig, DirectoryConfig)>,
+impl Deref for Cluster {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
 }
 
 impl Cluster {
-    /// None, with a notice: the environment does not name what this kind needs.
+    /// None: this machine lacks what this kind needs, and the story is left out.
     pub async fn start(kind: Kind) -> Option<Self> {
-        let peers = Peers::from_env(&mut Env::from_process());
-        let Some(admin) = peers.database_url else {
-            eprintln!("skipped: DATABASE_URL is not set");
-            return None;
-        };
-        let name = format!("worker_{}", NodeId::random());
-        let url = fresh_database(admin.expose(), &name).await;
-        let store = Store::connect(&url, 4).await.unwrap();
-        store.migrate().await.unwrap();
-        if kind == Kind::Memory {
-            return Some(Self { bus: Bus::memory(), directory: Directory::memory(), store, url, real: None });
-        }
-        let (Some(mut bus), Some(mut directory)) = (peers.bus, peers.directory) else {
-            eprintln!("skipped: AMQP_URL or REDIS_NODES is not set");
-            return None;
-        };
-        bus.prefix.clone_from(&name);
-        directory.prefix.clone_from(&name);
-        Some(Self {
-            bus: Bus::connect(bus.clone(), NodeId::random()).await.unwrap(),
-            directory: Directory::connect(directory.clone()).await.unwrap(),
-            store,
-            url,
-            real: Some((bus, directory)),
-        })
+        World::start(kind, "worker").await.map(Self)
     }
 
     /// An account.
     pub async fn person(&self, name: &str) -> UserId {
-        let new = NewAccount {
-            email: &format!("{name}@example.org"),
-            phone: name,
-            password: "-",
-            first_name: name,
-            middle_name: None,
-            last_name: "Person",
-            preferences: None,
-        };
-        self.store.create_account(new).await.unwrap().unwrap().id
+        self.account(name).await
     }
 
     /// A conversation of these people.
     pub async fn conversation(&self, people: &[UserId]) -> ConversationId {
-        let participant =
-            |user: &UserId| NewParticipant { user: *user, participant_type: ParticipantType::Member };
-        let new = NewConversation {
-            title: "a conversation",
-            creator: people[0],
-            channel_id: 0,
-            avatar_url: "",
-            participants: people.iter().map(participant).collect(),
-        };
-        self.store.create_conversation(&new).await.unwrap().unwrap()
-    }
-
-    /// Runs any SQL.
-    pub async fn sql(&self, sql: &str) -> Vec<tokio_postgres::Row> {
-        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.query(sql, &[]).await.unwrap()
+        self.conversation_of(people).await
     }
 
     /// A worker with a runtime of its own, so that it can die like a process.
@@ -122,16 +67,11 @@ impl Cluster {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let lifecycle = Lifecycle::manual();
         let (up, is_up) = oneshot::channel();
-        let (bus, directory, real) = (self.bus.clone(), self.directory.clone(), self.real.clone());
+        let node = NodeId::random();
+        let handles = self.handles(node);
         let (url, life) = (url.to_owned(), lifecycle.clone());
         let done = runtime.spawn(async move {
-            let node = NodeId::random();
-            let (bus, directory) = match real {
-                None => (bus, directory),
-                Some((bus, directory)) => {
-                    (Bus::connect(bus, node).await.unwrap(), Directory::connect(directory).await.unwrap())
-                }
-            };
+            let (bus, directory) = handles.await;
             let mut env = Env::from_pairs([("CHATCHIT_ENV", "development")]);
             let mut config = Config::from_env(&mut env);
             env.finish().unwrap();
@@ -326,15 +266,6 @@ pub fn says(from: Sender, conversation: ConversationId, guid: &str, content: &st
     Uplink { from, at: Timestamp::now(), event: ClientEvent::SendMessage(event) }
 }
 
-/// A database of this name beside the one that `admin` names; its URL.
-async fn fresh_database(admin: &str, name: &str) -> String {
-    let (client, connection) = tokio_postgres::connect(admin, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(&format!("create database {name}")).await.unwrap();
-    let (head, _) = admin.rsplit_once('/').unwrap();
-    format!("{head}/{name}")
-}
-
 /// Runs a story on both kinds.
 #[macro_export]
 macro_rules! on_both {
@@ -343,7 +274,7 @@ macro_rules! on_both {
             $($(#[$doc])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $story() {
-                if let Some(cluster) = $crate::cluster::Cluster::start($crate::cluster::Kind::Memory).await {
+                if let Some(cluster) = $crate::cluster::Cluster::start(testing::Kind::Memory).await {
                     super::$story(cluster).await;
                 }
             })*
@@ -352,7 +283,7 @@ macro_rules! on_both {
             $($(#[$doc])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $story() {
-                if let Some(cluster) = $crate::cluster::Cluster::start($crate::cluster::Kind::Real).await {
+                if let Some(cluster) = $crate::cluster::Cluster::start(testing::Kind::Real).await {
                     super::$story(cluster).await;
                 }
             })*

@@ -1,14 +1,13 @@
-//! A database of its own for each test, on the server of `DATABASE_URL`.
+//! A store on a database of its own for each test, and what tests of it say most often.
 //!
-//! It is dropped by [`Database::finish`]; a failed test leaves its own behind, to be looked at.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+//! The database is dropped by [`Database::finish`]; a failed test leaves its own behind, to be looked at.
 
 use std::time::Duration;
 
-use protocol::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
+use protocol::ids::{ConversationId, Guid, LoginId, UserId};
 use protocol::{CallStatus, CallType, MessageType, SendMessage};
-use tokio_postgres::{Client, NoTls};
+pub use testing::connect as open;
+use tokio_postgres::Client;
 use worker::features::accounts::{NewAccount, NewLogin};
 use worker::features::conversations::{NewConversation, NewParticipant, ParticipantType};
 use worker::features::messages::{NewMessage, Saved, SavedMessage};
@@ -20,36 +19,28 @@ pub struct Database {
     pub url: String,
     /// For what the store has no function for.
     pub client: Client,
-    name: String,
-    server: String,
+    database: testing::Database,
 }
 
 impl Database {
-    /// None, with a notice, when there is no `DATABASE_URL`.
+    /// None: there is no PostgreSQL here, and the test is left out.
     pub async fn fresh() -> Option<Self> {
-        let Ok(server) = std::env::var("DATABASE_URL") else {
-            println!("skipped: DATABASE_URL names no PostgreSQL");
-            return None;
-        };
-        let name = format!("chatchit_test_{}", NodeId::random());
-        open(&server).await.batch_execute(&format!("create database {name}")).await.expect("a database");
-        let url = with_database(&server, &name);
+        let database = testing::Database::fresh("chatchit_test").await?;
+        let url = database.url.clone();
         let store = Store::connect(&url, 8).await.expect("the store connects");
-        store.migrate().await.expect("the store migrates");
-        Some(Self { store, client: open(&url).await, url, name, server })
+        Some(Self { store, client: open(&url).await, url, database })
     }
 
     /// The same database on another server.
     pub fn on(&self, server: &str) -> String {
-        with_database(server, &self.name)
+        self.database.on(server)
     }
 
     /// Drops it.
     pub async fn finish(self) {
         drop(self.client);
         drop(self.store);
-        let drop_it = format!("drop database {} with (force)", self.name);
-        open(&self.server).await.batch_execute(&drop_it).await.expect("the database is dropped");
+        self.database.finish().await;
     }
 
     /// An account named after somebody, with a hash nobody can log in with.
@@ -123,22 +114,4 @@ pub fn text(sender: UserId, conversation: ConversationId, guid: &str) -> NewMess
         context: None,
     };
     NewMessage { sender, event, guid: Guid::new(guid).expect("a guid") }
-}
-
-/// A connection that asks what the store has no function for.
-pub async fn open(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("PostgreSQL answers");
-    tokio::spawn(connection);
-    client
-}
-
-/// The same server, another database.
-fn with_database(url: &str, name: &str) -> String {
-    let (base, query) = match url.split_once('?') {
-        Some((base, query)) => (base, format!("?{query}")),
-        None => (url, String::new()),
-    };
-    let (scheme, rest) = base.split_once("://").expect("a URL");
-    let server = rest.split('/').next().unwrap_or_default();
-    format!("{scheme}://{server}/{name}{query}")
 }
