@@ -75,7 +75,7 @@ fn a_resume_that_missed_nothing_costs_no_sql() {
     says("first");
     // All but the worker's own look at its peers, every other second.
     let statements =
-        || cluster.workers[0].metric_but("worker_store_statement_seconds_count", r#"statement="ping""#);
+        || cluster.workers[0].counter_but("worker_store_statement_seconds_count", r#"statement="ping""#);
     let resumes = |number: usize, held: u64| {
         let mut socket = bob.opens_socket(ports[number % 2]);
         socket.says("sync", &json!({ "conversations": { conversation.to_string(): held } }));
@@ -84,7 +84,7 @@ fn a_resume_that_missed_nothing_costs_no_sql() {
     // That both have come is told once, and costs a statement.
     until(Duration::from_secs(20), "both are told of", || {
         drop(resumes(0, 1));
-        cluster.workers[0].metric("worker_presence_told_total") >= 2.0
+        cluster.workers[0].counter("worker_presence_told_total") >= 2.0
     });
     // The head is in the directory as soon as the message is told.
     until(Duration::from_secs(20), "the head is known", || resumes(0, 1)["current"] == json!([conversation]));

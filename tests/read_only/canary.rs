@@ -32,11 +32,11 @@ fn with(env: &[(String, String)], name: &str, value: &str) -> Vec<(String, Strin
 
 /// Rounds and what became of their pairs.
 fn lost(canary: &Program) -> f64 {
-    canary.metric("chatchit_canary_lost_total")
+    canary.counter("chatchit_canary_lost_total")
 }
 
 fn heard(canary: &Program) -> f64 {
-    canary.metric("chatchit_canary_seconds_count")
+    canary.counter("chatchit_canary_seconds_count")
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn it_tells_what_was_lost_and_recovers_by_itself() {
         "{line}"
     );
     assert_eq!(line["reason"], "unheard", "{line}");
-    until(limit, "it comes after all", || canary.metric("chatchit_canary_late_total") == lost(&canary));
+    until(limit, "it comes after all", || canary.counter("chatchit_canary_late_total") == lost(&canary));
     let (before, lost_before) = (heard(&canary), lost(&canary));
     until(limit, "all is heard again", || heard(&canary) >= before + 8.0);
     assert_eq!(lost(&canary), lost_before, "by itself");
@@ -240,9 +240,9 @@ fn a_stranger_neither_hears_the_canary_nor_disturbs_it() {
 
 /// A gateway that says goodbye and is replaced is not missed, and nothing is lost.
 fn leaves(cluster: &mut Cluster, canary: &Program) {
-    let (lost_before, unreached) = (lost(canary), canary.metric("chatchit_canary_unreachable_total"));
+    let (lost_before, unreached) = (lost(canary), canary.counter("chatchit_canary_unreachable_total"));
     assert!(cluster.gateways[1].drain().success());
-    let rounds = || canary.metric("chatchit_canary_rounds_total");
+    let rounds = || canary.counter("chatchit_canary_rounds_total");
     let began = rounds();
     until(Duration::from_secs(40), "a round without it", || rounds() > began);
     let port = cluster.gateways[1].port;
@@ -252,15 +252,15 @@ fn leaves(cluster: &mut Cluster, canary: &Program) {
         canary.readiness() == "200" && rounds() > began + 1.0
     });
     assert_eq!(lost(canary), lost_before, "nothing is lost when one leaves");
-    assert_eq!(canary.metric("chatchit_canary_unreachable_total"), unreached, "nor is it missed");
+    assert_eq!(canary.counter("chatchit_canary_unreachable_total"), unreached, "nor is it missed");
 }
 
 /// One that dies is missed, and nothing acknowledged is lost.
 fn dies(cluster: &mut Cluster, canary: &Program) {
-    let (lost_before, unreached) = (lost(canary), canary.metric("chatchit_canary_unreachable_total"));
+    let (lost_before, unreached) = (lost(canary), canary.counter("chatchit_canary_unreachable_total"));
     cluster.gateways[0].kill();
     until(Duration::from_secs(40), "it is missed", || {
-        let is_counted = canary.metric("chatchit_canary_unreachable_total") > unreached;
+        let is_counted = canary.counter("chatchit_canary_unreachable_total") > unreached;
         is_counted && canary.log().contains("is away (connect)")
     });
     // Longer than a round is waited for.

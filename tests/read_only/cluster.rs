@@ -213,7 +213,7 @@ fn a_cluster_behind_nginx_is_one_server_whose_gateways_may_leave() {
     let (alice, bob) = (Person::new(port, "alice"), Person::new(port, "bob"));
     let conversation = alice.creates_conversation_with(port, &[&bob]);
     let (mut at_alice, mut at_bob) = (alice.opens_socket(port), bob.opens_socket(port));
-    let open = |cluster: &Cluster, index: usize| cluster.gateways[index].metric("gateway_upgrades_total");
+    let open = |cluster: &Cluster, index: usize| cluster.gateways[index].counter("gateway_upgrades_total");
     assert_eq!((open(&cluster, 0), open(&cluster, 1)), (1.0, 1.0), "where the fewest are");
     let says = |socket: &mut Socket, guid: &str| {
         let data = json!({ "conversationId": conversation, "guid": guid, "content": "xin chào" });
@@ -254,7 +254,7 @@ fn a_cluster_behind_nginx_is_one_server_whose_gateways_may_leave() {
     let mut more = vec![];
     until(Duration::from_secs(20), "it refused an upgrade", || {
         more.push(bob.opens_socket(port));
-        cluster.gateways[0].metric(refused) > 0.0 || cluster.gateways[0].has_ended()
+        cluster.gateways[0].metric(refused) > Some(0.0) || cluster.gateways[0].has_ended()
     });
     assert!(cluster.gateways[0].ends().success());
     more.extend((0..5).map(|_| bob.opens_socket(port)));

@@ -30,7 +30,12 @@ fn is_fair(shards: usize, workers: usize) -> bool {
 fn all_say_so(workers: &[Program]) -> bool {
     ORDERED.into_iter().all(|lane| {
         let metric = format!("worker_shards{{lane=\"{lane}\"}}");
-        let shards: Vec<usize> = workers.iter().map(|worker| worker.metric(&metric) as usize).collect();
+        let said: Option<Vec<f64>> = workers.iter().map(|worker| worker.metric(&metric)).collect();
+        let Some(shards) =
+            said.map(|said| said.into_iter().map(|shards| shards as usize).collect::<Vec<_>>())
+        else {
+            return false;
+        };
         shards.iter().all(|shards| is_fair(*shards, workers.len())) && shards.iter().sum::<usize>() == SHARDS
     })
 }

@@ -164,9 +164,16 @@ impl Cluster {
         self.gateways.iter().map(|gateway| format!("http://127.0.0.1:{}", gateway.port)).collect()
     }
 
-    /// A metric of all gateways together.
-    pub fn of_gateways(&self, metric: &str) -> f64 {
-        self.gateways.iter().map(|gateway| gateway.metric(metric)).sum()
+    /// A counter of all gateways together; each has to answer.
+    #[track_caller]
+    pub fn of_gateways(&self, counter: &str) -> f64 {
+        self.gateways.iter().map(|gateway| gateway.counter(counter)).sum()
+    }
+
+    /// A counter of all workers together; each has to answer.
+    #[track_caller]
+    pub fn of_workers(&self, counter: &str) -> f64 {
+        self.workers.iter().map(|worker| worker.counter(counter)).sum()
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::person::http;
 use super::{free_port, until};
 
+/// Every metric there is.
+const METRICS: &str = include_str!("../../METRICS.md");
+
 /// A start on a busy machine, migrations included.
 const READY: Duration = Duration::from_secs(60);
 
@@ -69,19 +72,27 @@ impl Program {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// The sum over all labels of a metric; 0 when it is not there or the process does not answer.
-    pub fn metric(&self, name: &str) -> f64 {
-        self.metric_but(name, "\n")
+    /// The sum over all labels of a metric. None: it is not there, or the process does not answer; neither is zero.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = http(self.admin, "GET", "/metrics", None, "").ok()?;
+        sum(&text, name, "\n")
+    }
+
+    /// What a counter has come to. One that nothing has moved yet is not shown, and is zero; the process has to answer, and
+    /// METRICS.md has to list the name.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> f64 {
+        self.counter_but(name, "\n")
     }
 
     /// The same without the lines that say this.
-    pub fn metric_but(&self, name: &str, without: &str) -> f64 {
-        let Ok((_, text)) = http(self.admin, "GET", "/metrics", None, "") else { return 0.0 };
-        let values = text
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
-            .filter(|line| !line.contains(without));
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    #[track_caller]
+    pub fn counter_but(&self, name: &str, without: &str) -> f64 {
+        let listed = name.split('{').next().unwrap_or(name).trim_end_matches("_count");
+        assert!(METRICS.contains(&format!("`{listed}`")), "METRICS.md does not list {listed}");
+        let (status, text) = self.asks("/metrics");
+        assert_eq!(status, 200, "{text}");
+        sum(&text, name, without).unwrap_or(0.0)
     }
 
     /// SIGKILL, and gone.
@@ -125,6 +136,14 @@ impl Program {
         });
         status.unwrap()
     }
+}
+
+/// The sum of the lines of this metric that do not say `without`. None: there is no such line.
+fn sum(text: &str, name: &str, without: &str) -> Option<f64> {
+    let is_it = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let lines = text.lines().filter(|line| is_it(line) && !line.contains(without));
+    let mut values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).peekable();
+    values.peek().is_some().then(|| values.sum())
 }
 
 impl Drop for Program {

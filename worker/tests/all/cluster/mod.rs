@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::time::Duration;
 
-use common::bus::{Arrival, Envelope, Pattern, PublishError, Subject, Subscription};
+use bytes::Bytes;
+use common::bus::{Arrival, Bus, Envelope, Pattern, PublishError, Subject, Subscription};
 use common::config::Env;
 use common::health::Readiness;
 use common::lifecycle::Lifecycle;
@@ -25,6 +26,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use worker::store::Store;
 use worker::{Config, Worker};
+
+/// Says to a listener that all before it has come.
+const FENCE: &[u8] = b"a fence";
 
 /// Longer than anything here takes; a story that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,7 +104,8 @@ impl Cluster {
                 let _ = directory.keep_node(node).await;
             }
         });
-        Gateway { node, inbox, heard: VecDeque::new(), lease }
+        let bus = self.bus.clone();
+        Gateway { node, bus, inbox, heard: VecDeque::new(), is_fenced: true, lease }
     }
 
     /// Puts events on their lanes, in order, and waits until the bus has them.
@@ -155,8 +160,11 @@ impl Drop for Process {
 /// What a gateway was told.
 pub struct Gateway {
     pub node: NodeId,
+    bus: Bus,
     inbox: Subscription,
     heard: VecDeque<Heard>,
+    /// The fence that was sent last has come.
+    is_fenced: bool,
     lease: tokio::task::JoinHandle<()>,
 }
 
@@ -181,17 +189,27 @@ impl Gateway {
             if let Some(heard) = self.heard.pop_front() {
                 return heard;
             }
-            let arrival = timeout(PATIENCE, self.inbox.next()).await.expect("something is heard in time");
-            let Some(Arrival::Envelopes(envelopes)) = arrival else { panic!("the inbox lapsed or closed") };
-            self.hear(&envelopes);
+            self.listen().await;
         }
+    }
+
+    async fn listen(&mut self) {
+        let arrival = timeout(PATIENCE, self.inbox.next()).await.expect("something is heard in time");
+        let Some(Arrival::Envelopes(envelopes)) = arrival else { panic!("the inbox lapsed or closed") };
+        self.hear(&envelopes);
     }
 
     /// Who comes and goes is told whenever a worker has looked; gateways' stories are about that.
     fn hear(&mut self, envelopes: &[Envelope]) {
         let is_presence =
             |heard: &Heard| ["userOnline", "userOffline", "listOnline"].contains(&heard.event.as_str());
-        self.heard.extend(envelopes.iter().map(read).filter(|heard| !is_presence(heard)));
+        for envelope in envelopes {
+            if envelope.body == FENCE {
+                self.is_fenced = true;
+            } else {
+                self.heard.extend(Some(read(envelope)).filter(|heard| !is_presence(heard)));
+            }
+        }
     }
 
     /// The next deliveries until one is this event, that one last.
@@ -213,13 +231,15 @@ impl Gateway {
         all
     }
 
-    /// What has been delivered so far and was not looked at. Call it when what follows has been
-    /// heard: deliveries of one worker for one conversation keep their order.
+    /// What has been delivered so far and was not looked at. Call it when the worker has drained: all that it delivers is with
+    /// the bus then, and comes before the fence that is sent now.
     pub async fn rest(&mut self) -> Vec<Heard> {
-        while let Ok(Some(Arrival::Envelopes(envelopes))) =
-            timeout(Duration::from_millis(300), self.inbox.next()).await
-        {
-            self.hear(&envelopes);
+        let fence =
+            Envelope { subject: Subject::deliver(self.node), key: 0, body: Bytes::from_static(FENCE) };
+        self.bus.publish(fence).await.unwrap();
+        self.is_fenced = false;
+        while !self.is_fenced {
+            self.listen().await;
         }
         self.heard.drain(..).collect()
     }
