@@ -14,7 +14,7 @@ run: ## everything in one process; PORT=8080, data in ./data
 
 test: ## every test, on real RabbitMQ, Redis Cluster and PostgreSQL that it starts and stops
 	@deploy/need cargo cc peers nginx prometheus node python
-	deploy/with-peers cargo test --workspace --features otlp --no-fail-fast
+	@tests/run
 
 check: ## formatting, lints, licences
 	@deploy/need cargo cc

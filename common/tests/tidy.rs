@@ -451,6 +451,23 @@ fn documents_name_what_exists() {
     none("a document names a file or a target that is not there", found);
 }
 
+/// `tests/run` tells its two lots apart by the first letter of a test program.
+#[test]
+fn only_the_lot_that_breaks_its_peers_begins_with_a_b() {
+    let mut found = Vec::new();
+    for source in rust() {
+        let Some((_, name)) =
+            format!("/{}", source.path).split_once("/tests/").map(|(a, b)| (a.to_owned(), b.to_owned()))
+        else {
+            continue;
+        };
+        let program =
+            name.strip_suffix("/main.rs").or(name.strip_suffix(".rs")).filter(|name| !name.contains('/'));
+        found.extend(program.filter(|name| name.starts_with('b') && *name != "breaking").map(str::to_owned));
+    }
+    none("a test program that tests/run leaves out", found);
+}
+
 #[test]
 fn every_limit_has_its_reason_beside_it() {
     let text = document("common/src/limits.rs");

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::support::person::Person;
-use crate::support::{Cluster, Peers, now, pause};
+use crate::support::{Cluster, WholePeers, now, pause};
 
 #[test]
 fn who_does_not_come_back_from_a_killed_gateway_is_offline_within_20_s_and_nobody_else() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("ghosts", 2, 2);
     let [here, there] = [cluster.gateways[0].port, cluster.gateways[1].port];
     let people = ["alice", "bob", "carol", "dave"].map(|name| Person::new(here, name));

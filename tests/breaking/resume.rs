@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::load::Load;
 use crate::support::nginx::Nginx;
 use crate::support::person::Person;
-use crate::support::{Cluster, Peers, SECRET, is_proof, until};
+use crate::support::{Cluster, Peers, SECRET, WholePeers, is_proof, until};
 use serde_json::json;
 
 #[test]
@@ -61,7 +61,7 @@ fn sockets_of_a_killed_gateway_resume_elsewhere_within_seconds() {
 
 #[test]
 fn a_resume_that_missed_nothing_costs_no_sql() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let cluster = Cluster::start("no-sql", 2, 1);
     let ports = [cluster.gateways[0].port, cluster.gateways[1].port];
     let (alice, bob) = (Person::new(ports[0], "alice"), Person::new(ports[0], "bob"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::nginx::Nginx;
 use crate::support::person::{Person, call};
 use crate::support::program::Program;
-use crate::support::{Cluster, Peers, pause, until};
+use crate::support::{Cluster, WholePeers, pause, until};
 use serde_json::{Value, json};
 
 /// How a command ended and what it said.
@@ -77,7 +77,7 @@ fn what_it_is_told_has_to_make_sense() {
 
 #[test]
 fn one_round_tells_of_every_pair_and_of_who_is_away() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("canary-once", 2, 2);
     let env = cluster.canary_env();
     let places: Vec<String> =
@@ -121,7 +121,7 @@ fn one_round_tells_of_every_pair_and_of_who_is_away() {
 
 #[test]
 fn it_tells_what_was_lost_and_recovers_by_itself() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("canary", 2, 2);
     let mut canary = cluster.canary();
     canary.wait_until_ready();
@@ -154,7 +154,7 @@ fn it_tells_what_was_lost_and_recovers_by_itself() {
 /// nginx in front is one more place: through it and to it each message is heard too, and it is missed.
 #[test]
 fn the_front_door_is_watched_beside_the_gateways() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let cluster = Cluster::start("canary-front", 2, 1);
     let ports: Vec<u16> = cluster.gateways.iter().map(|gateway| gateway.port).collect();
     let Some(nginx) = Nginx::in_front_of(&ports, &[]) else { return };
@@ -189,7 +189,7 @@ fn the_front_door_is_watched_beside_the_gateways() {
 /// canary's: the stranger hears nothing, and what it says there is no part of the measurement.
 #[test]
 fn a_stranger_neither_hears_the_canary_nor_disturbs_it() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let cluster = Cluster::start("canary-stranger", 1, 1);
     let port = cluster.gateways[0].port;
     let env = with(&cluster.canary_env(), "CANARY_EMAIL", &format!("stranger.{port}@chatchit.invalid"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::nginx::{Change, Echo, Nginx, Rendered, read_head};
 use crate::support::person::{Person, Socket};
-use crate::support::{Cluster, Peers, until};
+use crate::support::{Cluster, WholePeers, until};
 use common::limits::HTTP_BODY_BYTES_MAX;
 use serde_json::{Value, json};
 use swarm::options::Options;
@@ -202,7 +202,7 @@ fn registering_addresses(prefix: &str) -> Vec<String> {
 
 #[test]
 fn a_cluster_behind_nginx_is_one_server_whose_gateways_may_leave() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let extra = [("TRUSTED_PROXIES", "127.0.0.0/8"), ("DRAIN_MS", "3000"), ("RECONNECTS_PER_S", "1")];
     let mut cluster = Cluster::start_with("nginx", 2, 1, &extra);
     let ports = [cluster.gateways[0].port, cluster.gateways[1].port];

@@ -9,7 +9,7 @@ use crate::support::faults::silent_while_well;
 use crate::support::load::Load;
 use crate::support::person::{Person, http};
 use crate::support::prometheus::Prometheus;
-use crate::support::{Cluster, Peers, pause};
+use crate::support::{Cluster, WholePeers, pause};
 use serde_json::{Value, json};
 
 /// Parts of queries that find nothing as long as all is well, and the fault that fills them.
@@ -290,7 +290,7 @@ fn excuses() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
 
 #[test]
 fn every_query_has_an_answer_from_real_programs() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let cluster = Cluster::start("dashboards", 2, 2);
     let of = |programs: &[crate::support::program::Program]| programs.iter().map(|one| one.admin).collect();
     let mut canary = cluster.canary_with_front();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::nginx::Nginx;
-use crate::support::{Cluster, Peers};
+use crate::support::{Cluster, WholePeers};
 use protocol::{ClientEvent, CloseCode, ServerEvent};
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ fn play(k6: &Path, script: &str, settings: &[(&str, String)]) -> Output {
 
 #[test]
 fn every_scenario_passes_in_its_smallest_size() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let Some(k6) = k6() else { return };
     let budget = UPGRADES_PER_S.to_string();
     let settings = [("TRUSTED_PROXIES", "127.0.0.0/8"), ("UPGRADES_PER_S", &*budget)];

@@ -17,7 +17,7 @@ mod metrics;
 /// Every query of a dashboard and an alert has an answer.
 mod dashboards;
 
-/// Shards even out; many sockets cost the broker nothing.
+/// Shards even out.
 mod scaling;
 
 /// The stock Socket.IO client.

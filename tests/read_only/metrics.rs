@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::faults::silent_while_well;
 use crate::support::person::{Person, Socket, http};
 use crate::support::program::Program;
-use crate::support::{Cluster, Peers, now, pause, until};
+use crate::support::{Cluster, WholePeers, now, pause, until};
 use serde_json::{Value, json};
 
 /// Sockets that are open while it is scraped.
@@ -18,7 +18,7 @@ const SCRAPE: Duration = Duration::from_millis(20);
 
 #[test]
 fn everything_documented_is_measured_and_quickly() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let cluster = Cluster::start("metrics", 1, 1);
     let mut canary = cluster.canary_with_front();
     canary.wait_until_ready();
@@ -99,7 +99,7 @@ fn health_is_told(cluster: &Cluster) {
 
 #[test]
 fn without_a_worker_the_lanes_are_seen_to_fall_behind() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("metrics-alone", 1, 1);
     let port = cluster.gateways[0].port;
     let [alice, bob] = ["alice", "bob"].map(|name| Person::new(port, name));

@@ -1,14 +1,11 @@
-//! Many programs: the shards of the lanes even out between workers, and many sockets are held
-//! without the broker's notice. `make hold` and `make bench` do it at full size.
+//! Many programs: the shards of the lanes even out between workers. `make hold` and `make bench` do it at full size.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::support::broker::ask_broker;
 use crate::support::program::Program;
-use crate::support::{Cluster, Peers, until};
+use crate::support::{Cluster, WholePeers, until};
 
 /// After a worker came or went: it tells about itself each second, and three are missed.
 const EVEN: Duration = Duration::from_secs(5);
@@ -67,7 +64,7 @@ fn evens_out(cluster: &Cluster, what: &str) {
 
 #[test]
 fn the_shards_even_out_when_a_worker_comes_or_goes() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("shares", 0, 1);
     evens_out(&cluster, "one is alone");
     for (what, is_killed) in [("one was killed", true), ("one drains", false)] {
@@ -84,16 +81,4 @@ fn the_shards_even_out_when_a_worker_comes_or_goes() {
         }
         evens_out(&cluster, what);
     }
-}
-
-#[test]
-fn the_broker_does_not_notice_sockets() {
-    let Some(_peers) = Peers::of_this_run() else { return };
-    let bench = PathBuf::from(env!("CARGO_BIN_EXE_chatchit")).with_file_name("bench");
-    assert!(bench.exists(), "{} is not built: `make test` does it", bench.display());
-    let output = Command::new(bench).args(["hold", "300", "3"]).output().unwrap();
-    let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Its exit code says that none was lost, every message arrived, and nothing was declared.
-    assert!(output.status.success(), "{table}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(table.contains("declares; with all sockets: the same"), "{table}");
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::person::Person;
-use crate::support::{Cluster, Peers};
+use crate::support::{Cluster, WholePeers};
 use serde_json::json;
 
 /// The folder with `socket.io-client`, installed from the lock file once per target folder.
@@ -37,7 +37,7 @@ fn installed() -> Option<PathBuf> {
 
 #[test]
 fn a_stock_client_talks_to_another_one_and_to_a_native_socket_elsewhere() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let Some(folder) = installed() else { return };
     let cluster = Cluster::start("socketio", 2, 1);
     let [here, elsewhere] = [cluster.gateways[0].port, cluster.gateways[1].port];

@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use self::program::Program;
@@ -44,22 +44,34 @@ pub fn is_proof() -> bool {
     std::env::var("PROOF").is_ok_and(|size| size == "full")
 }
 
-/// The peers that `make test` started, and the script that controls them. Holding it means that no
-/// other test of this binary breaks them meanwhile. Whatever a test leaves broken is mended when it
-/// ends, so that one failure stays one.
+/// Tests that need whole peers hold it for reading, the others for writing.
+static WHOLE: RwLock<()> = RwLock::new(());
+
+/// The peers that `tests/run` started are whole as long as this is held: a cluster of its own is all that a test breaks.
+pub struct WholePeers(#[expect(dead_code, reason = "it is held")] RwLockReadGuard<'static, ()>);
+
+impl WholePeers {
+    /// None: there are none, and the test is left out.
+    pub fn of_this_run() -> Option<Self> {
+        testing::variable("AMQP_URL")?;
+        Some(Self(WHOLE.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// The peers, and the script that controls them. Holding it means that no other test of this program uses them meanwhile.
+/// Whatever a test leaves broken is mended when it ends, so that one failure stays one.
 pub struct Peers {
     script: PathBuf,
     broken: RefCell<BTreeSet<String>>,
-    _alone: MutexGuard<'static, ()>,
+    _alone: RwLockWriteGuard<'static, ()>,
 }
 
 impl Peers {
     /// None: there are none, and the test is left out.
     pub fn of_this_run() -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::new(());
         let script = testing::variable("CHATCHIT_PEERS")?;
         testing::variable("AMQP_URL")?;
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = WHOLE.write().unwrap_or_else(PoisonError::into_inner);
         Some(Self { script: script.into(), broken: RefCell::default(), _alone })
     }
 

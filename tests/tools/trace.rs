@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::load::Load;
 use crate::support::operator::{Tool, message, set_aside};
 use crate::support::person::{Person, Socket, call};
-use crate::support::{Cluster, Peers, pause, until};
+use crate::support::{Cluster, Peers, WholePeers, pause, until};
 use protocol::Timestamp;
 use serde_json::{Value, json};
 
@@ -182,7 +182,7 @@ fn without_a_worker(tool: &Tool, cluster: &mut Cluster, [from, to]: [&mut Socket
 
 #[test]
 fn what_is_forgotten_is_said_and_the_database_is_asked_where_it_may_be() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     // Rings of four milestones.
     let cluster = Cluster::start_with("trace-forgets", 1, 1, &[("TRACE_MESSAGES", "1")]);
     let tool = Tool { prefix: cluster.prefix() };
@@ -221,7 +221,7 @@ const QUESTIONS: usize = 25;
 
 #[test]
 fn a_hundred_messages_are_found_while_workers_are_killed() {
-    let Some(_peers) = Peers::of_this_run() else { return };
+    let Some(_peers) = WholePeers::of_this_run() else { return };
     let mut cluster = Cluster::start("trace-kills", 2, 2);
     let prefix = cluster.prefix();
     let ports = [cluster.gateways[0].port, cluster.gateways[1].port];
