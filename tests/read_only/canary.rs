@@ -172,7 +172,7 @@ fn the_front_door_is_watched_beside_the_gateways() {
     let mut canary = Program::start("canary", 0, &outside);
     canary.wait_until_ready();
     until(Duration::from_secs(40), "it is heard through the front door", || {
-        canary.metric("chatchit_canary_front_reached") == 1.0 && heard(&canary) >= 1.0
+        canary.metric("chatchit_canary_front_reached") == Some(1.0) && heard(&canary) >= 1.0
     });
     drop(nginx);
     let said = runs("canary --once --json", &env);
@@ -180,7 +180,7 @@ fn the_front_door_is_watched_beside_the_gateways() {
     assert_eq!((said.code, report["pairs"].as_array().unwrap().len()), (1, 4), "{report}");
     assert!(report["unreachable"]["front"].as_str().unwrap().contains("nothing answers"), "{report}");
     until(Duration::from_secs(40), "it is missed", || {
-        canary.metric("chatchit_canary_front_reached") == 0.0 && canary.readiness() == "503: front"
+        canary.metric("chatchit_canary_front_reached") == Some(0.0) && canary.readiness() == "503: front"
     });
     assert!(canary.log().contains("The front door is away"), "{}", canary.log());
 }
@@ -230,12 +230,12 @@ fn a_stranger_neither_hears_the_canary_nor_disturbs_it() {
         socket.says("sendMessage", &data);
     }
     socket.hears("messageProcessed");
-    let rounds = || canary.metric("chatchit_canary_rounds_total");
+    let rounds = || canary.counter("chatchit_canary_rounds_total");
     let (began, before) = (rounds(), heard(&canary));
     until(Duration::from_secs(60), "two rounds more", || {
         rounds() >= began + 2.0 && heard(&canary) >= before + 1.0
     });
-    assert_eq!(canary.metric("chatchit_canary_faults_total"), 0.0, "{}", canary.log());
+    assert_eq!(canary.counter("chatchit_canary_faults_total"), 0.0, "{}", canary.log());
 }
 
 /// A gateway that says goodbye and is replaced is not missed, and nothing is lost.
