@@ -1,18 +1,21 @@
 //! An operator's questions over the bus, from both ends: [`Ear`] in every program, [`Asker`] in the
 //! operator's tool.
 //!
-//! A question is asked once and answered by whoever hears it; the asker listens for a stated time
-//! and says who was silent. Nothing is repeated and nothing is promised: what must not be lost goes
+//! A question is asked once and answered by the programs that hear it; the asker listens for a
+//! stated time and names those that were silent. The asker hears its own question too: when that does
+//! not come back, the broker passes nothing on (it is frozen, or an alarm blocks publishers), and no
+//! silence means anything. Nothing is repeated and nothing is promised: what must not be lost goes
 //! through the store and the directory.
 //!
 //! There is no login here: whoever may publish on the bus is an operator.
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use crate::bus::{Arrival, Bus, BusError, Envelope, Pattern, PublishError, Subject, Subscription};
+use crate::bus::{Arrival, Bus, BusError, Envelope, Health, Pattern, PublishError, Subject, Subscription};
 use crate::health::Readiness;
 use crate::lifecycle::Lifecycle;
 use crate::limits::CONTROL_LAG_PROBE_MS;
@@ -116,11 +119,29 @@ impl Ear {
     }
 }
 
-/// Who asks.
+/// Why nobody could be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The bus did not take the question.
+    #[error("the programs could not be asked: {0}")]
+    NotTaken(#[from] PublishError),
+    /// The broker took it, perhaps, and did not pass it on.
+    #[error("the programs could not be asked: RabbitMQ passed nothing on within {wait:?}; {why}")]
+    NotPassed {
+        /// For so long it was waited for.
+        wait: Duration,
+        /// What is known of the broker, and what to do.
+        why: &'static str,
+    },
+}
+
+/// The operator's end.
 pub struct Asker {
     bus: Bus,
     node: NodeId,
     answers: Subscription,
+    /// Every question, and with them our own.
+    questions: Subscription,
     asked: u32,
 }
 
@@ -130,35 +151,63 @@ impl Asker {
     /// # Errors
     /// The bus does not answer.
     pub async fn open(bus: &Bus, node: NodeId) -> Result<Self, BusError> {
-        let pattern = Pattern::new(&answers_subject(node)).map_err(|err| BusError(err.into()))?;
-        Ok(Self { bus: bus.clone(), node, answers: bus.subscribe(pattern).await?, asked: 0 })
+        let pattern = |text: &str| Pattern::new(text).map_err(|err| BusError(err.into()));
+        let answers = bus.subscribe(pattern(&answers_subject(node))?).await?;
+        let questions = bus.subscribe(pattern(PROGRAMS_SUBJECT)?).await?;
+        Ok(Self { bus: bus.clone(), node, answers, questions, asked: 0 })
     }
 
     /// Asks, and gathers what is answered within `wait`, or until `enough` says so.
     ///
     /// # Errors
-    /// The question was not taken by the bus.
+    /// The question reached nobody: the broker took or passed on nothing.
     pub async fn ask(
         &mut self,
         question: Question,
         wait: Duration,
         enough: impl Fn(&[Answer]) -> bool,
-    ) -> Result<Vec<Answer>, PublishError> {
+    ) -> Result<Vec<Answer>, AskError> {
         self.asked += 1;
         let ask = Ask { from: self.node, number: self.asked, question };
         let subject = Subject::new(PROGRAMS_SUBJECT).map_err(|_| PublishError::NoRoute)?;
         let until = Instant::now() + wait;
-        self.bus.publish(Envelope { subject, key: 0, body: protocol::encode(&ask) }).await?;
-        let mut heard = Vec::new();
+        let envelope = Envelope { subject, key: 0, body: protocol::encode(&ask) };
+        match timeout_at(until, self.bus.publish(envelope)).await {
+            Ok(published) => published?,
+            Err(_) => return Err(self.not_passed(wait)),
+        }
+        let (mut heard, mut is_passed) = (Vec::new(), false);
         while !enough(&heard) {
-            let Ok(Some(arrival)) = timeout_at(until, self.answers.next()).await else { break };
-            let Arrival::Envelopes(envelopes) = arrival else { continue };
-            let answers = envelopes.iter().filter_map(|one| protocol::decode::<Answer>(&one.body).ok());
-            heard.extend(answers.filter(|answer| answer.number == ask.number));
+            tokio::select! {
+                () = sleep_until(until) => break,
+                Some(arrival) = self.answers.next() => {
+                    let answers = read::<Answer>(&arrival);
+                    heard.extend(answers.into_iter().filter(|answer| answer.number == ask.number));
+                }
+                Some(arrival) = self.questions.next() => is_passed |= read::<Ask>(&arrival).contains(&ask),
+            }
+        }
+        if heard.is_empty() && !is_passed && !enough(&heard) {
+            return Err(self.not_passed(wait));
         }
         heard.sort_by_key(|answer: &Answer| (answer.who.part, answer.who.node));
         Ok(heard)
     }
+
+    fn not_passed(&self, wait: Duration) -> AskError {
+        let why = match *self.bus.health().borrow() {
+            Health::Blocked => "an alarm blocks publishers (memory or disk): see `rabbitmqctl list_alarms`",
+            Health::Down => "the connection to it was lost: look at the broker and the network",
+            Health::Up => "it is frozen, blocked by an alarm, or overloaded: look at the broker",
+        };
+        AskError::NotPassed { wait, why }
+    }
+}
+
+/// What an arrival says; nothing of what cannot be read.
+fn read<T: DeserializeOwned>(arrival: &Arrival) -> Vec<T> {
+    let Arrival::Envelopes(envelopes) = arrival else { return Vec::new() };
+    envelopes.iter().filter_map(|one| protocol::decode(&one.body).ok()).collect()
 }
 
 /// The machine's name, as a container sees it.
@@ -207,6 +256,22 @@ mod tests {
         let answers = asker.ask(kick, WAIT, |_| false).await.unwrap();
         assert_eq!(answers.iter().map(|one| &one.said).collect::<Vec<_>>(), [&Said::Closed(2)]);
         assert_eq!(asker.ask(Question::Lanes, WAIT, |_| false).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_does_not_come_back_was_not_asked() {
+        let (bus, elsewhere) = (Bus::memory(), Bus::memory());
+        let mut asker = Asker::open(&bus, NodeId(9)).await.unwrap();
+        assert_eq!(
+            asker.ask(Question::Roll, WAIT, |_| false).await.unwrap(),
+            [],
+            "asked, and nobody is there"
+        );
+        // A broker that takes everything and passes nothing on.
+        asker.bus = elsewhere;
+        let err = asker.ask(Question::Roll, WAIT, |_| false).await.unwrap_err();
+        assert!(err.to_string().starts_with("the programs could not be asked"), "{err}");
+        assert!(asker.ask(Question::Roll, WAIT, |_| true).await.is_ok(), "no answer was wanted");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use common::bus::LaneDepth;
 use common::control::Asker;
 use protocol::Timestamp;
@@ -40,8 +39,11 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
     let depths = bus.depths().await.map_err(of_bus)?;
     let in_line = depths.lanes.iter().map(|depth| depth.consumers as usize).max().unwrap_or_default();
     // Everybody in line has said something: nobody else will.
-    let answers =
-        asker.ask(Question::Lanes, wait, |heard| heard.len() >= in_line).await.context("RabbitMQ")?;
+    let (answers, unasked) = match asker.ask(Question::Lanes, wait, |heard| heard.len() >= in_line).await {
+        Ok(answers) => (answers, None),
+        // The broker's own figures are worth showing.
+        Err(err) => (Vec::new(), Some(err.to_string())),
+    };
     bus.drain().await;
     let reports: Vec<Vec<HeldShard>> = answers
         .into_iter()
@@ -65,6 +67,7 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
         "quarantine": depths.quarantine,
         "workersInLine": in_line,
         "workersAnswered": reports.len(),
+        "notAsked": unasked,
     });
     let mut rows = vec![row(["LANE", "SHARD", "WAITING", "UNACKED", "CONSUMERS", "OLDEST"])];
     rows.extend(shards.iter().map(|shard| row_of(shard, now)));
@@ -74,12 +77,15 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
         .map(|rung| format!("{} for {}", rung.waiting, span(u64::from(rung.delay_ms))))
         .collect();
     let text = format!(
-        "{}\n\nretries     {}\nquarantine  {}\n{} of {} in line answered",
+        "{}\n\nretries     {}\nquarantine  {}\n{}",
         table(&rows),
         rungs.join(", "),
         depths.quarantine,
-        reports.len(),
-        count(in_line, "worker")
+        unasked.unwrap_or_else(|| format!(
+            "{} of {} in line answered",
+            reports.len(),
+            count(in_line, "worker")
+        ))
     );
     out.say(&json, &text)?;
     Ok(Outcome::good(is_whole))

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::control::Asker;
+use common::control::{AskError, Asker};
 use protocol::control::{Answer, Part, Question, Said, Who};
 use protocol::ids::NodeId;
 use serde_json::{Map, Value, json};
 
-use super::peers::{Peers, of_bus};
+use super::peers::{Peers, of_ask, of_bus};
 use super::print::{Out, count, row, span, table};
 use super::{Failure, Outcome};
 
@@ -23,7 +23,10 @@ pub async fn nodes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
         Ok::<_, Failure>(live.into_iter().collect::<BTreeSet<NodeId>>())
     };
     let (answers, live) = tokio::join!(asker.ask(Question::Roll, wait, |_| false), live);
-    let answers = answers.context("RabbitMQ")?;
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(err) => return unasked(out, err, live.as_ref().ok()),
+    };
     bus.drain().await;
 
     let heard: BTreeSet<NodeId> = answers.iter().map(|answer| answer.who.node).collect();
@@ -48,7 +51,7 @@ pub async fn nodes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
         }
         Err(failure) => {
             let answered = count(answers.len(), "node");
-            (vec![], vec![], format!("{answered} answered; who is silent is not known: {failure}"))
+            (vec![], vec![], format!("{answered} answered; which nodes are silent is not known: {failure}"))
         }
     };
     let json = json!({
@@ -65,12 +68,29 @@ pub async fn nodes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
     Ok(Outcome::good(live.is_ok() && silent.is_empty() && !answers.is_empty()))
 }
 
+/// No silence means anything then: those with a lease are listed, and nothing is said of them.
+fn unasked(out: &Out, err: AskError, live: Option<&BTreeSet<NodeId>>) -> Result<Outcome, Failure> {
+    let leased: Option<Vec<String>> = live.map(|live| live.iter().map(ToString::to_string).collect());
+    let json = json!({
+        "notAsked": err.to_string(), "nodes": [], "live": live.map(BTreeSet::len), "leased": leased,
+        "silent": null,
+    });
+    let known = leased.map_or_else(
+        || "which nodes are there is not known".to_owned(),
+        |leased| {
+            format!("{} with a lease in the directory: {}", count(leased.len(), "node"), leased.join(", "))
+        },
+    );
+    out.say(&json, &known)?;
+    Err(of_ask(err))
+}
+
 /// Tells one node to drain.
 pub async fn drain(peers: &Peers, out: &Out, wait: Duration, node: NodeId) -> Result<Outcome, Failure> {
     let bus = peers.bus().await?;
     let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
     let answers = asker.ask(Question::Drain(node), wait, |heard| !heard.is_empty()).await;
-    let answers = answers.context("RabbitMQ")?;
+    let answers = answers.map_err(of_ask)?;
     bus.drain().await;
     let Some(Answer { who, said: Said::Draining { already }, .. }) = answers.first() else {
         let sentence = format!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use common::bus::{Bus, BusError};
 use common::config::{AuthConfig, Env, Peers as Named};
+use common::control::AskError;
 use common::directory::Directory;
 use protocol::ids::{NodeId, UserId};
 use worker::store::Store;
@@ -18,6 +19,11 @@ const STORE_CONNECTIONS: usize = 1;
 /// A fault of the bus, with all of its reasons.
 pub fn of_bus(err: BusError) -> Failure {
     Failure::Failed(err.0.context("RabbitMQ"))
+}
+
+/// The programs could not be asked.
+pub fn of_ask(err: AskError) -> Failure {
+    Failure::Failed(err.into())
 }
 
 /// What the environment names.

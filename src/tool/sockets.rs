@@ -12,7 +12,7 @@ use protocol::ids::{LoginId, NodeId, UserId};
 use protocol::{self, Control, Timestamp};
 use serde_json::{Value, json};
 
-use super::peers::{Peers, of_bus};
+use super::peers::{Peers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
 use super::values::Whose;
 use super::{Failure, Outcome};
@@ -77,7 +77,14 @@ pub async fn kick(
         out.say(&json!({ "user": user, "login": login, "found": false }), &sentence)?;
         return Ok(Outcome::Partly);
     }
-    let heard = ask(peers, &bus, &directory, user, Question::Kick { user, ended: login }, wait).await?;
+    let heard = ask(peers, &bus, &directory, user, Question::Kick { user, ended: login }, wait).await;
+    let heard = heard.map_err(|failure| match (login, failure) {
+        // What was done is said beside what was not.
+        (Some(login), Failure::Failed(err)) => Failure::Failed(
+            err.context(format!("login {login} has ended, and its sockets may still be open")),
+        ),
+        (_, failure) => failure,
+    })?;
     bus.drain().await;
 
     let closed = heard.answers.iter().filter_map(|answer| match answer.said {
@@ -129,7 +136,7 @@ async fn ask(
 ) -> Result<Heard, Failure> {
     let seats = directory.nodes_of(&[user]).await.context("Redis")?.remove(&user).unwrap_or_default();
     let mut asker = Asker::open(bus, peers.node).await.map_err(of_bus)?;
-    let answers = asker.ask(question, wait, |_| false).await.context("RabbitMQ")?;
+    let answers = asker.ask(question, wait, |_| false).await.map_err(of_ask)?;
     let heard: BTreeSet<NodeId> = answers.iter().map(|answer| answer.who.node).collect();
     let silent = seats.iter().filter(|node| !heard.contains(node)).map(ToString::to_string).collect();
     Ok(Heard { answers, silent })

@@ -75,14 +75,14 @@ impl Peers {
         Some(Self { script: script.into(), broken: RefCell::default(), _alone })
     }
 
-    /// `deploy/peers stop|start|kill PART`; returns the part it was.
+    /// `deploy/peers stop|start|kill|freeze|thaw|fill|empty PART`; returns the part it was.
     pub fn part(&self, command: &str, part: &str) -> String {
         let output = Command::new(&self.script).args([command, part]).output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "peers {command} {part}: {words}");
         let part = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         match command {
-            "start" => self.broken.borrow_mut().remove(&part),
+            "start" | "thaw" | "empty" => self.broken.borrow_mut().remove(&part),
             _ => self.broken.borrow_mut().insert(part.clone()),
         };
         part
@@ -92,8 +92,11 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         for part in self.broken.take() {
-            let outcome = Command::new(&self.script).args(["start", &part]).output();
-            eprintln!("mended {part}: {outcome:?}");
+            let full = (part == "rabbitmq").then_some("empty");
+            for command in ["thaw", "start"].into_iter().chain(full) {
+                let outcome = Command::new(&self.script).args([command, &part]).output();
+                eprintln!("mended {part} ({command}): {outcome:?}");
+            }
         }
     }
 }

@@ -103,6 +103,61 @@ fn an_operator_looks_at_a_cluster_and_acts_on_it() {
     one_leaves(&tool, &mut cluster);
 }
 
+/// A broker that passes nothing on makes every program silent: nothing is concluded from that.
+#[test]
+fn an_operator_is_told_when_nobody_could_be_asked() {
+    let Some(peers) = Peers::of_this_run() else { return };
+    let cluster = Cluster::start("unasked", 1, 1);
+    let tool = Tool { prefix: cluster.prefix() };
+    let port = cluster.gateways[0].port;
+    let [alice, bob] = ["alice", "bob"].map(|name| Person::new(port, name));
+    let conversation = alice.creates_conversation_with(port, &[&bob]);
+    let mut socket = alice.opens_socket(port);
+    let data =
+        json!({ "conversationId": conversation, "guid": "asked-1", "messageType": "TEXT", "content": "x" });
+    socket.says("sendMessage", &data);
+    socket.hears("messageProcessed");
+
+    peers.part("fill", "rabbitmq");
+    let said = tool.runs("nodes --json").ends_with(2);
+    assert!(said.err.contains("the programs could not be asked"), "{}", said.err);
+    let seen = said.json();
+    assert_eq!((&seen["silent"], &seen["live"]), (&Value::Null, &json!(2)), "{seen}");
+    let said = tool.runs("nodes").ends_with(2);
+    assert!(!said.out.contains("silent") && said.out.contains("2 nodes with a lease"), "{}", said.out);
+    let node = seen["leased"][0].as_str().unwrap();
+    for line in [&*format!("drain {node}"), &format!("sessions {}", alice.id), &format!("kick {}", alice.id)]
+    {
+        let said = tool.runs(line).ends_with(2);
+        assert!(
+            said.err.contains("the programs could not be asked") && said.out.is_empty(),
+            "{line}: {}",
+            said.out
+        );
+    }
+    let lanes = tool.json("lanes", 1);
+    assert!(lanes["notAsked"].as_str().unwrap().contains("could not be asked"), "{lanes}");
+    assert_eq!(lanes["lanes"][0]["unacked"], Value::Null, "{lanes}");
+    let said = tool.runs("trace nobody-knows-it").ends_with(1);
+    assert!(!said.out.contains("no gateway") && said.out.contains("could not be asked"), "{}", said.out);
+    let said = tool.runs(&format!("trace asked-1 --user {}", alice.id)).ends_with(1);
+    assert!(
+        said.out.contains("is in the database as seq 1; the programs could not be asked"),
+        "{}",
+        said.out
+    );
+    peers.part("empty", "rabbitmq");
+    until(Duration::from_secs(20), "they answer again", || tool.runs("nodes").code == 0);
+
+    peers.part("freeze", "rabbitmq");
+    for line in ["nodes", "lanes", "trace asked-1", "quarantine ls"] {
+        let said = tool.runs(line).ends_with(2);
+        assert!(said.err.contains("RabbitMQ") && said.out.is_empty(), "{line}: {}{}", said.out, said.err);
+    }
+    peers.part("thaw", "rabbitmq");
+    until(Duration::from_secs(60), "they answer again", || tool.runs("nodes").code == 0);
+}
+
 fn who_is_there(tool: &Tool, cluster: &Cluster) {
     let seen = tool.json("nodes", 0);
     assert_eq!((&seen["live"], &seen["silent"], &seen["directory"]), (&json!(4), &json!([]), &json!("ok")));

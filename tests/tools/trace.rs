@@ -71,7 +71,7 @@ fn nobody_knows_it(tool: &Tool) {
     let seen = is_at(tool, "never-sent", "unknown", 1);
     assert_eq!((&seen["unknown"], &seen["programs"], &seen["silent"]), (&json!(true), &json!(3), &json!([])));
     let said = tool.runs("trace never-sent").ends_with(1);
-    assert!(said.out.contains("Nobody knows a message never-sent"), "{}", said.out);
+    assert!(said.out.contains("No program knows a message never-sent"), "{}", said.out);
 }
 
 fn nobody_is_connected(tool: &Tool, port: u16, alice: &Person, conversation: i64) {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::story::{Aside, Now, Place, Story, stories};
 use super::command::Hint;
-use super::peers::{Peers, of_bus};
+use super::peers::{Peers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
 use super::{Failure, Outcome, redact};
 
@@ -32,6 +32,15 @@ struct Heard {
     since: Option<Timestamp>,
     /// They remember nothing: `TRACE_MESSAGES=0`.
     off: Vec<String>,
+    /// Why no program could be asked.
+    unasked: Option<String>,
+}
+
+impl Heard {
+    /// Whether every program that is there has answered.
+    fn is_whole(&self) -> bool {
+        self.unasked.is_none() && self.silent.as_ref().is_some_and(Vec::is_empty)
+    }
 }
 
 /// Asks the programs, then the quarantine, then the database, and says where it is.
@@ -58,7 +67,9 @@ pub async fn trace(
 
     let now = Timestamp::now();
     let store_says = store.as_ref().err().map(ToString::to_string);
-    let sentences: Vec<String> = found.iter().map(|(of, story)| sentence(*of, story, now)).collect();
+    let was_asked = heard.unasked.is_none();
+    let sentences: Vec<String> =
+        found.iter().map(|(of, story)| sentence(*of, story, now, was_asked)).collect();
     let json = json!({
         "guid": guid.as_str(),
         "messages": found.iter().zip(&sentences).map(|((of, story), text)| json_of(*of, story, text)).collect::<Vec<_>>(),
@@ -67,17 +78,17 @@ pub async fn trace(
         "rememberedSince": heard.since,
         "remembersNothing": heard.off,
         "silent": heard.silent,
+        "notAsked": heard.unasked,
         "database": store_says.clone().unwrap_or_else(|| "ok".to_owned()),
     });
     let mut parts: Vec<String> =
         found.iter().zip(&sentences).map(|((_, story), text)| text_of(story, text)).collect();
     if found.is_empty() {
-        parts.push(unknown(guid, hint));
+        parts.push(unknown(guid, hint, heard.is_whole()));
     }
     parts.push(limits_of(&heard, store_says.as_deref()));
     out.say(&json, &parts.join("\n\n"))?;
-    let is_whole = heard.silent.as_ref().is_some_and(Vec::is_empty) && store.is_ok();
-    Ok(Outcome::good(!found.is_empty() && is_whole))
+    Ok(Outcome::good(!found.is_empty() && heard.is_whole() && store.is_ok()))
 }
 
 fn remembered(answers: &[Answer]) -> Stories {
@@ -96,8 +107,11 @@ async fn ask_again(
     found: &mut Stories,
 ) -> Result<(), Failure> {
     let question = Question::Trace(Origin::hash(guid));
+    if before.is_empty() {
+        return Ok(());
+    }
     let answers = asker.ask(question, wait, |heard| heard.len() >= before.len()).await;
-    for (of, fresh) in remembered(&answers.context("RabbitMQ")?) {
+    for (of, fresh) in remembered(&answers.map_err(of_ask)?) {
         let story = found.entry(of).or_default();
         // Who answered before may be gone now.
         if fresh.milestones.len() >= story.milestones.len() {
@@ -118,9 +132,13 @@ async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> R
     let is_enough = |heard: &[Answer]| {
         live.as_ref().is_some_and(|live| !live.is_empty() && nodes(heard).is_superset(live))
     };
-    let answers =
-        asker.ask(Question::Trace(Origin::hash(guid)), wait, is_enough).await.context("RabbitMQ")?;
+    let (answers, unasked) = match asker.ask(Question::Trace(Origin::hash(guid)), wait, is_enough).await {
+        Ok(answers) => (answers, None),
+        // The database may know it all the same.
+        Err(err) => (Vec::new(), Some(err.to_string())),
+    };
     let heard = nodes(&answers);
+    let live = live.filter(|_| unasked.is_none());
     let silent = live.map(|live| live.difference(&heard).map(ToString::to_string).collect());
     let now = Timestamp::now();
     let off = answers.iter().filter(|one| matches!(one.said, Said::Trace { is_on: false, .. }));
@@ -129,6 +147,7 @@ async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> R
         off: off.map(|answer| answer.who.node.to_string()).collect(),
         silent,
         answers,
+        unasked,
     })
 }
 
@@ -185,7 +204,12 @@ async fn look_up(peers: &Peers, guid: &Guid, hint: &Hint, found: &mut Stories) -
     Ok(())
 }
 
-fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now: Timestamp) -> String {
+fn sentence(
+    (conversation, sender): (ConversationId, UserId),
+    story: &Story,
+    now: Timestamp,
+    was_asked: bool,
+) -> String {
     let whose = format!("The message of user {sender} to conversation {conversation}");
     let ago = |since: Timestamp| format!("{} ago", span(age(since, now)));
     let place = story.kept.map_or_else(String::new, |kept| format!(" as seq {}", kept.seq));
@@ -215,6 +239,11 @@ fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now
             )
         }
         Now::Refused(reject) => format!("{whose} was refused: {}, and its sender was told.", reject.code()),
+        Now::Committed if !was_asked => {
+            format!(
+                "{whose} is in the database{place}; the programs could not be asked about the rest of its way."
+            )
+        }
         Now::Committed if story.milestones.is_empty() => format!(
             "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
         ),
@@ -246,19 +275,23 @@ fn sentence((conversation, sender): (ConversationId, UserId), story: &Story, now
     }
 }
 
-fn unknown(guid: &Guid, hint: &Hint) -> String {
+fn unknown(guid: &Guid, hint: &Hint, is_whole: bool) -> String {
+    if !is_whole {
+        return format!("Where message {guid} is, is not known: not every program answered.");
+    }
     let more = match hint {
         Hint { sender: None, conversation: None } => {
             ", or it is older than what the programs remember: with --user or --conversation the database is asked"
         }
         _ => ", and the database does not have it there",
     };
-    format!("Nobody knows a message {guid}: no gateway has accepted it{more}.")
+    format!("No program knows a message {guid}: no gateway has accepted it{more}.")
 }
 
 /// What the answer rests on.
 fn limits_of(heard: &Heard, store: Option<&str>) -> String {
     let mut lines = vec![match heard.since {
+        _ if heard.unasked.is_some() => heard.unasked.clone().unwrap_or_default(),
         Some(since) => {
             format!("{} answered; all remember since {since}", count(heard.answers.len(), "program"))
         }
@@ -268,10 +301,13 @@ fn limits_of(heard: &Heard, store: Option<&str>) -> String {
         lines.push(format!("remember nothing (TRACE_MESSAGES=0): {}", heard.off.join(", ")));
     }
     match heard.silent.as_deref() {
-        None => lines.push("who is silent is not known: the directory did not answer".to_owned()),
+        None if heard.unasked.is_some() => {}
+        None => {
+            lines.push("which programs were silent is not known: the directory did not answer".to_owned())
+        }
         Some([]) => {}
         Some(silent) => {
-            lines.push(format!("silent, and what only they know is missing: {}", silent.join(", ")));
+            lines.push(format!("silent, so that what only they remember is missing: {}", silent.join(", ")));
         }
     }
     lines.extend(store.map(|why| format!("the database was not asked: {why}")));
@@ -391,6 +427,7 @@ mod tests {
             silent,
             since: Some(Timestamp(0)),
             off: vec![],
+            unasked: None,
         };
         assert!(
             limits_of(&heard(Some(vec![])), None).starts_with("0 programs answered; all remember since 1970")
@@ -398,8 +435,13 @@ mod tests {
         assert!(limits_of(&heard(Some(vec!["ab".into()])), None).contains("silent"));
         assert!(limits_of(&heard(None), Some("away")).contains("the database was not asked: away"));
         let guid = Guid::new("g").unwrap();
-        assert!(unknown(&guid, &Hint::default()).contains("--user"));
+        assert!(unknown(&guid, &Hint::default(), true).contains("--user"));
+        let unasked = Heard { unasked: Some("the programs could not be asked: x".into()), ..heard(None) };
+        assert_eq!(limits_of(&unasked, None), "the programs could not be asked: x");
+        assert!(!unasked.is_whole() && !heard(Some(vec!["ab".into()])).is_whole());
+        let sentence = unknown(&guid, &Hint::default(), false);
+        assert!(!sentence.contains("no gateway") && sentence.contains("not known"), "{sentence}");
         let hint = Hint { sender: None, conversation: Some(ConversationId(7)) };
-        assert!(unknown(&guid, &hint).contains("does not have it"));
+        assert!(unknown(&guid, &hint, true).contains("does not have it"));
     }
 }
