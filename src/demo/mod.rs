@@ -70,7 +70,7 @@ async fn say(site: &Site, me: &Person, conversation: i64, text: &str) -> anyhow:
         match event["event"].as_str() {
             Some("messageQueued") => {
                 print(&format!(
-                    "queued: RabbitMQ or its stand-in has message {guid} (`chatchit trace` follows it)"
+                    "queued: message {guid} survives any crash from here on (`chatchit trace` follows it)"
                 ))?;
             }
             Some("messageProcessed") => {

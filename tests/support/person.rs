@@ -160,10 +160,20 @@ pub struct Socket {
 impl Socket {
     /// Sends an event.
     pub fn says(&mut self, event: &str, data: &Value) {
+        self.tries_to_say(event, data).unwrap();
+    }
+
+    /// The same on a line that may end.
+    pub fn tries_to_say(&mut self, event: &str, data: &Value) -> io::Result<()> {
         let mut out = Vec::new();
         let text = json!({ "event": event, "data": data }).to_string();
         frame::write(&mut out, 1, text.as_bytes(), 0x1234_5678);
-        self.stream.write_all(&out).unwrap();
+        self.stream.write_all(&out)
+    }
+
+    /// The next event of a line that may end; None: it ended.
+    pub fn next_until_the_end(&mut self) -> Option<Value> {
+        self.passed.pop_front().or_else(|| self.try_next().ok()?.ok())
     }
 
     /// Answers a ping, whether one came or not.
@@ -252,7 +262,9 @@ impl Socket {
             }
             let mut more = [0; 16 * 1024];
             let count = self.stream.read(&mut more)?;
-            assert!(count > 0, "the gateway hung up");
+            if count == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the gateway hung up"));
+            }
             self.bytes.extend(&more[..count]);
         }
     }

@@ -1,11 +1,16 @@
 //! `make run` from outside: everything in one process, two people, a restart.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::person::http;
+use serde_json::{Value, json};
+
+use crate::support::person::{Person, Socket, call, http};
 use crate::support::{free_port, until};
 
 struct Site {
@@ -14,6 +19,11 @@ struct Site {
 }
 
 impl Site {
+    fn new(name: &str) -> Self {
+        let folder = format!("one-process-{name}-{}", std::process::id());
+        Self { port: free_port(), data: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(folder) }
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chatchit"));
         // Without the peers of the run: what `make run` gives a newcomer.
@@ -22,6 +32,9 @@ impl Site {
         }
         command.args(words).env("PORT", self.port.to_string()).env("CHATCHIT_DATA", &self.data);
         command.env("DRAIN_MS", "100").env("RUST_LOG", "warn").stdin(Stdio::null());
+        for rate in ["RATE_SOCKET_PER_S", "RATE_SOCKET_BURST", "RATE_USER_PER_S", "RATE_USER_BURST"] {
+            command.env(rate, "100000");
+        }
         command
     }
 
@@ -47,6 +60,27 @@ impl Site {
         out
     }
 
+    /// Everything that a conversation has, as it is shown to this person.
+    fn contents(&self, person: &Person, conversation: i64) -> HashSet<String> {
+        let mut contents = HashSet::new();
+        for page in 1.. {
+            let path = format!("/conversations/{conversation}/message?page={page}&size=100&order=desc");
+            let data = call(self.port, "GET", &path, Some(&person.token), &Value::Null);
+            let messages = data["result"].as_array().unwrap();
+            if messages.is_empty() {
+                break;
+            }
+            contents.extend(messages.iter().map(|one| one["content"].as_str().unwrap().to_owned()));
+        }
+        contents
+    }
+
+    fn remove(&self) {
+        let real = self.data.join("postgres").canonicalize().unwrap();
+        std::fs::remove_dir_all(&self.data).unwrap();
+        let _ = std::fs::remove_dir_all(real);
+    }
+
     fn stop(&self, mut child: Child) {
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -57,8 +91,7 @@ impl Site {
 
 #[test]
 fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
-    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("one-process-{}", std::process::id()));
-    let site = Site { port: free_port(), data: data.clone() };
+    let site = Site::new("newcomer");
 
     let running = site.start();
     let mut bob = site.command(&["listen", "--as", "bob"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -88,7 +121,77 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     let running = site.start();
     assert!(site.says(&["say", "--as", "bob", "--to", "alice", "và chào"]).contains("number 2"));
     site.stop(running);
-    let real = data.join("postgres").canonicalize().unwrap();
-    std::fs::remove_dir_all(&data).unwrap();
-    let _ = std::fs::remove_dir_all(real);
+    site.remove();
+}
+
+/// Killed in the middle of a load, again and again: nothing is gone of what heard `messageQueued`.
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    const KILLS: usize = 3;
+    const SENDERS: usize = 4;
+    let site = Site::new("killed");
+    let mut running = site.start();
+    let bob = Person::new(site.port, "bob");
+    let senders: Vec<_> = (0..SENDERS).map(|_| Person::new(site.port, "alice")).collect();
+    let conversations: Vec<_> =
+        senders.iter().map(|one| one.creates_conversation_with(site.port, &[&bob])).collect();
+    let mut acknowledged = vec![HashSet::new(); SENDERS];
+    for kill in 0..KILLS {
+        let count = Arc::new(AtomicUsize::new(0));
+        let talking = senders.iter().zip(&conversations).map(|(alice, conversation)| {
+            let (socket, conversation) = (alice.opens_socket(site.port), *conversation);
+            let count = count.clone();
+            std::thread::spawn(move || talks_until_the_end(socket, conversation, kill, &count))
+        });
+        let talking: Vec<_> = talking.collect();
+        until(Duration::from_secs(60), "many are acknowledged", || count.load(Ordering::Relaxed) > 1_000);
+        running.kill().unwrap();
+        running.wait().unwrap();
+        for (acknowledged, talk) in acknowledged.iter_mut().zip(talking) {
+            acknowledged.extend(talk.join().unwrap());
+        }
+        running = site.start();
+    }
+    for ((alice, conversation), acknowledged) in senders.iter().zip(&conversations).zip(&acknowledged) {
+        let kept = site.contents(alice, *conversation);
+        let gone: Vec<_> = acknowledged.difference(&kept).collect();
+        assert!(gone.is_empty(), "{} of {} are gone: {gone:?}", gone.len(), acknowledged.len());
+    }
+    site.stop(running);
+    site.remove();
+}
+
+/// Says numbered messages, always some on their way; what heard `messageQueued` before the line ended.
+fn talks_until_the_end(
+    mut socket: Socket,
+    conversation: i64,
+    round: usize,
+    count: &AtomicUsize,
+) -> HashSet<String> {
+    const ON_THEIR_WAY: u64 = 64;
+    let (mut said, mut answered) = (0, 0);
+    let mut acknowledged = HashSet::new();
+    loop {
+        while said < answered + ON_THEIR_WAY {
+            said += 1;
+            let name = format!("{round}-{said}");
+            let guid = format!("{conversation}-{name}");
+            let data = json!({ "conversationId": conversation, "guid": guid, "content": name });
+            if socket.tries_to_say("sendMessage", &data).is_err() {
+                break;
+            }
+        }
+        let Some(event) = socket.next_until_the_end() else { return acknowledged };
+        let guid = event["data"]["guid"].as_str().unwrap_or_default();
+        let name = guid.split_once('-').map(|(_, name)| name.to_owned());
+        match event["event"].as_str() {
+            Some("messageQueued") => {
+                acknowledged.extend(name);
+                count.fetch_add(1, Ordering::Relaxed);
+                answered += 1;
+            }
+            Some("sendMessageError") => answered += 1,
+            _ => {}
+        }
+    }
 }

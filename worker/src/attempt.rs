@@ -193,6 +193,8 @@ impl<'a> Shift<'a> {
                 }
             }
         }
+        // Kept before it is told: the sender hears `messageQueued` before `messageProcessed`.
+        self.batches.iter().for_each(LaneBatch::kept);
         self.told(&effects).await?;
         metrics::handled(self.lane, "done", taken.len() - aside);
         metrics::handled(self.lane, "set_aside", aside);

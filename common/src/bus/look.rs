@@ -1,6 +1,8 @@
 //! What an operator sees of the bus: how much waits, and what was set aside. Looking changes
 //! nothing; [`Bus::replay`] is the one that does.
 
+use std::time::Duration;
+
 use super::rabbit::RabbitBus;
 use super::{Backend, Bus, BusConfig, BusError, Envelope, LaneConsumer, LanePlace, memory, rabbit};
 use protocol::ids::NodeId;
@@ -150,6 +152,17 @@ impl LaneView {
         match &self.view {
             View::Memory(view) => view.held(),
             View::Rabbit(view) => view.held(),
+        }
+    }
+}
+
+impl LaneView {
+    /// Shards that the consumer should be in line for and is not, for so long or longer: what is on
+    /// them may wait for nobody. In one process there are none.
+    pub fn astray(&self, time: Duration) -> Vec<u16> {
+        match &self.view {
+            View::Memory(_) => Vec::new(),
+            View::Rabbit(view) => view.astray(time),
         }
     }
 }

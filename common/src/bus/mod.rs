@@ -1,10 +1,13 @@
 //! Subjects over RabbitMQ: the seam, and its promises.
 //!
-//! * **Publish.** [`Bus::publish`] returns when the broker has confirmed (lane and group
-//!   subjects: persistent, it survives a crash of anything) or, for transient subjects
-//!   (`low.*`, `deliver.*`, `control.*`, requests), when the connection has taken it.
+//! * **Publish.** On durable lanes and on group subjects [`Bus::publish`] returns when the envelope
+//!   survives a crash of anything: the broker has confirmed it. The bus of one process keeps
+//!   nothing, so there a consumer says that a durable lane's envelope is kept
+//!   ([`LaneBatch::kept`], [`LaneBatch::ack`]). On transient subjects (`low.*`, `deliver.*`,
+//!   `control.*`, requests) it returns when the connection has taken the envelope.
 //!   It answers [`PublishError::Busy`] within [`PUBLISH_BUSY_MS`](crate::limits::PUBLISH_BUSY_MS)
-//!   when the broker is away, blocks, or the window is full. *Busy* means "not acknowledged", not
+//!   when the broker is away, blocks, or the window is full; in one process, when no consumer has
+//!   kept the envelope. *Busy* means "not acknowledged", not
 //!   "not taken": repeat under the same guid. On `deliver.*` and `control.*` nothing that waited
 //!   is sent after its caller heard *busy*, and nothing unconfirmed after its connection was lost.
 //! * **Order.** Envelopes with the same key on the same lane, published by one process, arrive in
@@ -439,6 +442,16 @@ impl LaneBatch {
     /// Done with all of it.
     pub fn ack(mut self) {
         self.finish(true);
+    }
+
+    /// All of it is kept where it survives a crash of anything, though it is not acknowledged yet.
+    /// A bus that keeps nothing itself tells its publishers now. Envelopes given to
+    /// [`Bus::retry`] before are not meant.
+    pub fn kept(&self) {
+        // RabbitMQ has told its publishers long ago: it keeps by itself.
+        if let Some(LaneTicket::Memory(ticket)) = &self.ticket {
+            ticket.keep();
+        }
     }
 
     /// Gives it back, to be delivered again in the same order; later batches of the shard become

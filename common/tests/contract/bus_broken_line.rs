@@ -277,6 +277,64 @@ async fn a_damaged_body_is_set_aside() {
     assert_eq!(seen, (0..16).map(|key| (key, key)).collect::<Vec<_>>());
 }
 
+/// An operator deletes queues while deliveries come: the end of a consumer is seen behind them, the
+/// queue is made again, and its consumer is back in line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_whose_queue_is_deleted_comes_back() {
+    let Some(pair) = Pair::new().await else { return };
+    if std::env::var("RABBIT_MANAGEMENT_URL").is_err() {
+        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
+        return;
+    }
+    let mut consumer = pair.steady.consume(Lane::High).await.unwrap();
+    let view = consumer.view();
+    assert!(view.astray(Duration::ZERO).is_empty(), "in line for every shard");
+    support::publish(&pair.shaky, numbered("high.sendMessage", 7, 0)).await;
+    let batch = deadline(consumer.next()).await.unwrap();
+    let queue = format!("queues/%2F/{}.lane.high.{}", pair.prefix, batch.shard);
+    batch.ack();
+    for round in 1..=5 {
+        for _ in 0..200 {
+            pair.shaky.enqueue(numbered("high.sendMessage", 7, 0), Box::new(|_| {}));
+        }
+        manage("DELETE", &queue, "").await;
+        // What was in the queue is gone with it. What is published now arrives.
+        let bus = pair.shaky.clone();
+        let sending = tokio::spawn(async move {
+            loop {
+                support::publish(&bus, numbered("high.sendMessage", 7, round)).await;
+                tokio::task::yield_now().await;
+            }
+        });
+        while drain_lane(&mut consumer, 1).await.last() != Some(&(7, round)) {}
+        sending.abort();
+        eventually(async || view.astray(Duration::ZERO).is_empty()).await;
+    }
+}
+
+/// A queue that cannot be used as it is: its shard is said to be astray, for as long as it is so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_without_its_consumer_is_known() {
+    let Some(pair) = Pair::new().await else { return };
+    if std::env::var("RABBIT_MANAGEMENT_URL").is_err() {
+        println!("skipped: RABBIT_MANAGEMENT_URL is not set");
+        return;
+    }
+    let consumer = pair.steady.consume(Lane::High).await.unwrap();
+    let view = consumer.view();
+    let queue = format!("queues/%2F/{}.lane.high.3", pair.prefix);
+    // Of another kind: neither declared nor, for the delivery limit, taken.
+    let other = json!({ "durable": true, "arguments": { "x-max-length": 5 } }).to_string();
+    eventually(async || {
+        manage("DELETE", &queue, "").await;
+        manage("PUT", &queue, &other).await;
+        view.astray(Duration::from_millis(500)) == [3]
+    })
+    .await;
+    manage("DELETE", &queue, "").await;
+    eventually(async || view.astray(Duration::ZERO).is_empty()).await;
+}
+
 /// Queues and bindings are a function of nodes and shards: whatever flows, none are added.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topology_is_constant() {

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::super::metrics;
 use super::super::topology::LaneRow;
-use super::super::{Envelope, Held, LaneDepth, LaneEnvelope, PublishError};
+use super::super::{Envelope, Held, LaneDepth, LaneEnvelope, PublishError, Receipt};
+use super::receipts::Receipts;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
 use protocol::Lane;
 
@@ -20,6 +21,8 @@ pub(super) struct LaneQueues {
     state: Mutex<State>,
     /// Something was handed back: a drain waits for it.
     returned: Notify,
+    /// Of a durable lane: publishers that wait until their envelope is kept.
+    receipts: Arc<Receipts>,
     wait_seconds: Histogram,
 }
 
@@ -43,16 +46,22 @@ struct Shard {
     yielding: bool,
 }
 
-struct Waiting {
+/// An envelope and, until it is called, the number of its receipt.
+struct Item {
     envelope: LaneEnvelope,
+    receipt: Option<u64>,
+}
+
+struct Waiting {
+    item: Item,
     since: Instant,
     redelivered: bool,
 }
 
 enum Handed {
     /// The oldest is from then.
-    Out(Vec<LaneEnvelope>, Instant),
-    Back(Vec<LaneEnvelope>),
+    Out(Vec<Item>, Instant),
+    Back(Vec<Item>),
 }
 
 struct Member {
@@ -87,16 +96,24 @@ pub(super) struct Taken {
 }
 
 impl Waiting {
-    fn new(envelope: LaneEnvelope) -> Self {
-        Self { envelope, since: Instant::now(), redelivered: false }
+    fn new(item: Item) -> Self {
+        Self { item, since: Instant::now(), redelivered: false }
+    }
+}
+
+impl Handed {
+    /// The receipts that are still to be called.
+    fn receipts(&mut self) -> Vec<u64> {
+        let (Self::Out(items, _) | Self::Back(items)) = self;
+        items.iter_mut().filter_map(|item| item.receipt.take()).collect()
     }
 }
 
 impl Shard {
     /// To the front, in the order in which they were handed out.
-    fn put_back(&mut self, envelopes: Vec<LaneEnvelope>) {
-        for envelope in envelopes.into_iter().rev() {
-            self.waiting.push_front(Waiting { redelivered: true, ..Waiting::new(envelope) });
+    fn put_back(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.waiting.push_front(Waiting { redelivered: true, ..Waiting::new(item) });
         }
     }
 }
@@ -113,10 +130,17 @@ impl LaneQueues {
         let shards = (0..row.shards).map(|_| Shard::default()).collect();
         let state = State { shards, members: Vec::new(), next_member: 0, closed: false };
         let wait_seconds = metrics::lane_wait_seconds(row.lane);
-        Self { row, state: Mutex::new(state), returned: Notify::new(), wait_seconds }
+        let receipts = Arc::new(Receipts::new(row.lane));
+        Self { row, state: Mutex::new(state), returned: Notify::new(), receipts, wait_seconds }
     }
 
-    pub(super) fn push(&self, envelope: Envelope) -> Result<(), PublishError> {
+    /// Takes an envelope. With its receipt it is durable: the receipt is called when a consumer
+    /// has kept it. Refused, the receipt comes back.
+    pub(super) fn push(
+        &self,
+        envelope: Envelope,
+        receipt: Option<Receipt>,
+    ) -> Result<(), (PublishError, Option<Receipt>)> {
         let shard = usize::from(self.row.shard(envelope.key));
         let mut state = self.lock();
         let waiting = &mut state.shards[shard].waiting;
@@ -125,20 +149,41 @@ impl LaneQueues {
                 waiting.pop_front();
                 metrics::shed("full").increment(1);
             }
-            None if waiting.len() >= PUBLISH_WINDOW_ENVELOPES_MAX => return Err(PublishError::Busy),
+            None if waiting.len() >= PUBLISH_WINDOW_ENVELOPES_MAX => {
+                return Err((PublishError::Busy, receipt));
+            }
             _ => {}
         }
-        waiting.push_back(Waiting::new(LaneEnvelope { envelope, attempt: 0 }));
+        let receipt = receipt.map(|receipt| self.receipts.wait(receipt));
+        waiting.push_back(Waiting::new(Item { envelope: LaneEnvelope { envelope, attempt: 0 }, receipt }));
         self.wake(&state, shard);
         Ok(())
     }
 
-    /// From the retry ladder: never refused.
-    pub(super) fn push_again(&self, failed: LaneEnvelope) {
-        let shard = usize::from(self.row.shard(failed.envelope.key));
+    /// From the retry ladder, with the receipt that is still to be called: never refused.
+    pub(super) fn push_again(&self, envelope: LaneEnvelope, receipt: Option<u64>) {
+        let shard = usize::from(self.row.shard(envelope.envelope.key));
         let mut state = self.lock();
-        state.shards[shard].waiting.push_back(Waiting::new(failed));
+        state.shards[shard].waiting.push_back(Waiting::new(Item { envelope, receipt }));
         self.wake(&state, shard);
+    }
+
+    /// The receipt of an envelope that is handed out, and will not be kept with its batch. Of
+    /// several that are equal it does not matter which.
+    pub(super) fn claim(&self, failed: &Envelope) -> Option<u64> {
+        let shard = usize::from(self.row.shard(failed.key));
+        let mut state = self.lock();
+        let handed = state.shards[shard].handed.values_mut();
+        let items = handed.flat_map(|handed| match handed {
+            Handed::Out(items, _) => items.as_mut_slice(),
+            Handed::Back(_) => &mut [],
+        });
+        let mut items = items.filter(|item| item.receipt.is_some());
+        items.find(|item| item.envelope.envelope == *failed)?.receipt.take()
+    }
+
+    pub(super) fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     /// Its queues now. An envelope waits alone here: it is a batch of one.
@@ -209,8 +254,8 @@ impl LaneQueues {
             return;
         }
         for (_, handed) in std::mem::take(&mut shard.handed).into_iter().rev() {
-            if let Handed::Back(envelopes) = handed {
-                shard.put_back(envelopes);
+            if let Handed::Back(items) = handed {
+                shard.put_back(items);
             }
         }
         if shard.line.front().copied() != wanted {
@@ -230,23 +275,32 @@ impl LaneQueues {
     fn finish(&self, index: usize, tag: u64, acked: bool) {
         let mut state = self.lock();
         let shard = &mut state.shards[index];
+        let mut kept = Vec::new();
         match shard.handed.remove(&tag) {
             // Nobody promised an order here.
-            Some(Handed::Out(envelopes, _)) if !acked && self.competing() => {
-                shard.put_back(envelopes);
+            Some(Handed::Out(items, _)) if !acked && self.competing() => {
+                shard.put_back(items);
             }
-            Some(Handed::Out(envelopes, _)) if !acked => {
+            Some(Handed::Out(items, _)) if !acked => {
                 metrics::handovers("release").increment(1);
-                shard.handed.insert(tag, Handed::Back(envelopes));
+                shard.handed.insert(tag, Handed::Back(items));
                 shard.yielding = true;
             }
-            _ => {}
+            Some(mut handed) => kept = handed.receipts(),
+            None => {}
         }
         self.pass_on(&mut state, index);
         // Acknowledging makes room in the prefetch window.
         self.wake(&state, index);
         drop(state);
+        self.receipts.kept(kept);
         self.returned.notify_waiters();
+    }
+
+    /// What a batch brings is kept, whatever becomes of the rest of the work on it.
+    fn keep(&self, index: usize, tag: u64) {
+        let handed = self.lock().shards[index].handed.get_mut(&tag).map(Handed::receipts);
+        self.receipts.kept(handed.unwrap_or_default());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -330,14 +384,15 @@ impl Consumer {
         }
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
-            bytes += waiting.envelope.envelope.encoded_len();
+            bytes += waiting.item.envelope.envelope.encoded_len();
             bytes <= BATCH_BYTES_MAX && waiting.redelivered == redelivered
         };
         let count = shard.waiting.iter().take(BATCH_ENVELOPES_MAX).take_while(fits).count();
-        let envelopes: Vec<_> = shard.waiting.drain(..count).map(|waiting| waiting.envelope).collect();
+        let items: Vec<_> = shard.waiting.drain(..count).map(|waiting| waiting.item).collect();
+        let envelopes = items.iter().map(|item| item.envelope.clone()).collect();
         let tag = shard.next_tag;
         shard.next_tag += 1;
-        shard.handed.insert(tag, Handed::Out(envelopes.clone(), since));
+        shard.handed.insert(tag, Handed::Out(items, since));
         let revoked = shard.revoked.clone();
         let ticket = Ticket { queues: self.queues.clone(), shard: index, tag, revoked };
         Some(Taken { shard: index as u16, envelopes, redelivered, ticket })
@@ -363,13 +418,13 @@ impl View {
         let shards = state.shards.iter().enumerate().filter(|(_, shard)| !shard.handed.is_empty());
         let held = |(index, shard): (usize, &Shard)| {
             let first = shard.handed.values().find_map(|handed| match handed {
-                Handed::Out(envelopes, _) => envelopes.first(),
+                Handed::Out(items, _) => items.first(),
                 Handed::Back(_) => None,
             });
             Held {
                 shard: index as u16,
                 unacked: u32::try_from(shard.handed.len()).unwrap_or(u32::MAX),
-                oldest: first.map(|first| first.envelope.clone()),
+                oldest: first.map(|first| first.envelope.envelope.clone()),
             }
         };
         shards.map(held).collect()
@@ -379,6 +434,10 @@ impl View {
 impl Ticket {
     pub(in super::super) fn finish(self, acked: bool) {
         self.queues.finish(self.shard, self.tag, acked);
+    }
+
+    pub(in super::super) fn keep(&self) {
+        self.queues.keep(self.shard, self.tag);
     }
 
     pub(in super::super) fn is_revoked(&self) -> bool {
@@ -415,16 +474,16 @@ mod tests {
     async fn the_low_lane_sheds_its_oldest_and_what_is_stale() {
         let queues = Arc::new(LaneQueues::new(LaneRow::of(Lane::Low)));
         let subject = Subject::new("low.typing").unwrap();
-        let push = |key| queues.push(Envelope { subject: subject.clone(), key, body: Bytes::new() });
+        let push = |key| queues.push(Envelope { subject: subject.clone(), key, body: Bytes::new() }, None);
         for key in 0..u64::from(LOW_LANE_BATCHES_MAX) + 10 {
-            assert_eq!(push(key), Ok(()), "never busy");
+            assert!(push(key).is_ok(), "never busy");
         }
         let mut consumer = Consumer::join(queues.clone());
         let first = consumer.next().await.unwrap();
         assert_eq!(first.envelopes[0].envelope.key, 10, "the oldest went");
         first.ticket.finish(true);
         tokio::time::advance(Duration::from_millis(u64::from(LOW_LANE_TTL_MS) + 1)).await;
-        push(7).unwrap();
+        assert!(push(7).is_ok());
         let fresh = consumer.next().await.unwrap();
         assert_eq!(fresh.envelopes.len(), 1);
         assert_eq!(fresh.envelopes[0].envelope.key, 7, "what was stale went");

@@ -1,9 +1,13 @@
 //! The bus of one process: the same promises as the broker's, kept in memory.
 //!
-//! What waits dies with the process. Time is tokio's, so that tests can pause it.
+//! What waits dies with the process, so a receipt of a durable lane is called only when a consumer
+//! has kept the envelope elsewhere. Time is tokio's, so that tests can pause it.
 
 /// Lanes: shards, their lines of consumers, hand-over.
 mod lanes;
+
+/// Publishers that wait until their envelope is kept.
+mod receipts;
 
 /// Queue groups, acknowledged or answered.
 mod groups;
@@ -22,6 +26,7 @@ pub(super) use self::groups::{Member, Ticket as GroupTicket};
 use self::lanes::Lanes;
 pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
 use super::mailbox::{Mailbox, Reader};
+use super::topology::LaneRow;
 use super::{
     Depths, Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError,
     Quarantined, Receipt, Replayed, RequestError, RungDepth, Subject, Which, look, metrics,
@@ -37,7 +42,7 @@ struct Shared {
     groups: Mutex<Vec<Arc<Group>>>,
     subscribers: Mutex<Vec<(Pattern, Weak<Mailbox>)>>,
     /// What waits on each rung of the retry ladder, the first to leave in front.
-    rungs: [Mutex<VecDeque<(Lane, LaneEnvelope)>>; RETRY_LADDER_MS.len()],
+    rungs: [Mutex<VecDeque<(Lane, LaneEnvelope, Option<u64>)>>; RETRY_LADDER_MS.len()],
     quarantine: Mutex<Vec<Quarantined>>,
     outcomes: Mutex<Vec<(Receipt, Result<(), PublishError>)>>,
     health: watch::Sender<Health>,
@@ -61,7 +66,16 @@ impl MemoryBus {
 
     /// The receipt is called by a task, never from here: the caller may hold what it needs.
     pub(super) fn enqueue(&self, envelope: Envelope, receipt: Receipt) {
-        let outcome = self.take(envelope);
+        let lane = envelope.subject.lane();
+        let (outcome, receipt) = match lane.filter(|lane| LaneRow::of(*lane).durable) {
+            Some(lane) => match self.keep(lane, envelope, receipt) {
+                Ok(()) => return,
+                Err((refused, Some(receipt))) => (Err(refused), receipt),
+                Err((_, None)) => return,
+            },
+            None => (self.route(envelope, lane), receipt),
+        };
+        metrics::publishes(lane, outcome).increment(1);
         let mut outcomes = lock(&self.0.outcomes);
         outcomes.push((receipt, outcome));
         if outcomes.len() == 1 {
@@ -75,22 +89,33 @@ impl MemoryBus {
         }
     }
 
-    pub(super) fn take(&self, envelope: Envelope) -> Result<(), PublishError> {
-        let lane = envelope.subject.lane();
-        let outcome = self.route(envelope, lane);
-        metrics::publishes(lane, outcome).increment(1);
-        outcome
+    /// On a durable lane: the receipt waits until a consumer has kept the envelope.
+    fn keep(
+        &self,
+        lane: Lane,
+        envelope: Envelope,
+        receipt: Receipt,
+    ) -> Result<(), (PublishError, Option<Receipt>)> {
+        match self.admit(&envelope) {
+            Ok(()) => self.0.lanes.of(lane).push(envelope, Some(receipt)),
+            Err(refused) => Err((refused, Some(receipt))),
+        }
     }
 
-    fn route(&self, envelope: Envelope, lane: Option<Lane>) -> Result<(), PublishError> {
+    fn admit(&self, envelope: &Envelope) -> Result<(), PublishError> {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
         if envelope.encoded_len() > ENVELOPE_BYTES_MAX {
             return Err(PublishError::TooLarge);
         }
+        Ok(())
+    }
+
+    fn route(&self, envelope: Envelope, lane: Option<Lane>) -> Result<(), PublishError> {
+        self.admit(&envelope)?;
         if let Some(lane) = lane {
-            return self.0.lanes.of(lane).push(envelope);
+            return self.0.lanes.of(lane).push(envelope, None).map_err(|(refused, _)| refused);
         }
         let mut taken = envelope.subject.head() == "control";
         for mailbox in self.mailboxes(&envelope.subject) {
@@ -162,10 +187,14 @@ impl MemoryBus {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
+        // It is not kept with its batch. Its publisher waits on, or hears busy.
+        let lanes = self.0.lanes.of(lane);
+        let receipt = lanes.claim(&failed.envelope);
         let rung = usize::from(failed.attempt);
         failed.attempt += 1;
         let Some(delay) = RETRY_LADDER_MS.get(rung) else {
             metrics::quarantined("attempts").increment(1);
+            lanes.receipts().busy(receipt.as_slice());
             let LaneEnvelope { envelope, attempt } = failed;
             let (reason, set_aside) = (reason.into(), Some(Timestamp::now()));
             let quarantined = Quarantined { lane, envelope, attempts: attempt, reason, set_aside };
@@ -176,14 +205,14 @@ impl MemoryBus {
         let attempt = failed.attempt;
         let shared = Arc::downgrade(&self.0);
         let delay = Duration::from_millis((*delay).into());
-        lock(&self.0.rungs[rung]).push_back((lane, failed));
+        lock(&self.0.rungs[rung]).push_back((lane, failed, receipt));
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let Some(shared) = shared.upgrade() else { return };
             // Whichever timer comes first takes the first: a rung is a queue, as the broker's is.
             let mut waiting = lock(&shared.rungs[rung]);
-            if let Some((lane, envelope)) = waiting.pop_front() {
-                shared.lanes.of(lane).push_again(envelope);
+            if let Some((lane, envelope, receipt)) = waiting.pop_front() {
+                shared.lanes.of(lane).push_again(envelope, receipt);
             }
         });
         Ok(Fate::Delayed { attempt })
@@ -193,12 +222,12 @@ impl MemoryBus {
         lock(&self.0.quarantine).iter().take(limit).cloned().collect()
     }
 
-    /// Tells what consumers hold: they are all in this process. Nothing is ever unconfirmed.
+    /// Tells what consumers hold, for they are all in this process, and what is not kept yet.
     pub(super) fn measure(&self) {
         for lane in Lane::ALL {
             let (batches, oldest) = self.0.lanes.of(lane).held();
             metrics::lane_held(lane, batches, oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
-            metrics::in_flight(Some(lane)).set(0);
+            metrics::in_flight(Some(lane)).set(self.0.lanes.of(lane).receipts().waiting() as f64);
         }
     }
 
@@ -210,7 +239,7 @@ impl MemoryBus {
             match quarantined.envelope.subject.lane().filter(|_| is_wanted) {
                 Some(lane) => {
                     let again = LaneEnvelope { envelope: quarantined.envelope.clone(), attempt: 0 };
-                    self.0.lanes.of(lane).push_again(again);
+                    self.0.lanes.of(lane).push_again(again, None);
                     replayed.done.push(quarantined);
                 }
                 None => {
@@ -256,6 +285,7 @@ impl MemoryBus {
         // What is still out after the deadline is lost with the process, as it would be anyway.
         drop(timeout(Duration::from_millis(BUS_DRAIN_MS_MAX), settled).await);
         self.0.closed.store(true, Ordering::Release);
+        self.0.lanes.all().for_each(|queues| queues.receipts().end());
         self.0.health.send_replace(Health::Down);
     }
 

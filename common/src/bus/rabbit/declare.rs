@@ -15,8 +15,7 @@ pub(super) async fn durable(channel: &Channel, names: &Names, kind: QueueKind) -
     }
     for row in LANES {
         for shard in 0..row.shards {
-            let name = names.lane(row.lane, shard);
-            queue(channel, &name, QueueDeclareOptions::durable(), lane(&row, kind)).await?;
+            lane_queue(channel, names, &row, shard, kind).await?;
         }
     }
     for (rung, delay_ms) in RETRY_LADDER_MS.into_iter().enumerate() {
@@ -34,6 +33,18 @@ pub(super) async fn durable(channel: &Channel, names: &Names, kind: QueueKind) -
     int(&mut arguments, "x-max-length", QUARANTINE_MAX);
     text(&mut arguments, "x-overflow", "reject-publish");
     queue(channel, &names.quarantine(), QueueDeclareOptions::durable(), arguments).await
+}
+
+/// The queue of one shard of a lane.
+pub(super) async fn lane_queue(
+    channel: &Channel,
+    names: &Names,
+    row: &LaneRow,
+    shard: u16,
+    kind: QueueKind,
+) -> Result<(), lapin::Error> {
+    let name = names.lane(row.lane, shard);
+    queue(channel, &name, QueueDeclareOptions::durable(), lane(row, kind)).await
 }
 
 /// A queue of one node, gone with its connection. Not given: to be found by its name only.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -154,7 +154,8 @@ impl Membership {
         let envelopes = consume(live, &channel, &self.names.group(&self.group)).await?;
         let asks = consume(live, &channel, &self.names.ask_group(&self.group)).await?;
         let tags = [envelopes.tag(), asks.tag()];
-        let mut arrivals = stream::select(envelopes, asks);
+        // The end of either consumer is the end: merged streams would go on with the other one.
+        let mut arrivals = stream::select(with_end(envelopes), with_end(asks));
         if let Some(ready) = ready.take() {
             // Nobody waits for it any more when the subscriber gave up.
             let _ = ready.send(());
@@ -167,7 +168,7 @@ impl Membership {
                 () = self.ending.cancelled() => break,
                 () = gone.cancelled() => break,
                 arrival = arrivals.next() => {
-                    let Some(delivery) = arrival else { anyhow::bail!("the group was cancelled") };
+                    let Some(delivery) = arrival.flatten() else { anyhow::bail!("the group was cancelled") };
                     self.take(delivery?, &desk, &mut backlog).await?;
                 }
                 permit = sender.reserve(), if !backlog.is_empty() => {
@@ -185,7 +186,7 @@ impl Membership {
             live.answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await?;
         }
         drop(backlog);
-        while let Some(Some(Ok(_))) = arrivals.next().now_or_never() {}
+        while let Some(Some(Some(Ok(_)))) = arrivals.next().now_or_never() {}
         let settle = async {
             loop {
                 let words = desk.lock().words();
@@ -238,6 +239,11 @@ impl Membership {
         }));
         Ok(())
     }
+}
+
+/// Ends with a word of it.
+fn with_end(consumer: Consumer) -> impl Stream<Item = Option<Result<Delivery, lapin::Error>>> + Unpin {
+    consumer.map(Some).chain(stream::iter([None]))
 }
 
 async fn consume(live: &Live, channel: &Channel, queue: &str) -> anyhow::Result<Consumer> {

@@ -15,23 +15,26 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{Notify, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::super::ledger::Ledger;
 use super::super::topology::{LaneRow, Names};
-use super::super::{Envelope, Held, LaneBatch, LaneEnvelope, LaneTicket as Seam, metrics};
+use super::super::{Envelope, Held, LaneBatch, LaneEnvelope, LaneTicket as Seam, QueueKind, metrics};
 use super::aside::{self, Aside};
 use super::connection::{Link, Live};
-use super::{say, stamp};
+use super::{declare, say, stamp};
 use crate::limits::MEASURE_MS;
 use protocol::{Lane, Timestamp};
 
 /// Before a channel that failed, on a connection that did not, is opened again; and before a
 /// released batch is asked for again.
 const CHANNEL_PAUSE_MS: u64 = 20;
+
+/// The same when it fails again and again: doubled up to this.
+const CHANNEL_PAUSE_MS_MAX: u64 = 1_000;
 
 pub(in super::super) struct Consumer {
     stand: Arc<Stand>,
@@ -73,6 +76,8 @@ struct State {
     held: bool,
     /// Not held, and not given up since the last call of `hold`.
     may_give_up: bool,
+    /// Since when it is not in line. None: it is.
+    astray: Option<Instant>,
 }
 
 struct Ready {
@@ -96,6 +101,7 @@ pub(in super::super) struct Ticket {
 pub(super) struct Line {
     pub link: Arc<Link>,
     pub names: Names,
+    pub queues: QueueKind,
     pub aside: Arc<Aside>,
     /// The bus drains.
     pub ending: CancellationToken,
@@ -263,6 +269,13 @@ impl View {
         });
         held.filter(|held| held.unacked > 0).collect()
     }
+
+    /// Shards that this consumer has not been in line for, for so long or longer.
+    pub(in super::super) fn astray(&self, time: Duration) -> Vec<u16> {
+        let is_astray = |seat: &Seat| seat.lock().astray.is_some_and(|since| since.elapsed() >= time);
+        let seats = self.0.seats.iter().enumerate();
+        seats.filter(|(_, seat)| is_astray(seat)).map(|(shard, _)| shard as u16).collect()
+    }
 }
 
 impl Seat {
@@ -277,6 +290,7 @@ impl Seat {
             out: 0,
             held: true,
             may_give_up: false,
+            astray: Some(Instant::now()),
         };
         Self { state: Mutex::new(state), notify: Notify::new() }
     }
@@ -322,7 +336,7 @@ impl Line {
         standing: &watch::Sender<usize>,
     ) {
         let seat = &stand.seats[index];
-        let mut counted = false;
+        let (mut counted, mut pause) = (false, CHANNEL_PAUSE_MS);
         while let Some(live) = self.link.live().await {
             // A worker that still works on what it had must finish before it gets more.
             tokio::select! {
@@ -335,7 +349,12 @@ impl Line {
                     standing.send_modify(|standing| *standing += 1);
                 }
             };
-            match self.run_on(&live, stand, index, gone, stood).await {
+            let ended = self.run_on(&live, stand, index, gone, stood).await;
+            // It was in line: whatever ended it is no repetition.
+            if seat.lock().astray.replace(Instant::now()).is_none() {
+                pause = CHANNEL_PAUSE_MS;
+            }
+            match ended {
                 Ok(End::Gone) => return,
                 Ok(End::Yielded) => {
                     let reason = seat.lock().yielding.unwrap_or("hold");
@@ -349,7 +368,8 @@ impl Line {
                     metrics::handovers("lost").increment(1);
                     if !live.dead.is_cancelled() {
                         warn!(lane = stand.row.lane.name(), shard = index, "A shard was lost: {failure:#}");
-                        sleep(Duration::from_millis(CHANNEL_PAUSE_MS)).await;
+                        sleep(Duration::from_millis(pause)).await;
+                        pause = (pause * 2).min(CHANNEL_PAUSE_MS_MAX);
                     }
                 }
             }
@@ -368,10 +388,14 @@ impl Line {
         let channel = live.channel().await?;
         live.answer(channel.basic_qos(stand.row.prefetch, BasicQosOptions::default())).await?;
         seat.lock().begin_life();
+        // An operator may have deleted it.
+        let declared = declare::lane_queue(&channel, &self.names, &stand.row, index as u16, self.queues);
+        live.answer(declared).await?;
         let queue = self.names.lane(stand.row.lane, index as u16);
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
         let mut consumer = live.answer(consume).await?;
+        seat.lock().astray = None;
         stood();
         let mut ending = false;
         loop {
@@ -381,10 +405,12 @@ impl Line {
                 () = self.ending.cancelled(), if !ending => ending = true,
                 () = seat.notify.notified() => {}
                 delivery = consumer.next(), if !ending => {
-                    let Some(delivery) = delivery else { anyhow::bail!("the consumer was cancelled") };
-                    self.take(stand, index, delivery?).await?;
-                    while let Some(Some(delivery)) = consumer.next().now_or_never() {
+                    let mut next = Some(delivery);
+                    while let Some(delivery) = next {
+                        // Said once only, and perhaps behind deliveries.
+                        let Some(delivery) = delivery else { anyhow::bail!("the consumer was cancelled") };
                         self.take(stand, index, delivery?).await?;
+                        next = consumer.next().now_or_never();
                     }
                 }
             }

@@ -224,8 +224,8 @@ impl RabbitBus {
             anyhow::Ok(link)
         });
         let link = link.await.map_err(BusError)?.clone();
-        let (names, aside) = (shared.names.clone(), shared.aside.clone());
-        let line = lanes::Line { link, names, aside, ending: shared.ending.clone() };
+        let (names, aside, queues) = (shared.names.clone(), shared.aside.clone(), shared.config.queues);
+        let line = lanes::Line { link, names, queues, aside, ending: shared.ending.clone() };
         let start = Consumer::start(lane, line, &shared.consumers);
         let consumer = timeout(Duration::from_millis(ANSWER_MS_MAX), start).await;
         consumer.context("the broker gives no answer").and_then(|started| started).map_err(BusError)

@@ -39,6 +39,11 @@ impl Rig {
         Some(Self::Rabbit(BusConfig { url, prefix, queues }))
     }
 
+    /// Whether this bus keeps by itself what it has taken.
+    pub fn keeps(&self) -> bool {
+        matches!(self, Self::Rabbit(_))
+    }
+
     /// A bus of another node.
     pub async fn bus(&self) -> Bus {
         match self {
@@ -68,6 +73,12 @@ pub fn number(envelope: &Envelope) -> u64 {
 pub async fn publish(bus: &Bus, envelope: Envelope) {
     let outcome = bus.publish(envelope).await;
     assert!(taken(&outcome), "{outcome:?}");
+}
+
+/// Publishes at once; the outcome comes later.
+pub fn outcome(bus: &Bus, envelope: Envelope) -> impl Future<Output = Result<(), PublishError>> + use<> {
+    let outcomes = enqueue(bus, vec![envelope]);
+    async move { outcomes.await.remove(0) }
 }
 
 pub fn taken(outcome: &Result<(), PublishError>) -> bool {
