@@ -9,9 +9,24 @@ pub use protocol::limits::*;
 
 // ---- Frames and sockets -------------------------------------------------------------------
 
-/// Bytes that may wait for one socket before it is cut as too slow. Twice the largest frame and
-/// then some: a burst of a busy room, not a film.
-pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that may wait for one socket in any case: beyond it the socket is cut at once. What a busy
+/// room of fifty says while the task of a socket waits for its turn.
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that may wait for one socket without a question of time. Twice the largest event and then
+/// some.
+pub const OUTBOX_LATE_BYTES: usize = 256 * 1024;
+
+/// The same when the gateway holds [`OUTBOXES_BYTES_MAX`].
+pub const OUTBOX_LATE_BYTES_MIN: usize = 16 * 1024;
+
+/// When more waits, how long a client may take for it before it is too slow: one that takes 26 KB/s
+/// never is.
+pub const OUTBOX_LATE_MS: u64 = 10_000;
+
+/// Bytes that wait for all sockets of a gateway together. Frames are shared between outboxes and
+/// counted in each: one message of 32 KB to a room of 5,000 counts 160 MB for a moment.
+pub const OUTBOXES_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// Above this the outbox sheds what is stale (typing, presence) before anything else.
 pub const OUTBOX_SHED_BYTES: usize = 64 * 1024;
@@ -26,6 +41,21 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Sockets that one gateway opens per second. A core upgrades tens of thousands; this is what the
 /// directory and the sockets already here do not notice.
 pub const UPGRADES_PER_S: u32 = 5_000;
+
+/// Sockets per second that one client address opens at one gateway: a tenth of the gateway's budget.
+pub const ADDRESS_UPGRADES_PER_S: u32 = 500;
+
+/// The same, at once: a part of the office comes back after its line was away.
+pub const ADDRESS_UPGRADES_BURST: u32 = 1_000;
+
+/// Connections of one client address at one gateway: an office of a thousand people with five tabs each.
+pub const ADDRESS_LINES_MAX: u32 = 5_000;
+
+/// Sockets of one login at one gateway: the tabs of a browser that is never closed.
+pub const LOGIN_SOCKETS_MAX: usize = 20;
+
+/// Sockets of one user at one gateway: several devices with all their tabs.
+pub const USER_SOCKETS_MAX: usize = 100;
 
 /// Sockets per second that all leaving gateways of a cluster together move to the others: half of
 /// what one of them opens, so that those who come anyway are not refused.
@@ -72,8 +102,8 @@ pub const SOCKET_FRAMES_BURST: u32 = 200;
 /// Bytes of text per second for ever.
 pub const SOCKET_BYTES_PER_S: u32 = 64 * 1024;
 
-/// Bytes of text at once.
-pub const SOCKET_BYTES_BURST: u32 = 256 * 1024;
+/// Bytes of text at once: two of the largest frames.
+pub const SOCKET_BYTES_BURST: u32 = 512 * 1024;
 
 /// Refused or unreadable frames per second that a socket survives.
 pub const SOCKET_VIOLATIONS_PER_S: u32 = 2;
@@ -113,6 +143,22 @@ pub const ENDED_LOGINS_PAGE: i64 = 5_000;
 /// Body of an answer to a REST request; a history is cut to fit. One AMQP message carries it.
 pub const API_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of answers over REST that wait for all clients of a gateway together.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The same, for one client address: eight of the largest answers.
+pub const ADDRESS_ANSWERS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Answers up to this size are given also when much waits: errors, and what a send is answered.
+pub const ANSWER_BYTES_SMALL: usize = 4 * 1024;
+
+/// How long a client may take for an answer when few wait; the largest then asks for 35 KB/s.
+pub const ANSWER_MS_MAX: u64 = 30_000;
+
+/// How long a connection is kept for the next request. Longer than proxies keep theirs (60 s, 65 s):
+/// else a request meets the end of its connection, and the proxy says 502.
+pub const HTTP_IDLE_MS_MAX: u64 = 75_000;
+
 /// Messages sent over REST that one worker waits for.
 pub const REST_SENDS_MAX: usize = 1_024;
 
@@ -133,7 +179,7 @@ pub const LANE_SHARDS: u16 = 8;
 pub const BATCH_ENVELOPES_MAX: usize = 256;
 
 /// Bytes in one AMQP message; far under RabbitMQ 4's 16 MiB.
-pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+pub const BATCH_BYTES_MAX: usize = 384 * 1024;
 
 /// AMQP messages of one process unconfirmed per lane, all shards together; per shard it is one.
 /// What gathers meanwhile is the next batch. Fewer make batches larger and cheaper, more use more
@@ -169,8 +215,8 @@ pub const PUBLISH_BUSY_MS: u64 = 200;
 /// When a confirm is this late, the connection is taken for dead and rebuilt.
 pub const PUBLISH_CONFIRM_MS_MAX: u64 = 10_000;
 
-/// Largest single envelope.
-pub const ENVELOPE_BYTES_MAX: usize = 192 * 1024;
+/// Largest single envelope: a frame or the body of a request, and what the gateway adds.
+pub const ENVELOPE_BYTES_MAX: usize = 320 * 1024;
 
 /// AMQP messages a lane consumer may hold unacknowledged per shard. Below load they carry few
 /// envelopes each, and a worker that is behind must see enough of them to make one piece of work.
@@ -354,11 +400,18 @@ pub const WORKER_DRAIN_MS_MAX: u64 = 15_000;
 // ---- Relations ----------------------------------------------------------------------------
 
 const _: () = {
-    assert!(OUTBOX_SHED_BYTES < OUTBOX_BYTES_MAX);
+    assert!(OUTBOX_SHED_BYTES < OUTBOX_LATE_BYTES && OUTBOX_LATE_BYTES_MIN < OUTBOX_LATE_BYTES);
+    assert!(OUTBOX_LATE_BYTES < OUTBOX_BYTES_MAX && OUTBOX_BYTES_MAX < OUTBOXES_BYTES_MAX);
     assert!(RECONNECTS_PER_S <= UPGRADES_PER_S / 2, "one gateway can take what another one moves away");
     assert!(GOING_AWAY_GRACE_MS_MAX <= DRAIN_MS_MAX / 10);
-    assert!(FRAME_BYTES_MAX < OUTBOX_BYTES_MAX);
-    assert!(FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frame is within the rate");
+    assert!(ADDRESS_UPGRADES_BURST <= UPGRADES_PER_S / 5, "one address never takes the burst of all");
+    assert!(LOGIN_SOCKETS_MAX <= USER_SOCKETS_MAX);
+    assert!(
+        API_ANSWER_BYTES_MAX <= ADDRESS_ANSWERS_BYTES_MAX && ADDRESS_ANSWERS_BYTES_MAX < ANSWERS_BYTES_MAX
+    );
+    assert!(HTTP_IDLE_MS_MAX > 65_000, "proxies end kept connections first");
+    assert!(FRAME_BYTES_MAX <= OUTBOX_LATE_BYTES, "one event is never much");
+    assert!(2 * FRAME_BYTES_MAX <= SOCKET_BYTES_BURST as usize, "the largest frames are within the rate");
     assert!(FRAME_BYTES_MAX < ENVELOPE_BYTES_MAX, "what a client may send fits an envelope");
     assert!(HTTP_BODY_BYTES_MAX < ENVELOPE_BYTES_MAX, "a request's body fits an envelope");
     assert!(LOCK_MS_MAX < STATEMENT_MS_MAX, "a lock that is not had is told as that");

@@ -9,6 +9,7 @@ use common::directory::DirectoryConfig;
 use common::limits;
 use common::{recorder, spans};
 
+use crate::cluster::hub::Joins;
 use crate::socket::rate::Rate;
 use crate::socket::session::SessionLimits;
 
@@ -24,8 +25,10 @@ pub enum Origins {
 /// What a gateway needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `BIND` (0.0.0.0) and `PORT` (8080); port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// `BIND`: the address to listen on; by default all addresses of IPv6 and IPv4.
+    pub bind: Option<IpAddr>,
+    /// `PORT` (8080); 0 takes a free one.
+    pub port: u16,
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9090): health and metrics. Port 0: none.
     pub admin: Option<SocketAddr>,
     /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
@@ -34,6 +37,16 @@ pub struct Config {
     pub sockets_max: usize,
     /// `UPGRADES_PER_S` (5,000): sockets that may be opened per second; more hear 503.
     pub upgrades_per_s: u32,
+    /// `ADDRESS_LINES_MAX` (5,000): connections of one client address at once (IPv6: of a /64).
+    pub address_lines_max: u32,
+    /// `ADDRESS_UPGRADES_PER_S` (500): sockets that one client address may open per second.
+    pub address_upgrades_per_s: u32,
+    /// `LOGIN_SOCKETS_MAX` (20) and `USER_SOCKETS_MAX` (100): sockets of one login, of one user, on this
+    /// gateway; a further one closes the oldest.
+    pub joins: Joins,
+    /// `OUTBOXES_BYTES_MAX` (1 GiB): bytes that wait for all sockets together; the closer it comes, the
+    /// less each slow one is allowed.
+    pub outboxes_bytes_max: usize,
     /// `CORS_ORIGINS`: comma separated, `*` for any (the default).
     pub origins: Origins,
     /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
@@ -106,18 +119,26 @@ pub struct Network {
 impl Config {
     /// Reads the section; problems stay in `env` until its `finish`.
     pub fn from_env(env: &mut Env) -> Self {
-        let anywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let listen = SocketAddr::new(env.number(&["BIND"], anywhere), env.number(&["PORT"], 8080));
+        let bind =
+            env.parsed(&["BIND"], "an address such as 127.0.0.1 or ::", |text| text.trim().parse().ok());
         let admin = SocketAddr::new(env.number(&["ADMIN_BIND"], here), env.number(&["ADMIN_PORT"], 9090));
         let origins = origins(&env.text(&["CORS_ORIGINS"]).unwrap_or_default());
         let proxies = env.parsed(&["TRUSTED_PROXIES"], "addresses or networks, comma separated", networks);
         Self {
-            listen,
+            bind,
+            port: env.number(&["PORT"], 8080),
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),
             sockets_max: env.number(&["SOCKETS_MAX"], 200_000),
             upgrades_per_s: env.number(&["UPGRADES_PER_S"], limits::UPGRADES_PER_S),
+            address_lines_max: env.number(&["ADDRESS_LINES_MAX"], limits::ADDRESS_LINES_MAX),
+            address_upgrades_per_s: env.number(&["ADDRESS_UPGRADES_PER_S"], limits::ADDRESS_UPGRADES_PER_S),
+            joins: Joins {
+                of_login: env.number(&["LOGIN_SOCKETS_MAX"], limits::LOGIN_SOCKETS_MAX),
+                of_user: env.number(&["USER_SOCKETS_MAX"], limits::USER_SOCKETS_MAX),
+            },
+            outboxes_bytes_max: env.number(&["OUTBOXES_BYTES_MAX"], limits::OUTBOXES_BYTES_MAX),
             origins,
             query_token: env.flag(&["QUERY_TOKEN"], false),
             reconnects_per_s: env.number(&["RECONNECTS_PER_S"], limits::RECONNECTS_PER_S),

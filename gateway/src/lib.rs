@@ -70,8 +70,10 @@ impl Gateway {
         directory: Directory,
         verifier: Verifier,
     ) -> anyhow::Result<Self> {
-        let listener = server::listen(config.listen)
-            .with_context(|| format!("the gateway cannot listen on {}", config.listen))?;
+        let listener = server::listen(config.bind, config.port).with_context(|| {
+            let address = config.bind.map_or("any address".into(), |address| address.to_string());
+            format!("the gateway cannot listen on {address}, port {}: set BIND or PORT", config.port)
+        })?;
         let node = Arc::new(Node::new(id, config, bus, directory, verifier));
         // Before the lease: what is delivered to a node must find its queue.
         let deliveries = node.bus.subscribe(Pattern::from(Subject::deliver(id))).await?;

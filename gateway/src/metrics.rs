@@ -2,13 +2,13 @@
 //!
 //! Handles are taken once: looking a metric up by name costs more than counting.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::limits::SOCKET_MEMORY_BYTES;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use protocol::{CloseCode, Lane, ServerEvent, Timestamp};
 
+use crate::socket::allowance::Outboxes;
 use crate::wire::Form;
 
 /// What a frame is about: the values of the label `class`.
@@ -97,8 +97,8 @@ pub struct Metrics {
     sockets: [Gauge; Form::ALL.len()],
     handshake: [Histogram; Form::ALL.len()],
     delivery: Vec<Histogram>,
-    /// Bytes in all outboxes.
-    waiting: AtomicUsize,
+    /// What waits in all outboxes.
+    pub outboxes: Outboxes,
     outbox_waiting: Gauge,
     drain_left: Gauge,
     memory_sockets: Gauge,
@@ -155,8 +155,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Takes the handles. After the recorder was installed.
-    pub fn new() -> Self {
+    /// Takes the handles. After the recorder was installed. So many bytes may wait in all outboxes.
+    pub fn new(outboxes_bytes_max: usize) -> Self {
         let closed =
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));
         let delivery = |class: &Class| histogram!("gateway_delivery_seconds", "class" => class.label());
@@ -164,7 +164,7 @@ impl Metrics {
             sockets: Form::ALL.map(|form| gauge!("gateway_sockets_open", "form" => form.label())),
             handshake: Form::ALL.map(|form| histogram!("gateway_handshake_seconds", "form" => form.label())),
             delivery: Class::ALL.iter().map(delivery).collect(),
-            waiting: AtomicUsize::new(0),
+            outboxes: Outboxes::new(outboxes_bytes_max),
             outbox_waiting: gauge!("gateway_outbox_waiting_bytes"),
             drain_left: gauge!("gateway_drain_left_sockets"),
             memory_sockets: gauge!("gateway_memory_bytes", "cause" => "sockets"),
@@ -212,20 +212,11 @@ impl Metrics {
         self.delivery[class as usize].record((now.0 - since.0).max(0) as f64 / 1_000.0);
     }
 
-    /// An outbox held `before` and holds `after`.
-    pub fn waits(&self, before: usize, after: usize) {
-        // Wraps, and so does the sum: it is right again when all have told.
-        match after.wrapping_sub(before) {
-            0 => {}
-            more => drop(self.waiting.fetch_add(more, Ordering::Relaxed)),
-        }
-    }
-
     /// Tells what is here now: sockets by form, what leaves, memory by cause.
     pub fn measured(&self, sockets: [usize; Form::ALL.len()], left: usize, resident_bytes: u64) {
         self.sockets.iter().zip(sockets).for_each(|(gauge, count)| gauge.set(count as f64));
         self.drain_left.set(left as f64);
-        let outboxes = self.waiting.load(Ordering::Relaxed);
+        let outboxes = self.outboxes.waiting();
         self.outbox_waiting.set(outboxes as f64);
         let of_sockets = sockets.iter().sum::<usize>() * SOCKET_MEMORY_BYTES;
         self.memory_sockets.set(of_sockets as f64);
@@ -244,13 +235,7 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A connection was not taken, and why: `full`, `fault`, `aborted`.
+/// A connection was not taken, and why: `full`, `address`, `fault`, `aborted`.
 pub fn accept_refused(reason: &'static str) {
     counter!("gateway_accepts_refused_total", "reason" => reason).increment(1);
 }
@@ -297,16 +282,6 @@ mod tests {
         pub(crate) fn of(&self, class: Class) -> (u64, u64) {
             self.0[class as usize]
         }
-    }
-
-    #[test]
-    fn what_waits_is_the_sum_of_all_outboxes_in_whatever_order_they_tell() {
-        let metrics = Metrics::new();
-        metrics.waits(5, 0);
-        metrics.waits(0, 5);
-        metrics.waits(0, 7);
-        metrics.waits(7, 7);
-        assert_eq!(metrics.waiting.load(Ordering::Relaxed), 7);
     }
 
     #[test]

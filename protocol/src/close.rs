@@ -35,7 +35,7 @@ pub enum Next {
     Resume,
     /// Get a new token first.
     Authenticate,
-    /// Repair the client: the same bytes would be refused again.
+    /// Do not connect again by itself: the same would come of it.
     Stop,
 }
 
@@ -61,6 +61,8 @@ closes! {
     NoPong = 4001, "no_pong", Resume;
     /// Far beyond the rate limits.
     RateLimited = 4029, "rate_limited", Resume;
+    /// Newer sockets of the same login or user took its place: there may be so many on one gateway.
+    Replaced = 4409, "replaced", Stop;
     /// No valid token within the handshake's deadline.
     HandshakeTimeout = 4408, "handshake_timeout", Authenticate;
     /// The token is missing, invalid, expired.

@@ -1,8 +1,12 @@
 //! Every bound that a client can see, unit last, with the reason beside it.
 
-/// Largest WebSocket message a client may send, fragments together. Fits the longest chat
-/// message in any script plus an SDP offer.
-pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Largest WebSocket message a client may send, fragments together. Fits everything that the limits
+/// below allow of a chat message, also from an encoder that writes ASCII only: it needs 12 bytes
+/// (`\ud83d\ude00`) for a character beyond U+FFFF, and 3 for each byte of UTF-8 in a URL.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// The same before the client has said who it is: a token with its envelope.
+pub const FRAME_BYTES_BEFORE_AUTH_MAX: usize = 16 * 1024;
 
 /// RFC 6455, 5.5: control frames carry at most this much.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
@@ -65,8 +69,8 @@ pub const PASSWORD_BYTES_MAX: usize = 128;
 /// Rows of one page of any list.
 pub const PAGE_SIZE_MAX: i64 = 100;
 
-/// Body of a REST request; Express's default in the original.
-pub const HTTP_BODY_BYTES_MAX: usize = 100 * 1024;
+/// Body of a REST request: a chat message as in a frame, or a group of [`PARTICIPANTS_MAX`].
+pub const HTTP_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of an access token: ours are about 400.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
@@ -81,3 +85,15 @@ pub const TYPING_REPEAT_MS_MIN: u64 = 1_000;
 
 /// What a client that hears `busy` is told to wait.
 pub const BUSY_RETRY_MS: u64 = 1_000;
+
+const _: () = {
+    let content = 12 * CONTENT_CHARS_MAX;
+    // A file and its thumbnail.
+    let attachments = ATTACHMENTS_MAX * 2 * 3 * URL_BYTES_MAX;
+    let names_and_numbers = 4 * 1024;
+    assert!(content + attachments + names_and_numbers <= FRAME_BYTES_MAX, "a legal message fits a frame");
+    assert!(FRAME_BYTES_MAX <= HTTP_BODY_BYTES_MAX, "what a socket takes, REST takes");
+    // {"userId":9007199254740991,"type":"MEMBER"},
+    assert!(PARTICIPANTS_MAX * 45 <= HTTP_BODY_BYTES_MAX, "a group fits the request that makes it");
+    assert!(TOKEN_BYTES_MAX + 4 * 1024 <= FRAME_BYTES_BEFORE_AUTH_MAX);
+};

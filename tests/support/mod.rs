@@ -125,6 +125,8 @@ impl Cluster {
             ("RATE_SOCKET_BYTES_BURST", "100000000".to_owned()),
             ("RATE_USER_PER_S", "100000".to_owned()),
             ("RATE_USER_BURST", "100000".to_owned()),
+            ("LOGIN_SOCKETS_MAX", "100000".to_owned()),
+            ("USER_SOCKETS_MAX", "100000".to_owned()),
             ("DRAIN_MS", "1000".to_owned()),
             ("BIND", "127.0.0.1".to_owned()),
         ];

@@ -28,6 +28,7 @@ pub struct Hub {
     sockets: Vec<Mutex<HashMap<u64, Arc<Slot>>>>,
     users: Vec<Mutex<HashMap<UserId, Entry>>>,
     counts: [AtomicUsize; Form::ALL.len()],
+    joins: Joins,
 }
 
 /// A user with at least one socket here.
@@ -48,20 +49,32 @@ enum Sockets {
     Many(Box<Vec<Arc<Slot>>>),
 }
 
-/// What joining found.
+/// How many sockets may have joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joins {
+    /// Of one login.
+    pub of_login: usize,
+    /// Of one user.
+    pub of_user: usize,
+}
+
+/// What joining found.
+#[derive(Default)]
 pub struct Joined {
     /// The directory already knows that the user is here.
     pub seated: bool,
+    /// The oldest sockets, for which there is no place any more: to be closed.
+    pub replaced: Vec<Arc<Slot>>,
 }
 
 impl Hub {
-    /// No sockets.
-    pub fn new() -> Self {
+    /// No sockets, and so many allowed.
+    pub fn new(joins: Joins) -> Self {
         Self {
             sockets: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
             users: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
             counts: Default::default(),
+            joins,
         }
     }
 
@@ -76,13 +89,13 @@ impl Hub {
         let mut shard = self.by_user(user);
         match shard.get_mut(&user) {
             Some(entry) => {
-                entry.sockets.add(slot);
-                Joined { seated: entry.seated }
+                entry.sockets.add(Arc::clone(&slot));
+                Joined { seated: entry.seated, replaced: entry.sockets.beyond(self.joins, &slot) }
             }
             None => {
                 let sockets = Sockets::One(slot);
                 shard.insert(user, Entry { sockets, seated: false, rate: Gcra::default() });
-                Joined { seated: false }
+                Joined::default()
             }
         }
     }
@@ -173,12 +186,6 @@ impl Hub {
     }
 }
 
-impl Default for Hub {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Sockets {
     fn add(&mut self, slot: Arc<Slot>) {
         match self {
@@ -198,6 +205,22 @@ impl Sockets {
         }
     }
 
+    /// The oldest sockets that are too many now that this one has come; those that close already
+    /// have left their places.
+    fn beyond(&self, joins: Joins, newest: &Slot) -> Vec<Arc<Slot>> {
+        let Self::Many(slots) = self else { return Vec::new() };
+        let login = newest.who();
+        let (mut of_login, mut others): (Vec<_>, Vec<_>) =
+            slots.iter().filter(|slot| !slot.is_closing()).partition(|slot| slot.who() == login);
+        let too_many = of_login.len().saturating_sub(joins.of_login.max(1));
+        let mut beyond: Vec<_> = of_login.drain(..too_many).cloned().collect();
+        others.append(&mut of_login);
+        others.sort_unstable_by_key(|slot| slot.serial);
+        let too_many = others.len().saturating_sub(joins.of_user.max(1));
+        beyond.extend(others.drain(..too_many).cloned());
+        beyond
+    }
+
     fn collect(&self, slots: &mut Vec<Arc<Slot>>) {
         match self {
             Self::One(slot) => slots.push(Arc::clone(slot)),
@@ -214,12 +237,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use protocol::ids::LoginId;
 
+    use protocol::CloseCode;
+
     use super::*;
 
+    const JOINS: Joins = Joins { of_login: 3, of_user: 5 };
+
     fn socket(hub: &Hub, serial: u64, user: i64) -> (Arc<Slot>, Joined) {
+        socket_of(hub, serial, user, user)
+    }
+
+    fn socket_of(hub: &Hub, serial: u64, user: i64, login: i64) -> (Arc<Slot>, Joined) {
         let slot = Arc::new(Slot::new(serial, Form::Native, Duration::ZERO));
         hub.open(Arc::clone(&slot));
-        slot.set_who(UserId(user), LoginId(user));
+        slot.set_who(UserId(user), LoginId(login));
         let joined = hub.join(UserId(user), Arc::clone(&slot));
         (slot, joined)
     }
@@ -232,7 +263,7 @@ mod tests {
 
     #[test]
     fn only_the_first_socket_of_a_user_needs_a_seat_and_only_the_last_gives_it_back() {
-        let hub = Hub::new();
+        let hub = Hub::new(JOINS);
         let (first, joined) = socket(&hub, 1, 7);
         assert!(!joined.seated);
         let mut waiting = Vec::new();
@@ -249,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_socket_without_an_account_is_found_by_its_serial_only() {
-        let hub = Hub::new();
+        let hub = Hub::new(JOINS);
         let slot = Arc::new(Slot::new(65, Form::SocketIo, Duration::ZERO));
         hub.open(Arc::clone(&slot));
         assert!(hub.of_serial(65).is_some());
@@ -260,7 +291,7 @@ mod tests {
 
     #[test]
     fn after_a_lost_lease_every_user_wants_a_seat_again() {
-        let hub = Hub::new();
+        let hub = Hub::new(JOINS);
         let _sockets: Vec<_> = (1..=100_i64).map(|user| socket(&hub, user.unsigned_abs(), user)).collect();
         (1..=100).for_each(|user| hub.seated(UserId(user), &mut Vec::new()));
         let mut users = hub.unseat_all();
@@ -271,10 +302,27 @@ mod tests {
 
     #[test]
     fn sockets_of_one_user_share_a_rate() {
-        let hub = Hub::new();
+        let hub = Hub::new(JOINS);
         let _sockets = (socket(&hub, 1, 7), socket(&hub, 2, 7), socket(&hub, 3, 8));
         let rate = Rate::per_second(1, 2);
         let take = |user| hub.take_rate(UserId(user), rate, Duration::ZERO).is_ok();
         assert_eq!([take(7), take(7), take(7), take(8)], [true, true, false, true]);
+    }
+
+    #[test]
+    fn a_further_socket_takes_the_place_of_the_oldest_of_its_login_or_its_user() {
+        let hub = Hub::new(JOINS);
+        let join = |serial, login| {
+            let replaced = socket_of(&hub, serial, 7, login).1.replaced;
+            replaced.iter().for_each(|slot| slot.ask_close(CloseCode::Replaced));
+            replaced.iter().map(|slot| slot.serial).collect::<Vec<_>>()
+        };
+        let none: [u64; 0] = [];
+        assert_eq!([join(1, 1), join(2, 2), join(3, 2), join(4, 2)], [none; 4]);
+        assert_eq!(join(5, 2), [2], "three of a login");
+        assert_eq!(join(6, 2), [3], "a socket that closes is counted no more");
+        assert_eq!(join(7, 3), none);
+        assert_eq!(join(8, 3), [1], "five of a user");
+        assert_eq!(socket_of(&hub, 9, 8, 2).1.replaced.len(), 0, "another user is not concerned");
     }
 }

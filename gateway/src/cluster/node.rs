@@ -1,5 +1,6 @@
 //! What all parts of one gateway share. One per start of the program.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,8 +22,11 @@ use crate::cluster::sampling::Sampling;
 use crate::cluster::seats::Seats;
 use crate::cluster::uplink::Subjects;
 use crate::config::Config;
+use crate::edge::address::Origin;
 use crate::edge::admission::Admission;
+use crate::edge::shares::Shares;
 use crate::metrics::Metrics;
+use crate::socket::heartbeat::Expiries;
 use crate::socket::session::{Now, SessionLimits};
 
 /// See the module.
@@ -41,6 +45,12 @@ pub struct Node {
     pub hub: Hub,
     /// How many more may come.
     pub admission: Admission,
+    /// What each address holds.
+    pub shares: Arc<Shares>,
+    /// Finds the addresses of clients behind proxies.
+    pub origin: Origin,
+    /// Sockets whose tokens end soon.
+    pub expiries: Expiries,
     /// Users to be written to the directory.
     pub seats: Seats,
     /// Logins that ended before their tokens.
@@ -66,8 +76,13 @@ pub struct Node {
     connections: AtomicUsize,
 }
 
-/// A place among the connections of the node; given back when dropped.
-pub struct Place(Arc<Node>);
+/// A place among the connections of the node, and among the lines of its client's address; given
+/// back when dropped.
+pub struct Place {
+    node: Arc<Node>,
+    /// Whose line it is; None: no client's yet, but a proxy's.
+    line: Option<IpAddr>,
+}
 
 impl Node {
     /// A node without sockets.
@@ -76,17 +91,20 @@ impl Node {
             id,
             limits: config.session,
             admission: Admission::new(config.upgrades_per_s),
+            shares: Arc::new(Shares::new(config.address_lines_max, config.address_upgrades_per_s)),
+            origin: Origin::default(),
+            hub: Hub::new(config.joins),
+            metrics: Metrics::new(config.outboxes_bytes_max),
+            expiries: Expiries::default(),
             recorder: Recorder::new(config.trace_messages),
             sampling: Sampling::new(config.trace_ratio, id),
             config,
             bus,
             directory,
-            hub: Hub::new(),
             seats: Seats::new(),
             logins: EndedLogins::new(verifier.access_ttl()),
             verifier,
             subjects: Subjects::default(),
-            metrics: Metrics::new(),
             readiness: Readiness::new("gateway", id),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -125,23 +143,49 @@ impl Node {
         SocketId { node: self.id, serial }
     }
 
-    /// A place for one more connection, if there is one.
-    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(Arc::clone(self));
-        let taken = self.connections.fetch_add(1, Ordering::Relaxed);
-        (taken < self.config.sockets_max).then_some(place)
+    /// A place for one more connection from `peer`.
+    ///
+    /// # Errors
+    /// The reason, as the metric's label: `full` or `address`.
+    pub fn take_place(self: &Arc<Self>, peer: IpAddr) -> Result<Place, &'static str> {
+        let mut place = Place { node: Arc::clone(self), line: None };
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.config.sockets_max {
+            return Err("full");
+        }
+        let peer = peer.to_canonical();
+        // Loopback and proxies are no clients: theirs are counted when their address is known.
+        if !peer.is_loopback() && !self.config.proxies.iter().any(|network| network.contains(peer)) {
+            if !self.shares.take_line(peer) {
+                return Err("address");
+            }
+            place.line = Some(peer);
+        }
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// The client behind a proxy is known: from here on the line is one of its address.
+    pub fn hold_line(&mut self, address: IpAddr) {
+        if self.line.is_none() && !address.is_loopback() {
+            self.node.shares.hold_line(address);
+            self.line = Some(address);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.line {
+            self.node.shares.give_line(address);
+        }
     }
 }
 
 impl std::ops::Deref for Place {
     type Target = Arc<Node>;
     fn deref(&self) -> &Arc<Node> {
-        &self.0
+        &self.node
     }
 }

@@ -23,7 +23,7 @@ pub struct Admission {
 /// Not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The metric's label: `budget`, `lag` or `seats`.
+    /// The metric's label: `budget`, `lag`, `seats`, or of one address `address_lines`, `address_budget`.
     pub reason: &'static str,
     /// Seconds until it is worth another try.
     pub retry_s: u64,
@@ -43,16 +43,20 @@ impl Admission {
     /// # Errors
     /// [`Refused`]; it cost nothing.
     pub fn judge(&self, up: Duration, seats: usize) -> Result<(), Refused> {
-        // Not random, but nobody's to choose: it spreads those who were refused together.
-        let retry_s = 1 + u64::from(up.subsec_nanos()) % ADMISSION_RETRY_S_MAX;
         if self.is_late() {
-            return Err(Refused { reason: "lag", retry_s });
+            return Err(self.refused("lag", up));
         }
         if seats > SEATS_WAITING_MAX {
-            return Err(Refused { reason: "seats", retry_s });
+            return Err(self.refused("seats", up));
         }
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.take(self.rate, 1, up).map_err(|_| Refused { reason: "budget", retry_s })
+        taken.take(self.rate, 1, up).map_err(|_| self.refused("budget", up))
+    }
+
+    /// A refusal at this uptime.
+    pub fn refused(&self, reason: &'static str, up: Duration) -> Refused {
+        // Not random, but no client can choose it: it spreads those that were refused together.
+        Refused { reason, retry_s: 1 + u64::from(up.subsec_nanos()) % ADMISSION_RETRY_S_MAX }
     }
 
     /// Whether the runtime is too late to take anybody.

@@ -1,20 +1,28 @@
 //! An upgrade request is read, judged and answered. Pure: the stream changes hands in `server.rs`.
 //!
+//! What costs nothing is judged first (the shape of the request), then the token, and only a request
+//! that would become a socket takes from the budgets: of its address, then of the gateway.
+//!
 //! A token may come as `Authorization: Bearer`, as the sub-protocol `bearer.<token>` beside
 //! `chatchit` (the way of browsers, which cannot set headers), as `?token=` where the configuration
-//! says so, or in the first frame. A bad token in the request of a native socket is refused here;
-//! a Socket.IO client says its token in CONNECT, and hears the refusal there.
+//! says so, or in the first frame. A bad token in a header is refused here. A browser's page never
+//! sees the status of a refused upgrade: there the socket opens and closes with the code that says it.
+//! A Socket.IO client says its token in CONNECT, and hears the refusal there.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use fastwebsockets::upgrade::is_upgrade_request;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use protocol::{Account, Reject};
 
 use crate::cluster::node::Node;
@@ -32,19 +40,35 @@ pub struct Agreed {
     pub form: Form,
     /// Whose valid token came with the request.
     pub account: Option<Account>,
+    /// The request of a browser held a token that does not count: the socket says so and closes.
+    pub is_refused: bool,
+    /// The client's address.
+    pub address: IpAddr,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The other end of the line.
+    pub peer: IpAddr,
+    /// The client, perhaps behind proxies.
+    pub address: IpAddr,
 }
 
 /// Judges `GET /ws`.
-pub fn native(node: &Node, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Agreed>) {
-    judge(node, request, Form::Native).unwrap_or_else(|refusal| refusal.native())
+pub fn native(node: &Node, caller: Caller, request: &mut Request<Incoming>) -> Judged {
+    judge(node, caller, request, Form::Native).unwrap_or_else(|refusal| refusal.native())
 }
 
 /// Judges `GET /socket.io/`.
-pub fn socket_io(node: &Node, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Agreed>) {
+pub fn socket_io(node: &Node, caller: Caller, request: &mut Request<Incoming>) -> Judged {
     engine_io(request)
-        .and_then(|()| judge(node, request, Form::SocketIo))
+        .and_then(|()| judge(node, caller, request, Form::SocketIo))
         .unwrap_or_else(|refusal| refusal.engine_io())
 }
+
+/// The answer, and what it agrees on if it agrees.
+type Judged = (Response<Full<Bytes>>, Option<Agreed>);
 
 /// Why there is no upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,43 +87,86 @@ enum Refusal {
 
 fn judge(
     node: &Node,
+    caller: Caller,
     request: &mut Request<Incoming>,
     form: Form,
-) -> Result<(Response<Full<Bytes>>, Option<Agreed>), Refusal> {
-    let headers = request.headers();
+) -> Result<Judged, Refusal> {
     if node.draining.is_cancelled() {
         return Err(Refusal::Draining);
     }
-    node.admission.judge(node.uptime(), node.seats.waiting()).map_err(Refusal::NotNow)?;
+    is_well_formed(request)?;
+    let headers = request.headers();
     if let Some(origin) = headers.get(ORIGIN)
         && !origin.to_str().is_ok_and(|origin| node.config.origins.allow(origin))
     {
         return Err(Refusal::ForeignOrigin);
     }
-    if request.method() != Method::GET || !is_upgrade_request(request) {
-        return Err(Refusal::NoUpgrade);
-    }
-    if headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
-        return Err(Refusal::BadVersion);
-    }
     let offered = offers(headers);
-    let query = request.uri().query().unwrap_or_default();
-    let in_query = node.config.query_token.then(|| parameter(query, "token")).flatten();
-    let token = bearer(headers).or(offered.token).map(Cow::Borrowed).or(in_query);
-    let account = match token.map(|token| node.account(&token, node.now().wall)) {
-        None => None,
-        Some(Ok(account)) => Some(account),
-        Some(Err(_)) if form.joins_by_request() => return Err(Refusal::BadToken),
-        // CONNECT carries the one that counts.
-        Some(Err(_)) => None,
-    };
+    let (account, is_refused) = account(node, request, &offered, form)?;
+    take(node, caller)?;
     let speaks = offered.speaks;
     let (response, _) = fastwebsockets::upgrade::upgrade(request).map_err(|_| Refusal::BadKey)?;
     let mut response = response.map(|_| Full::default());
     if speaks {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
-    Ok((response, Some(Agreed { form, account })))
+    Ok((response, Some(Agreed { form, account, is_refused, address: caller.address })))
+}
+
+/// RFC 6455, 4.2.1. An upgrade in HTTP/1.0 is to be ignored (RFC 9110, 7.8): a proxy on the way would
+/// not pass it on. (A header that is there twice was refused before.)
+fn is_well_formed(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let is_upgrade = is_upgrade_request(request);
+    if request.method() != Method::GET || request.version() < Version::HTTP_11 || !is_upgrade {
+        return Err(Refusal::NoUpgrade);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
+        return Err(Refusal::BadVersion);
+    }
+    let mut nonce = [0; 16];
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    match BASE64.decode_slice(key, &mut nonce) {
+        Ok(16) => Ok(()),
+        _ => Err(Refusal::BadKey),
+    }
+}
+
+/// Whose token came with the request, and whether one came that does not count and must be told in
+/// the socket.
+fn account(
+    node: &Node,
+    request: &Request<Incoming>,
+    offered: &Offers<'_>,
+    form: Form,
+) -> Result<(Option<Account>, bool), Refusal> {
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = || node.config.query_token.then(|| parameter(query, "token")).flatten();
+    let in_header = bearer(request.headers());
+    let token = in_header.or(offered.token).map(Cow::Borrowed).or_else(in_query);
+    match token.map(|token| node.account(&token, node.now().wall)) {
+        None => Ok((None, false)),
+        Some(Ok(account)) => Ok((Some(account), false)),
+        // CONNECT carries the one that counts.
+        Some(Err(_)) if !form.joins_by_request() => Ok((None, false)),
+        Some(Err(_)) if in_header.is_some() => Err(Refusal::BadToken),
+        Some(Err(_)) => Ok((None, true)),
+    }
+}
+
+/// Takes the place of a socket: of its address first, so that one address never empties the budget
+/// of all.
+fn take(node: &Node, caller: Caller) -> Result<(), Refusal> {
+    let up = node.uptime();
+    // The line of a client without a proxy was counted when it was accepted.
+    let is_counted = caller.address == caller.peer.to_canonical();
+    if !is_counted && !node.shares.has_line(caller.address) {
+        return Err(Refusal::NotNow(node.admission.refused("address_lines", up)));
+    }
+    if node.shares.take_upgrade(caller.address, up).is_err() {
+        return Err(Refusal::NotNow(node.admission.refused("address_budget", up)));
+    }
+    node.admission.judge(up, node.seats.waiting()).map_err(Refusal::NotNow)
 }
 
 /// What Engine.IO asks for in its query, in the order in which its own server checks.
@@ -145,16 +212,16 @@ impl Refusal {
         }
     }
 
-    fn native(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
+    fn native(self) -> Judged {
         metrics::upgrade_refused(self.label());
         let (status, sentence) = match self {
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This gateway is going away."),
             Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many at once. Try again."),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "This origin may not connect."),
             Self::NoUpgrade | Self::BadVersion => {
-                (StatusCode::UPGRADE_REQUIRED, "A WebSocket of version 13 is spoken here.")
+                (StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 over HTTP/1.1 is required.")
             }
-            Self::BadKey => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing."),
+            Self::BadKey => (StatusCode::BAD_REQUEST, "Sec-WebSocket-Key should be 16 bytes in base64."),
             Self::BadToken => (StatusCode::UNAUTHORIZED, Reject::Unauthorized.sentence()),
             Self::EngineIo(_, sentence) => (StatusCode::BAD_REQUEST, sentence),
         };
@@ -165,7 +232,7 @@ impl Refusal {
         (self.with_retry(response), None)
     }
 
-    fn engine_io(self) -> (Response<Full<Bytes>>, Option<Agreed>) {
+    fn engine_io(self) -> Judged {
         metrics::upgrade_refused(self.label());
         let (status, code, sentence) = match self {
             Self::EngineIo(code, sentence) => (StatusCode::BAD_REQUEST, code, sentence),

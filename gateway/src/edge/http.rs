@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Version};
 
 use crate::config::Origins;
 
@@ -11,6 +11,25 @@ use crate::config::Origins;
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Headers that say one thing: with two values, two programs on the way may each believe another.
+const SINGLE: [HeaderName; 5] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::ORIGIN,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+];
+
+/// What is wrong with the headers of a request whatever it asks for.
+pub fn contradiction(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+    if SINGLE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return Some("A header is there twice that may be there once.");
+    }
+    // RFC 9112, 3.2.
+    (version == Version::HTTP_11 && !headers.contains_key(header::HOST))
+        .then_some("The Host header is missing.")
 }
 
 /// The shape of all intended errors: `{message, error, statusCode}`.
@@ -46,24 +65,50 @@ pub fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 }
 
 /// The origin to reflect, if the request names one that may call.
-pub fn cors(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn cors(origins: &Origins, headers: &HeaderMap) -> Option<Reader> {
     let origin = headers.get(header::ORIGIN)?;
-    origin.to_str().is_ok_and(|origin| origins.allow(origin)).then(|| origin.clone())
+    let is_listed = matches!(origins, Origins::These(_));
+    origin
+        .to_str()
+        .is_ok_and(|origin| origins.allow(origin))
+        .then(|| Reader { origin: origin.clone(), is_listed })
+}
+
+/// The origin that may read the response.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    origin: HeaderValue,
+    /// It is one that the operator named: cookies and client certificates may come along.
+    is_listed: bool,
 }
 
 /// Lets the page of that origin read the response.
-pub fn with_cors(mut response: Response<Full<Bytes>>, cors: Option<HeaderValue>) -> Response<Full<Bytes>> {
+pub fn with_cors(mut response: Response<Full<Bytes>>, reader: Option<Reader>) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = cors {
+    if let Some(Reader { origin, is_listed }) = reader {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        if is_listed {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
     }
     response
 }
 
+/// A browser takes the response for what it says it is.
+pub fn guarded(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Nobody on the way keeps it, the browser's disk included: it holds a token, or what people wrote.
+pub fn unstored(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// Answers a browser that asks what it may send.
-pub fn preflight(cors: Option<HeaderValue>, asked: &HeaderMap) -> Response<Full<Bytes>> {
+pub fn preflight(cors: Option<Reader>, asked: &HeaderMap) -> Response<Full<Bytes>> {
     const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS");
     // Browsers cap it; without it every call of the original's client asks twice.
     const MAX_AGE: (HeaderName, HeaderValue) =

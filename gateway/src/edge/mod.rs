@@ -3,6 +3,15 @@
 /// Accept, HTTP, routes: `/ws`, `/socket.io/` and the few others.
 pub mod server;
 
+/// The stream of one HTTP connection, with its deadlines.
+pub mod stream;
+
+/// Where a request came from: proxies that are believed.
+pub mod address;
+
+/// What one address holds and takes: lines, upgrades, answers.
+pub mod shares;
+
 /// Whether one more upgrade is tried now.
 pub mod admission;
 

@@ -8,26 +8,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{RequestError, Subject};
-use common::limits::{HTTP_BODY_BYTES_MAX, HTTP_BODY_MS_MAX, REQUEST_MS_MAX};
+use common::limits::{ANSWER_BYTES_SMALL, HTTP_BODY_BYTES_MAX, HTTP_BODY_MS_MAX, REQUEST_MS_MAX};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use protocol::{self, ApiRequest, ApiResponse};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::cluster::node::Node;
-use crate::config::Network;
-use crate::edge::http::{bearer, json, refusal};
+use crate::edge::http::{bearer, json, refusal, unstored};
+use crate::edge::shares::Waits;
 use crate::metrics;
 
 /// Answers a request that is none of the gateway's own.
-pub async fn answer(node: &Node, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub async fn answer(node: &Node, address: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let since = Instant::now();
-    let response = forward(node, peer, request).await.unwrap_or_else(Failure::into_response);
+    let response = forward(node, address, request).await.unwrap_or_else(Failure::into_response);
     metrics::api_answered(response.status().as_u16(), since.elapsed().as_secs_f64());
-    response
+    unstored(response)
 }
 
 /// Why a request has no answer from the cluster.
@@ -40,13 +39,17 @@ enum Failure {
     Busy,
     Timeout,
     Damaged,
+    /// Too many answers wait for this address, or for all.
+    NotTaken(Waits),
 }
 
 async fn forward(
     node: &Node,
-    peer: IpAddr,
+    address: IpAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
+    // Before any work: who does not take its answers gets no more of them.
+    node.shares.may_answer(address, 0).map_err(Failure::NotTaken)?;
     let (head, body) = request.into_parts();
     // What the header announces is refused before it is sent.
     if body.size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
@@ -67,7 +70,7 @@ async fn forward(
         query: head.uri.query().unwrap_or_default().to_owned(),
         // A bad token is no token: the worker knows which routes need one.
         account: bearer(&head.headers).and_then(|token| node.account(token, node.now().wall).ok()),
-        address: client_address(&node.config.proxies, peer, &head.headers),
+        address,
         body: body.to_vec(),
     };
     let deadline = Duration::from_millis(REQUEST_MS_MAX);
@@ -83,7 +86,11 @@ async fn forward(
         Failure::Damaged
     })?;
     let status = StatusCode::from_u16(answer.status).map_err(|_| Failure::Damaged)?;
-    Ok(json(status, answer.into_body()))
+    let body = answer.into_body();
+    if body.len() > ANSWER_BYTES_SMALL {
+        node.shares.may_answer(address, body.len()).map_err(Failure::NotTaken)?;
+    }
+    Ok(json(status, node.shares.count(address, body)))
 }
 
 /// `api.<area>`: the first segment of the path when it is a plain word, else `other`.
@@ -95,24 +102,6 @@ fn subject(path: &str) -> Result<Subject, Failure> {
     Subject::new(&format!("api.{area}")).map_err(|_| Failure::Damaged)
 }
 
-/// Where a request came from: what the nearest proxy that is not ours saw.
-fn client_address(proxies: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
-    let mut address = peer.to_canonical();
-    let lists = headers.get_all("x-forwarded-for").into_iter().filter_map(|list| list.to_str().ok());
-    let hops: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
-    for hop in hops.into_iter().rev() {
-        if !trusted(address) {
-            break;
-        }
-        match hop.parse::<IpAddr>() {
-            Ok(before) => address = before.to_canonical(),
-            Err(_) => break,
-        }
-    }
-    address
-}
-
 impl Failure {
     fn into_response(self) -> Response<Full<Bytes>> {
         let (status, reason, sentence) = match self {
@@ -122,7 +111,11 @@ impl Failure {
             Self::NoResponders => (503, "no_responders", "No worker is there. Try again."),
             Self::Busy => (503, "busy", "The server is busy. Try again."),
             Self::Timeout => (504, "timeout", "There was no answer in time."),
-            Self::Damaged => (500, "damaged", "It failed on our side."),
+            Self::Damaged => (500, "damaged", "Internal error."),
+            Self::NotTaken(Waits::ForAddress) => {
+                (429, "untaken", "Earlier answers to this address were not read. Read them, then try again.")
+            }
+            Self::NotTaken(Waits::ForAll) => (503, "answers_full", "The server is busy. Try again."),
         };
         metrics::api_failed(reason);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -132,10 +125,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn the_area_is_a_plain_word() {
@@ -150,21 +140,5 @@ mod tests {
         check("/control", "api.control");
         check("/control.programs", "api.other");
         check("/../control.programs", "api.other");
-    }
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        let pairs = [("TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1")];
-        let config = Config::from_env(&mut common::config::Env::from_pairs(pairs));
-        let check = |peer: &str, forwarded: &'static str, expect: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));
-            let address = client_address(&config.proxies, peer.parse().unwrap(), &headers);
-            assert_eq!(address.to_string(), expect, "{peer} {forwarded}");
-        };
-        check("127.0.0.1", "1.2.3.4", "1.2.3.4");
-        check("127.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.9", "1.2.3.4");
-        check("9.9.9.9", "1.2.3.4", "9.9.9.9");
-        check("127.0.0.1", "nonsense", "127.0.0.1");
     }
 }

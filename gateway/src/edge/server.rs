@@ -1,5 +1,5 @@
-//! Accept, admission, HTTP, and the few routes of the gateway itself: `/ws`, `/socket.io/`,
-//! `/livez`, `/readyz`, `/health`. Everything else is REST and goes to `api.rs`.
+//! Accept, HTTP, and the few routes of the gateway itself: `/ws`, `/socket.io/`, `/livez`, `/readyz`,
+//! `/health`. Everything else is REST and goes to `rest.rs`.
 //!
 //! After an upgrade the raw stream is taken back from hyper and becomes a [`Socket`] on a task of
 //! its own, so nothing of the HTTP connection stays in memory. What answers the upgrade is not
@@ -8,29 +8,30 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::limits::{HANDSHAKE_MS_MAX, HTTP_HEADER_BYTES_MAX, SOCKET_UNSENT_BYTES_MAX};
+use common::limits::{HTTP_HEADER_BYTES_MAX, SOCKET_UNSENT_BYTES_MAX};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
+use serde_json::json;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::cluster::node::{Node, Place};
-use crate::edge::handshake::{self, Agreed};
-use crate::edge::http::{self, cors, plain, preflight, with_cors};
+use crate::edge::handshake::{self, Caller};
+use crate::edge::http::{self, cors, guarded, plain, preflight, refusal, with_cors};
 use crate::edge::rest;
+use crate::edge::stream::{Course, Stream};
 use crate::metrics;
 use crate::socket::task::Socket;
 
@@ -40,16 +41,36 @@ const BACKLOG: i32 = 8_192;
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Between two lines in the log about the same trouble with accepting.
+const FAULTS_LOGGED: Duration = Duration::from_secs(10);
+
 /// Headers of one request.
 const HEADERS_MAX: usize = 64;
 
-/// Opens the port. Accepted streams inherit these options from the listener on Linux, which saves
-/// three system calls for each.
+/// Opens the port; without an address of both families, if the system has both. Accepted streams
+/// inherit these options from the listener on Linux, which saves three system calls for each.
 ///
 /// # Errors
 /// When the port is taken, or the address is not ours.
-pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(bind: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    if let Some(address) = bind {
+        return listen_on(SocketAddr::new(address, port));
+    }
+    match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+        // A port that is taken is taken in the other family, too.
+        Err(err) if err.kind() != io::ErrorKind::AddrInUse => {
+            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        listener => listener,
+    }
+}
+
+fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // The system's default is a setting of its own (net.ipv6.bindv6only).
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -66,6 +87,7 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until dropped.
 pub async fn accept(node: Arc<Node>, listener: TcpListener) {
+    let mut faults = Faults::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -76,32 +98,57 @@ pub async fn accept(node: Arc<Node>, listener: TcpListener) {
             }
             Err(err) => {
                 metrics::accept_refused("fault");
-                warn!(error = %err, sockets = node.hub.count(), "Accepting failed; trying again");
+                if let Some(times) = faults.note(Instant::now()) {
+                    let sockets = node.hub.count();
+                    warn!(error = %err, sockets, times, "Accepting failed; trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        match node.take_place() {
-            Some(place) => drop(node.tasks.spawn(connection(place, stream, peer.ip()))),
-            None => metrics::accept_refused("full"),
+        match node.take_place(peer.ip()) {
+            Ok(place) => drop(node.tasks.spawn(connection(place, stream, peer.ip()))),
+            Err(reason) => metrics::accept_refused(reason),
         }
     }
 }
 
+/// Twenty failures in a second are one line in the log.
+#[derive(Debug, Default)]
+struct Faults {
+    logged: Option<Instant>,
+    times: u64,
+}
+
+impl Faults {
+    /// Counts one. Some: it is time to log, and so many were not logged before.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < FAULTS_LOGGED) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
 /// Serves HTTP on one connection, until it ends or becomes a socket.
-async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
-    let agreement = Agreement::default();
+async fn connection(mut place: Place, stream: TcpStream, peer: IpAddr) {
+    let course = Arc::new(Course::default());
     let service = {
-        let (node, agreement) = (Arc::clone(&*place), Arc::clone(&agreement));
-        service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&agreement), request))
+        let (node, course) = (Arc::clone(&*place), Arc::clone(&course));
+        service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&course), request))
     };
-    let stream = Upgradable { stream: TokioIo::new(stream), agreement, answer: Vec::new() };
+    let stream = Stream::new(stream, Arc::clone(&course), Arc::clone(&place.shares));
     // Behind the drain's begin a connection still gets its one answer: try another gateway.
     let mut told = place.draining.is_cancelled();
     let mut http = http1::Builder::new()
         .keep_alive(!told)
+        // Who has said all may still listen (RFC 9112, 9.6).
+        .half_close(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HANDSHAKE_MS_MAX))
+        // The stream keeps the deadlines of heads.
+        .header_read_timeout(None)
         .max_buf_size(HTTP_HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(stream, service);
@@ -121,116 +168,62 @@ async fn connection(place: Place, stream: TcpStream, peer: IpAddr) {
         return;
     }
     let parts = http.into_parts();
-    let Upgradable { stream, agreement, answer } = parts.io;
-    let agreed = agreement.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(agreed) = agreed {
+    let (stream, answer) = parts.io.into_parts();
+    if let Some(agreed) = course.take_agreed() {
+        place.hold_line(agreed.address);
         let tasks = place.tasks.clone();
-        let socket = Socket::open(stream.into_inner(), answer.into(), &parts.read_buf, place, agreed);
-        tasks.spawn(socket);
-    }
-}
-
-/// What the request led to, once it did.
-type Agreement = Arc<Mutex<Option<Agreed>>>;
-
-/// The stream of a connection. Behind an agreement hyper writes nothing but the answer to the
-/// upgrade: that is held, for one system call and one packet less for each socket.
-struct Upgradable {
-    stream: TokioIo<TcpStream>,
-    agreement: Agreement,
-    answer: Vec<u8>,
-}
-
-impl Upgradable {
-    fn is_agreed(&self) -> bool {
-        self.agreement.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-}
-
-impl Read for Upgradable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        free: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, free)
-    }
-}
-
-impl Write for Upgradable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_agreed() {
-            self.answer.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.is_agreed() {
-            slices.iter().for_each(|slice| self.answer.extend_from_slice(slice));
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        tasks.spawn(Socket::open(stream, answer.into(), &parts.read_buf, place, agreed));
     }
 }
 
 type Responding = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
-fn respond(
-    node: Arc<Node>,
-    peer: IpAddr,
-    agreement: Agreement,
-    mut request: Request<Incoming>,
-) -> Responding {
+fn respond(node: Arc<Node>, peer: IpAddr, course: Arc<Course>, mut request: Request<Incoming>) -> Responding {
+    course.asked();
     let cors = cors(&node.config.origins, request.headers());
-    if request.method() == Method::OPTIONS && cors.is_some() {
-        return ready(preflight(cors, request.headers()));
+    let responded = |response| {
+        course.answered();
+        ready(guarded(response))
+    };
+    if let Some(sentence) = http::contradiction(request.version(), request.headers()) {
+        return responded(with_cors(refusal(StatusCode::BAD_REQUEST, sentence), cors));
     }
-    let upgrade = match request.uri().path() {
-        "/ws" => handshake::native(&node, &mut request),
-        "/socket.io/" | "/socket.io" => handshake::socket_io(&node, &mut request),
+    if request.method() == Method::OPTIONS && cors.is_some() {
+        return responded(preflight(cors, request.headers()));
+    }
+    let address = node.origin.of(&node.config.proxies, peer, request.headers());
+    let caller = Caller { peer, address };
+    let (response, agreed) = match request.uri().path() {
+        "/ws" => handshake::native(&node, caller, &mut request),
+        "/socket.io/" | "/socket.io" => handshake::socket_io(&node, caller, &mut request),
         "/livez" => (plain(StatusCode::OK, "alive\n"), None),
         "/readyz" | "/health" => (readiness(&node), None),
         _ => {
             return Box::pin(async move {
-                let response = rest::answer(&node, peer, request).await;
-                Ok(with_cors(response, cors))
+                let response = rest::answer(&node, address, request).await;
+                course.answered();
+                Ok(guarded(with_cors(response, cors)))
             });
         }
     };
-    let (response, agreed) = upgrade;
-    if agreed.is_some() {
-        *agreement.lock().unwrap_or_else(PoisonError::into_inner) = agreed;
-        return ready(response);
+    match agreed {
+        Some(agreed) => {
+            course.agree(agreed);
+            ready(response)
+        }
+        None => responded(with_cors(response, cors)),
     }
-    ready(with_cors(response, cors))
 }
 
 fn ready(response: Response<Full<Bytes>>) -> Responding {
     Box::pin(std::future::ready(Ok(response)))
 }
 
-/// As on the admin port. Whether it drains is one of its parts here.
+/// Ready or not: why not, is said on the admin port, which only operators reach.
 fn readiness(node: &Node) -> Response<Full<Bytes>> {
-    let status = if node.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    http::json(status, node.readiness.brief(node.draining.is_cancelled()).to_string().into())
+    let is_ready = node.readiness.is_ready() && !node.draining.is_cancelled();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    http::json(status, json!({ "ready": is_ready }).to_string().into())
 }
 
 #[cfg(test)]
@@ -239,12 +232,34 @@ mod tests {
 
     #[tokio::test]
     async fn accepted_streams_inherit_the_options_of_the_listener() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
         let addr = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
         let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
         let stream = socket2::SockRef::from(&stream);
         assert!(stream.tcp_nodelay().unwrap() && stream.keepalive().unwrap());
         assert_eq!(stream.tcp_notsent_lowat().unwrap(), SOCKET_UNSENT_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn without_an_address_both_families_are_served() {
+        let listener = listen(None, 0).unwrap();
+        let addr = listener.local_addr().unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port())).await.unwrap();
+        if addr.is_ipv6() && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, addr.port())).await.unwrap();
+        }
+        // A port of one family only is taken for both.
+        assert_eq!(listen(None, addr.port()).err().map(|err| err.kind()), Some(io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn failures_to_accept_are_logged_at_a_bounded_rate() {
+        let (start, mut faults) = (Instant::now(), Faults::default());
+        let mut note = |ms| faults.note(start + Duration::from_millis(ms));
+        assert_eq!(note(0), Some(1));
+        assert!((1..200).all(|times| note(times * 50).is_none()));
+        assert_eq!(note(10_000), Some(200));
+        assert_eq!(note(10_050), None);
     }
 }

@@ -3,6 +3,9 @@
 /// The task of one socket: does all of its I/O.
 pub(crate) mod task;
 
+/// Memory of a thread, lent to the socket whose turn it is.
+pub(crate) mod scratch;
+
 /// The decisions of one socket: no I/O, no clock, returns actions.
 pub mod session;
 
@@ -11,6 +14,9 @@ pub(crate) mod slot;
 
 /// Bounded bytes per socket: replace, shed, or cut.
 pub(crate) mod outbox;
+
+/// What waits in all outboxes, and what one may hold because of that.
+pub(crate) mod allowance;
 
 /// Rate limits in eight bytes each.
 pub mod rate;

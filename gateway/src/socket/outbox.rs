@@ -1,8 +1,11 @@
 //! The bounded queue of bytes waiting for one socket. A value: no I/O, no lock of its own.
 //!
 //! Nothing is allocated while nothing waits. Above `OUTBOX_SHED_BYTES` what is stale goes (frames
-//! of `Urgency::Latest`); a newer frame under the same key takes the place of the older. Above
-//! `OUTBOX_BYTES_MAX` the outbox is full and says so: the socket is cut, nobody waits for it.
+//! of `Urgency::Latest`); a newer frame under the same key takes the place of the older.
+//!
+//! A client is slow when it does not take what waits for a time ([`Outbox::is_late`]), not because
+//! much came at once: a burst that its task had no turn to write says nothing about the client.
+//! `OUTBOX_BYTES_MAX` is the end in any case: the outbox is full and the socket is cut.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,8 +14,10 @@ use bytes::{Buf, Bytes};
 use common::limits::{OUTBOX_BYTES_MAX, OUTBOX_SHED_BYTES};
 use common::recorder::Ticket;
 use protocol::Urgency;
+use tokio::time::Instant;
 
 use crate::metrics::{Class, Tally};
+use crate::socket::allowance::Allowance;
 
 /// The queue of one socket.
 #[derive(Debug, Default)]
@@ -41,6 +46,16 @@ pub struct Queue {
     stale: usize,
     /// The first frame was begun: it can no longer be taken back.
     half_written: bool,
+    /// Set while more waits than is allowed without a question of time.
+    mark: Option<Mark>,
+}
+
+/// What waited at a moment, and how much of it still does.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    since: Instant,
+    /// Bytes in front of the mark.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -157,6 +172,17 @@ impl Outbox {
         self.state = State::Closed;
     }
 
+    /// Whether the client is too slow: more than is allowed waits, and what waited when it became so
+    /// much has not been taken within the client's time.
+    pub fn is_late(&mut self, allowance: Allowance, now: Instant) -> bool {
+        let State::Waiting(queue) = &mut self.state else { return false };
+        if queue.bytes <= allowance.bytes {
+            return false;
+        }
+        let mark = queue.mark.get_or_insert(Mark { since: now, left: queue.bytes });
+        now.saturating_duration_since(mark.since) >= allowance.patience
+    }
+
     /// Bytes waiting.
     pub fn bytes(&self) -> usize {
         match &self.state {
@@ -214,6 +240,10 @@ impl Queue {
     /// hears of the tickets of the frames that are.
     pub fn advance(&mut self, mut written: usize, tally: &mut Tally, mut is_out: impl FnMut(Ticket)) {
         self.bytes -= written.min(self.bytes);
+        self.mark = self.mark.and_then(|Mark { since, left }| {
+            let left = left.saturating_sub(written).min(self.bytes);
+            (left > 0).then_some(Mark { since, left })
+        });
         while let Some(head) = self.frames.front_mut() {
             if written < head.bytes.len() {
                 tally.add(head.class, 0, written);
@@ -244,6 +274,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn text(outbox: &mut Outbox) -> String {
@@ -316,6 +348,35 @@ mod tests {
         assert_eq!(push(&mut outbox, bytes(1), Urgency::Latest(1)).shed, 1);
         assert!(push(&mut outbox, bytes(1), Urgency::Keep).full);
         assert_eq!(outbox.bytes(), OUTBOX_BYTES_MAX);
+    }
+
+    #[test]
+    fn slow_is_who_does_not_take_what_waits_for_a_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let allowance = Allowance { bytes: 100, patience: Duration::from_millis(1_000) };
+        let mut outbox = Outbox::default();
+        push(&mut outbox, bytes(100), Urgency::Keep);
+        assert!(!outbox.is_late(allowance, at(0)) && !outbox.is_late(allowance, at(60_000)), "it is little");
+        push(&mut outbox, bytes(100), Urgency::Keep);
+        assert!(!outbox.is_late(allowance, at(60_000)) && !outbox.is_late(allowance, at(60_999)));
+        assert!(outbox.is_late(allowance, at(61_000)), "nothing was taken");
+
+        // Much waits all the time, and all of it is taken in its time.
+        for second in 61..100 {
+            let mut queue = outbox.take().unwrap();
+            queue.advance(200, &mut Tally::default(), drop);
+            push(&mut outbox, bytes(200), Urgency::Keep);
+            if !queue.is_empty() {
+                outbox.give_back(queue);
+            }
+            assert!(!outbox.is_late(allowance, at(second * 1_000)), "{second}");
+        }
+        // A trickle is not enough.
+        let mut queue = outbox.take().unwrap();
+        queue.advance(1, &mut Tally::default(), drop);
+        outbox.give_back(queue);
+        assert!(outbox.is_late(allowance, at(100_000)));
     }
 
     #[test]

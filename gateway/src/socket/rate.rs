@@ -53,6 +53,11 @@ impl Gcra {
         self.paid_ns = now_ns.saturating_add(after_ns);
         Ok(())
     }
+
+    /// Whether all that was taken is paid for: then this state is as good as a new one.
+    pub fn is_paid(&self, now: Duration) -> bool {
+        u128::from(self.paid_ns) <= now.as_nanos()
+    }
 }
 
 const _: () = assert!(size_of::<Gcra>() == 8);

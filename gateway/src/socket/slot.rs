@@ -6,10 +6,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::limits::OUTBOX_LATE_BYTES_MIN;
 use common::recorder::Ticket;
 use futures_util::task::AtomicWaker;
 use protocol::ids::{LoginId, UserId};
 use protocol::{CloseCode, Urgency};
+use tokio::time::Instant;
 
 use crate::metrics::{Class, Metrics};
 use crate::socket::outbox::Outbox;
@@ -90,7 +92,11 @@ impl Slot {
         ticket: Option<Ticket>,
         metrics: &Metrics,
     ) -> bool {
-        let pushed = self.outbox(metrics, |outbox| outbox.push(bytes, urgency, class, ticket));
+        let pushed = self.outbox(metrics, |outbox| {
+            let mut pushed = outbox.push(bytes, urgency, class, ticket);
+            pushed.full |= Self::is_late(outbox, metrics);
+            pushed
+        });
         if pushed.replaced > 0 {
             metrics.outbox_replaced.increment(1);
         }
@@ -111,8 +117,18 @@ impl Slot {
         let outcome = change(&mut outbox);
         let after = outbox.bytes();
         drop(outbox);
-        metrics.waits(before, after);
+        metrics.outboxes.changed(before, after);
         outcome
+    }
+
+    /// Whether the client does not take what waits.
+    pub fn is_slow(&self, metrics: &Metrics) -> bool {
+        self.outbox(metrics, |outbox| Self::is_late(outbox, metrics))
+    }
+
+    fn is_late(outbox: &mut Outbox, metrics: &Metrics) -> bool {
+        // Nearly always little waits, and no clock is read.
+        outbox.bytes() > OUTBOX_LATE_BYTES_MIN && outbox.is_late(metrics.outboxes.allowance(), Instant::now())
     }
 
     /// Asks the task to look at its heartbeat.
@@ -133,6 +149,11 @@ impl Slot {
         let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
         let _ = self.close.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
         self.wake();
+    }
+
+    /// Whether it was asked to close.
+    pub fn is_closing(&self) -> bool {
+        self.close.load(Ordering::Acquire) != 0
     }
 
     /// Takes what was asked.

@@ -11,7 +11,6 @@
 //!
 //! Not here: what a frame means (`session.rs`), who else may touch the socket (`slot.rs`).
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -20,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::limits::{CLOSE_MS_MAX, HANDSHAKE_MS_MAX};
+use common::limits::{CLOSE_MS_MAX, FRAME_BYTES_BEFORE_AUTH_MAX, FRAME_BYTES_MAX, HANDSHAKE_MS_MAX};
 use protocol::{Account, CloseCode, Reject, Timestamp, Urgency};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -31,6 +30,7 @@ use crate::cluster::uplink;
 use crate::edge::handshake::Agreed;
 use crate::metrics::{self, Class, Tally};
 use crate::socket::outbox::Outbox;
+use crate::socket::scratch::Scratch;
 use crate::socket::session::{Action, Now, Session, Turn};
 use crate::socket::slot::Slot;
 use crate::transport::frame::{Assembler, Frame, close_frame};
@@ -76,21 +76,11 @@ type Timer = Pin<Box<Sleep>>;
 /// How a socket ended; None: the peer vanished.
 struct Ended(Option<CloseCode>);
 
-/// Memory of a thread, lent to the socket whose turn it is.
-struct Scratch {
-    buffer: Vec<u8>,
-    actions: Vec<Action>,
-}
-
-thread_local! {
-    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
-}
-
 impl Socket {
     /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` came
     /// behind the request. The socket is in the hub from here on.
     pub fn open(stream: TcpStream, answer: Bytes, early: &[u8], place: Place, agreed: Agreed) -> Self {
-        let Agreed { form, account } = agreed;
+        let Agreed { form, account, is_refused, address: _ } = agreed;
         let serial = place.next_serial();
         let slot = Arc::new(Slot::new(serial, form, place.uptime()));
         slot.outbox(&place.metrics, |outbox| outbox.answer(answer));
@@ -106,7 +96,11 @@ impl Socket {
             phase: Phase::Opening(Box::pin(sleep(HANDSHAKE))),
             was_ready: false,
         };
-        socket.decide(|session, turn, out| session.on_open(turn, out));
+        if is_refused {
+            socket.close(CloseCode::Unauthorized);
+        } else {
+            socket.decide(|session, turn, out| session.on_open(turn, out));
+        }
         socket
     }
 
@@ -131,7 +125,7 @@ impl Socket {
                 Action::Ask { uplink, reply } => uplink::ask(&self.place, &self.slot, &uplink, reply),
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
                 Action::Beat(took) => self.place.metrics.heartbeat.record(took),
-                Action::Close(code) => self.finish(close_frame(code), Some(code), true),
+                Action::Close(code) => self.close(code),
                 Action::End(last) => self.finish(last.unwrap_or_default(), Some(CloseCode::Normal), true),
             }
         }
@@ -146,6 +140,8 @@ impl Socket {
         let Phase::Opening(timer) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self.slot.set_who(account.user, account.login);
         let joined = self.place.hub.join(account.user, Arc::clone(&self.slot));
+        joined.replaced.iter().for_each(|slot| slot.ask_close(CloseCode::Replaced));
+        self.place.expiries.note(account.expires_s, self.slot.serial, self.place.now().wall);
         // An EndLogin may have come by between the check of the token and the hub.
         if self.place.logins.contains(account.login) {
             self.slot.ask_close(CloseCode::LoggedOut);
@@ -168,6 +164,13 @@ impl Socket {
     fn send(&mut self, frame: Bytes) {
         // This task runs: it needs no wake.
         self.slot.push(frame, Urgency::Keep, Class::Control, &self.place.metrics);
+    }
+
+    /// Says why, and ends. Nothing is written any more for an account that may not hear it, nor for a
+    /// client that does not read.
+    fn close(&mut self, code: CloseCode) {
+        let keep = !matches!(code, CloseCode::Slow | CloseCode::Unauthorized | CloseCode::LoggedOut);
+        self.finish(close_frame(code), Some(code), keep);
     }
 
     /// Queues the last frame. What waited before it is written first, unless the peer is too slow
@@ -193,18 +196,17 @@ impl Socket {
             }
         }
         if let Some(code) = asked.close {
-            self.finish(close_frame(code), Some(code), code != CloseCode::Slow);
+            self.close(code);
         }
         if asked.visit && matches!(self.phase, Phase::Open) {
-            if self.assembler.is_stalled() {
-                self.finish(close_frame(CloseCode::Slow), Some(CloseCode::Slow), true);
-            } else {
-                self.decide(|session, turn, out| session.on_heartbeat(turn, out));
-            }
+            self.visit();
         }
         self.poll_timer(cx)?;
         if !matches!(self.phase, Phase::Seating(_)) {
             self.read(cx)?;
+        }
+        if matches!(self.phase, Phase::Open) && self.has_expired() {
+            self.close(CloseCode::Unauthorized);
         }
         match self.phase {
             // Reading may have ended with a seat to wait for.
@@ -214,6 +216,23 @@ impl Socket {
             Phase::Opening(_) | Phase::Open => {}
         }
         self.write(cx)
+    }
+
+    /// The wheel came by.
+    fn visit(&mut self) {
+        if self.assembler.is_stalled() || self.slot.is_slow(&self.place.metrics) {
+            return self.close(CloseCode::Slow);
+        }
+        self.decide(|session, turn, out| session.on_heartbeat(turn, out));
+        if let Some(account) = self.session.account() {
+            self.place.expiries.note(account.expires_s, self.slot.serial, self.place.now().wall);
+        }
+    }
+
+    /// What waits is not written for a token that has ended: the wheel comes by only now and then.
+    fn has_expired(&self) -> bool {
+        let now_s = Timestamp::now().0 / 1_000;
+        self.session.account().is_some_and(|account| account.expires_s <= now_s)
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
@@ -228,7 +247,7 @@ impl Socket {
             }
         };
         if timer.as_mut().poll(cx).is_ready() {
-            self.finish(close_frame(code), Some(code), true);
+            self.close(code);
         }
         Ok(())
     }
@@ -281,7 +300,12 @@ impl Socket {
         let Scratch { buffer, actions } = scratch;
         while matches!(self.phase, Phase::Opening(_) | Phase::Open) {
             let mut handled = false;
-            match self.assembler.next(&mut buffer[start..len]) {
+            // Whom nobody knows keeps little memory.
+            let bytes_max = match self.phase {
+                Phase::Open => FRAME_BYTES_MAX,
+                _ => FRAME_BYTES_BEFORE_AUTH_MAX,
+            };
+            match self.assembler.next_within(&mut buffer[start..len], bytes_max) {
                 Ok(parsed) => {
                     start += parsed.consumed;
                     let class = match parsed.frame {
@@ -425,27 +449,6 @@ impl Drop for Socket {
             && let Some((user, _)) = self.slot.who()
         {
             self.place.seats.mark(user);
-        }
-    }
-}
-
-impl Scratch {
-    fn take() -> Box<Self> {
-        SCRATCH.take().unwrap_or_else(|| Box::new(Self { buffer: Vec::new(), actions: Vec::new() }))
-    }
-
-    fn give_back(self: Box<Self>) {
-        SCRATCH.set(Some(self));
-    }
-
-    fn hold(&mut self, rest: &[u8]) {
-        self.grow(rest.len());
-        self.buffer[..rest.len()].copy_from_slice(rest);
-    }
-
-    fn grow(&mut self, len: usize) {
-        if self.buffer.len() < len {
-            self.buffer.resize(len, 0);
         }
     }
 }

@@ -97,6 +97,18 @@ impl Assembler {
     /// # Errors
     /// The code to close with. After an error nothing more may be read.
     pub fn next<'a>(&'a mut self, buf: &'a mut [u8]) -> Result<Parsed<'a>, CloseCode> {
+        self.next_within(buf, FRAME_BYTES_MAX)
+    }
+
+    /// The same with messages of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// The code to close with. After an error nothing more may be read.
+    pub fn next_within<'a>(
+        &'a mut self,
+        buf: &'a mut [u8],
+        bytes_max: usize,
+    ) -> Result<Parsed<'a>, CloseCode> {
         if self.under_way.as_ref().is_some_and(|gathering| gathering.told) {
             self.under_way = None;
         }
@@ -113,7 +125,7 @@ impl Assembler {
                     break;
                 }
             }
-            let Some(header) = Header::read(&buf[consumed..], self.under_way.as_deref())? else {
+            let Some(header) = Header::read(&buf[consumed..], self.under_way.as_deref(), bytes_max)? else {
                 return Ok(Parsed { frame: None, consumed });
             };
             let start = consumed + header.len;
@@ -209,7 +221,7 @@ struct Header {
 
 impl Header {
     /// Reads a header and refuses what may not follow `under_way`, as early as it shows.
-    fn read(buf: &[u8], under_way: Option<&Gathering>) -> Result<Option<Self>, CloseCode> {
+    fn read(buf: &[u8], under_way: Option<&Gathering>, bytes_max: usize) -> Result<Option<Self>, CloseCode> {
         let &[first, second, ref rest @ ..] = buf else {
             return Ok(None);
         };
@@ -251,7 +263,7 @@ impl Header {
         let payload = usize::try_from(payload).map_err(|_| CloseCode::TooLarge)?;
         if !control {
             let (held, fragments) = under_way.map_or((0, 0), |it| (it.message.len(), it.fragments));
-            if payload > FRAME_BYTES_MAX - held || fragments >= FRAGMENTS_MAX {
+            if payload > bytes_max.saturating_sub(held) || fragments >= FRAGMENTS_MAX {
                 return Err(CloseCode::TooLarge);
             }
         }

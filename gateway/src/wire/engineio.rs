@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn the_open_packet_is_what_stock_clients_expect() {
         let open = open(SocketId { node: NodeId(1), serial: 2 });
-        let expect = br#"0{"sid":"0000000000000001-2","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}"#;
+        let expect = br#"0{"sid":"0000000000000001-2","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":262144}"#;
         assert_eq!(open, frame::text_frame(expect));
     }
 }

@@ -13,6 +13,12 @@ mod raw;
 /// Upgrades, refusals, limits of HTTP, cross-origin rules.
 mod handshake;
 
+/// What a request may be, who may ask how much, and what a browser is told.
+mod edge;
+
+/// Deadlines of HTTP: for a head, for the next request, for an answer to be read.
+mod deadlines;
+
 /// What it answers an operator.
 mod operator;
 

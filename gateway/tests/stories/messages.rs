@@ -1,5 +1,6 @@
 //! Chat messages: sent, queued, kept, delivered, repeated, refused.
 
+use common::limits::{ATTACHMENTS_MAX, CONTENT_CHARS_MAX, URL_BYTES_MAX};
 use serde_json::json;
 
 use crate::on_both;
@@ -10,6 +11,7 @@ on_both! {
     a_message_reaches_all_sockets_of_its_sender;
     a_repeated_guid_gives_the_first_result;
     a_stranger_is_refused;
+    the_largest_message_is_taken_however_it_is_encoded;
     messages_of_a_conversation_arrive_in_order;
     a_sampled_trace_comes_along_and_nothing_else_does;
 }
@@ -116,5 +118,35 @@ async fn a_sampled_trace_comes_along_and_nothing_else_does(cluster: Cluster) {
             assert_eq!(coming.as_object().unwrap().contains_key("traceparent"), heard.is_some());
         }
     }
+    cluster.finish().await;
+}
+
+/// As an encoder writes it that knows ASCII only: a frame and a body of REST hold all that the limits
+/// of a message allow.
+async fn the_largest_message_is_taken_however_it_is_encoded(cluster: Cluster) {
+    let (conversation, [mut alice, mut bob]) = cluster.friends(["alice", "bob"]).await;
+    let content = r"\ud83d\ude00".repeat(CONTENT_CHARS_MAX);
+    // Three bytes of UTF-8, six of ASCII, as far as the URL's bytes go.
+    let url = format!("https://chat.example/{}", r"\u4f60".repeat((URL_BYTES_MAX - 21) / 3));
+    let attachment = format!(r#"{{"fileUrl":"{url}","thumbUrl":"{url}"}}"#);
+    let attachments = [attachment.as_str(); ATTACHMENTS_MAX].join(",");
+    let message = |guid: &str| {
+        format!(
+            r#"{{"conversationId":{conversation},"guid":"{guid}","content":"{content}","attachments":[{attachments}]}}"#
+        )
+    };
+    let frame = format!(r#"{{"event":"sendMessage","data":{}}}"#, message("framed"));
+    assert!(frame.len() > 160_000, "{} bytes", frame.len());
+    alice.frame(1, frame.as_bytes()).await;
+    alice.expect(processed("framed")).await;
+    let shown = "\u{1f600}".repeat(CONTENT_CHARS_MAX);
+    bob.expect(message_from("alice", &shown)).await;
+
+    let token = cluster.token(alice.me.as_ref().unwrap(), 60);
+    let headers = format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n");
+    let answer = request(cluster.addr(0), "POST /chat/messages", &headers, &message("posted")).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    bob.expect(message_from("alice", &shown).with("guid", "posted")).await;
+    drop((alice, bob));
     cluster.finish().await;
 }

@@ -13,6 +13,8 @@ on_both! {
     logging_out_closes_the_sockets_of_the_login;
     clients_of_a_drained_gateway_resume_elsewhere;
     a_slow_socket_is_cut_while_its_neighbours_go_on;
+    a_burst_never_cuts_a_reader_that_reads;
+    nothing_is_delivered_behind_the_end_of_a_token;
     the_token_may_come_in_the_first_frame;
 }
 
@@ -90,9 +92,9 @@ async fn a_slow_socket_is_cut_while_its_neighbours_go_on(cluster: Cluster) {
     let (conversation, [mut alice, bob, mut carol]) = cluster.friends(["alice", "bob", "carol"]).await;
     let someone = bob.me.clone().unwrap();
     let mut slow = cluster.connect_slowly(0, &someone).await;
-    let content = "x".repeat(8_000);
+    let content = "\u{1f600}".repeat(8_000);
 
-    // More than the kernel and the outbox take together.
+    // More than the kernel and the outbox take together: in whatever time it comes.
     for _ in 0..150 {
         let guid = alice.says(conversation, &content).await;
         alice.expect(processed(&guid)).await;
@@ -105,6 +107,49 @@ async fn a_slow_socket_is_cut_while_its_neighbours_go_on(cluster: Cluster) {
     assert!(slow.heard("messageComing").len() < 150);
     carol.expect_silence("messageQueued").await;
     drop((alice, bob, carol));
+    cluster.finish().await;
+}
+
+/// A megabyte within milliseconds: the task of a socket has no turn to write it, and its client is
+/// not to blame for that.
+async fn a_burst_never_cuts_a_reader_that_reads(cluster: Cluster) {
+    let (conversation, mut people) =
+        cluster.friends(["alice", "bob", "carol", "dave", "erin", "frank"]).await;
+    let content = "\u{1f600}".repeat(8_000);
+    for _ in 0..7 {
+        for sender in &mut people[..4] {
+            sender.says(conversation, &content).await;
+        }
+    }
+    for person in &mut people {
+        for seq in 1..=28 {
+            person.expect(Expect::named("messageComing").with("seq", seq)).await;
+        }
+    }
+    drop(people);
+    cluster.finish().await;
+}
+
+/// Something is said all the time, so the socket does not have to wait for a heartbeat.
+async fn nothing_is_delivered_behind_the_end_of_a_token(cluster: Cluster) {
+    let (conversation, [mut alice, bob]) = cluster.friends(["alice", "bob"]).await;
+    let ends_s = protocol::Timestamp::now().0 / 1_000 + 2;
+    let token = cluster.token(bob.me.as_ref().unwrap(), 2);
+    let mut listener = cluster.open(1, Some(&token)).await.unwrap();
+    listener.expect(ready()).await;
+    let listening = tokio::spawn(async move {
+        let code = listener.expect_close().await;
+        (code, protocol::Timestamp::now(), listener.heard("messageComing").len())
+    });
+    while !listening.is_finished() {
+        let guid = alice.says(conversation, "still there?").await;
+        alice.expect(processed(&guid)).await;
+    }
+    let (code, closed, heard) = listening.await.unwrap();
+    assert_eq!(code, Some(4501));
+    assert!(heard > 0, "it heard something before");
+    assert!(closed.0 < (ends_s + 2) * 1_000, "closed {} ms behind the end", closed.0 - ends_s * 1_000);
+    drop((alice, bob));
     cluster.finish().await;
 }
 

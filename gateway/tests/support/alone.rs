@@ -1,15 +1,16 @@
 //! One gateway with nobody behind it: for what it answers by itself.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::auth::{Signer, Verifier};
-use common::bus::Bus;
+use common::bus::{Bus, Pattern};
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
 use common::lifecycle::Lifecycle;
 use gateway::Gateway;
 use protocol::ids::{LoginId, NodeId, UserId};
-use protocol::{Account, Person, Role, Timestamp};
+use protocol::{Account, ApiResponse, Person, Role, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -53,13 +54,31 @@ impl Alone {
 
     /// A valid token of this user.
     pub fn token(&self, user: i64) -> String {
+        self.token_until(user, self.signer.expires_s(Timestamp::now()))
+    }
+
+    /// One that ends then.
+    pub fn token_until(&self, user: i64, expires_s: i64) -> String {
         let now = Timestamp::now();
-        let expires_s = self.signer.expires_s(now);
         let account = Account { user: UserId(user), login: LoginId(user), role: Role::User, expires_s };
         let name = format!("user {user}");
         let person =
             Person { id: account.user, first_name: name.clone(), last_name: name.clone(), email: name };
         self.signer.sign(&account, &person, now)
+    }
+
+    /// A worker that gives every REST request the same answer, so much later.
+    pub async fn serve(&self, after: Duration, status: u16, body: Vec<u8>) -> JoinHandle<()> {
+        let mut requests = self.bus.queue_subscribe(Pattern::new("api.*").unwrap(), "api").await.unwrap();
+        let answer = protocol::encode(&ApiResponse { status, body });
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                request.reply(answer.clone());
+            }
+        })
     }
 
     /// Upgrades with these header lines. Err: the status of the refusal.

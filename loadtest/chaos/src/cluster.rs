@@ -43,6 +43,7 @@ impl Cluster {
         for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
             up.env(format!("{limit}_PER_S"), "4000000000").env(format!("{limit}_BURST"), "4000000000");
         }
+        up.envs([("LOGIN_SOCKETS_MAX", "4000000000"), ("USER_SOCKETS_MAX", "4000000000")]);
         ensure!(up.status()?.success(), "the cluster did not come up");
         // Below the folder, which may be a link.
         cluster.accounts = cluster.folder.canonicalize()?.join("accounts");

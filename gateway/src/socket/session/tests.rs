@@ -114,11 +114,11 @@ fn show_frames(mut bytes: &[u8]) -> String {
     shown.join(" + ")
 }
 
-const READY: &str = r#"send {"event":"ready","data":{"protocol":1,"userId":7,"socketId":"0000000000000abc-1f","heartbeatMs":25000,"frameBytesMax":65536}}"#;
+const READY: &str = r#"send {"event":"ready","data":{"protocol":1,"userId":7,"socketId":"0000000000000abc-1f","heartbeatMs":25000,"frameBytesMax":262144}}"#;
 const CONNECTED: &str = r#"send 40{"sid":"0000000000000abc-1f"}"#;
 /// Asked on behalf of clients that do not.
 const WHO_IS_ONLINE: &str = "publish getOnlineUsers None";
-const OPEN: &str = r#"send 0{"sid":"0000000000000abc-1f","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}"#;
+const OPEN: &str = r#"send 0{"sid":"0000000000000abc-1f","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":262144}"#;
 
 #[test]
 fn a_native_socket_joins_by_request_or_by_its_first_frame() {

@@ -134,7 +134,7 @@ fn the_limit_holds_over_all_fragments_and_before_their_bytes() {
     let rest = masked(true, 0, &[b'a'; FRAME_BYTES_MAX / 2]);
     assert_eq!(read(&[&half, &rest]), [Read::Text("a".repeat(FRAME_BYTES_MAX))]);
     let over = masked(true, 0, &[b'a'; FRAME_BYTES_MAX / 2 + 1]);
-    assert_eq!(read(&[&half, &over[..8]]), [Read::Refused(CloseCode::TooLarge)]);
+    assert_eq!(read(&[&half, &over[..10]]), [Read::Refused(CloseCode::TooLarge)]);
     let over = masked(true, 2, &[b'a'; FRAME_BYTES_MAX + 1]);
     assert_eq!(read(&[&over[..10]]), [Read::Refused(CloseCode::TooLarge)]);
 
@@ -248,4 +248,13 @@ proptest! {
         let expect = if content.is_empty() { vec![] } else { vec![Read::Text(content.clone())] };
         prop_assert_eq!(read(&[&frames.concat()]), expect);
     }
+}
+
+#[test]
+fn a_message_over_its_own_bound_is_refused_with_its_header() {
+    let mut buf = masked(true, 1, &[b'a'; 100]);
+    assert_eq!(Assembler::default().next_within(&mut buf[..6], 99), Err(CloseCode::TooLarge));
+    assert!(Assembler::default().next_within(&mut buf, 100).unwrap().frame.is_some());
+    let mut parts = [masked(false, 1, &[b'a'; 60]), masked(true, 0, &[b'a'; 60])].concat();
+    assert_eq!(Assembler::default().next_within(&mut parts, 100), Err(CloseCode::TooLarge));
 }

@@ -1,5 +1,7 @@
 //! Requests that are wrong, on a real port: a status, or the end of the connection.
 
+use common::limits::HTTP_BODY_BYTES_MAX;
+
 use super::{Bench, request};
 
 /// What is wrong, the octets, the status; 0: the connection ends without one.
@@ -26,11 +28,14 @@ fn table(token: &str) -> Vec<(&'static str, String, u16)> {
         ("a header too large", get("/", &format!("a: {}\r\n", "x".repeat(20_000))), 431),
         ("headers too many", get("/", &"a: b\r\n".repeat(100)), 431),
         ("a target too long", get(&format!("/{}", "x".repeat(70_000)), ""), 431),
-        ("a body too large", post("Content-Length: 102401\r\n\r\n"), 413),
+        ("a body too large", post(&format!("Content-Length: {}\r\n\r\n", HTTP_BODY_BYTES_MAX + 1)), 413),
         ("a body of terabytes", post("Content-Length: 99999999999999\r\n\r\n"), 413),
         (
             "a chunk too large",
-            post(&format!("Transfer-Encoding: chunked\r\n\r\nfffffff\r\n{}", "x".repeat(102_401))),
+            post(&format!(
+                "Transfer-Encoding: chunked\r\n\r\nfffffff\r\n{}",
+                "x".repeat(HTTP_BODY_BYTES_MAX + 1)
+            )),
             413,
         ),
         // Lengths that differ: the ground of smuggling.
@@ -48,8 +53,18 @@ fn table(token: &str) -> Vec<(&'static str, String, u16)> {
         ("a foreign origin", request("/ws", "Origin: https://evil.example\r\n"), 403),
         ("a forged token", request("/ws", "Authorization: Bearer a.b.c\r\n"), 401),
         ("a token cut", request("/ws", &format!("Authorization: Bearer {}\r\n", &token[..20])), 401),
-        ("a forged token in the query", request("/ws?token=a.b.c", ""), 401),
-        ("a forged sub-protocol", request("/ws", "Sec-WebSocket-Protocol: chatchit, bearer.x\r\n"), 401),
+        // A page sees no status: the socket says it.
+        ("a forged token in the query", request("/ws?token=a.b.c", ""), 101),
+        ("a forged sub-protocol", request("/ws", "Sec-WebSocket-Protocol: chatchit, bearer.x\r\n"), 101),
+        ("an upgrade of HTTP/1.0", request("/ws", "").replacen("HTTP/1.1", "HTTP/1.0", 1), 426),
+        (
+            "a key that is none",
+            request("/ws", "").replace("Sec-WebSocket-Key: ", "Sec-WebSocket-Key: x"),
+            400,
+        ),
+        ("two keys", request("/ws", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        ("no host", "GET / HTTP/1.1\r\n\r\n".into(), 400),
+        ("two hosts", get("/", "Host: b\r\n"), 400),
         // Engine.IO.
         ("Engine.IO 3", request("/socket.io/?EIO=3&transport=websocket", ""), 400),
         ("no transport", request("/socket.io/?EIO=4", ""), 400),

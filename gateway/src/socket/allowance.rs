@@ -1,0 +1,84 @@
+//! What waits in all outboxes of the gateway, and what one of them may hold because of that.
+//!
+//! The more waits in all, the less each client is allowed, in bytes and in time: so the gateway is
+//! bounded, and the slowest go first. Frames are shared between outboxes and counted in each, so the
+//! real memory is less.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::limits::{OUTBOX_LATE_BYTES, OUTBOX_LATE_BYTES_MIN, OUTBOX_LATE_MS};
+
+/// What one outbox may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// So much without a question of time.
+    pub bytes: usize,
+    /// So long until what waited is taken, when it is more.
+    pub patience: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outboxes {
+    waiting: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Outboxes {
+    /// Nothing waits; so much may.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { waiting: AtomicUsize::new(0), bytes_max: bytes_max.max(1) }
+    }
+
+    /// One outbox held `before` and holds `after`.
+    pub fn changed(&self, before: usize, after: usize) {
+        // Wraps, and so does the sum: it is right again when all have told.
+        match after.wrapping_sub(before) {
+            0 => {}
+            more => drop(self.waiting.fetch_add(more, Ordering::Relaxed)),
+        }
+    }
+
+    /// Bytes in all of them.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What each may hold now.
+    pub fn allowance(&self) -> Allowance {
+        let free = self.bytes_max.saturating_sub(self.waiting()) as f64 / self.bytes_max as f64;
+        let bytes = (OUTBOX_LATE_BYTES as f64 * free) as usize;
+        Allowance {
+            bytes: bytes.max(OUTBOX_LATE_BYTES_MIN),
+            patience: Duration::from_millis(OUTBOX_LATE_MS).mul_f64(free),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_the_sum_of_all_outboxes_in_whatever_order_they_tell() {
+        let outboxes = Outboxes::new(1_000);
+        outboxes.changed(5, 0);
+        outboxes.changed(0, 5);
+        outboxes.changed(0, 7);
+        outboxes.changed(7, 7);
+        assert_eq!(outboxes.waiting(), 7);
+    }
+
+    #[test]
+    fn the_fuller_the_gateway_the_less_each_may_hold() {
+        let outboxes = Outboxes::new(1_000);
+        let all = Duration::from_millis(OUTBOX_LATE_MS);
+        assert_eq!(outboxes.allowance(), Allowance { bytes: OUTBOX_LATE_BYTES, patience: all });
+        outboxes.changed(0, 500);
+        assert_eq!(outboxes.allowance(), Allowance { bytes: OUTBOX_LATE_BYTES / 2, patience: all / 2 });
+        outboxes.changed(0, 501);
+        let least = Allowance { bytes: OUTBOX_LATE_BYTES_MIN, patience: Duration::ZERO };
+        assert_eq!(outboxes.allowance(), least);
+    }
+}

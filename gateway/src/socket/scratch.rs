@@ -1,0 +1,42 @@
+//! Memory of a thread, lent to the socket whose turn it is: a parked socket has none.
+
+use std::cell::Cell;
+
+use crate::socket::session::Action;
+
+/// See the module.
+pub struct Scratch {
+    /// Bytes that came, the unread rest of those before in front.
+    pub buffer: Vec<u8>,
+    /// What the session wants to be done.
+    pub actions: Vec<Action>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    /// Takes the thread's.
+    pub fn take() -> Box<Self> {
+        SCRATCH.take().unwrap_or_else(|| Box::new(Self { buffer: Vec::new(), actions: Vec::new() }))
+    }
+
+    /// For the next socket.
+    pub fn give_back(self: Box<Self>) {
+        SCRATCH.set(Some(self));
+    }
+
+    /// Puts the rest of earlier bytes in front.
+    pub fn hold(&mut self, rest: &[u8]) {
+        self.grow(rest.len());
+        self.buffer[..rest.len()].copy_from_slice(rest);
+    }
+
+    /// Makes room for so many bytes.
+    pub fn grow(&mut self, len: usize) {
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+    }
+}
