@@ -15,6 +15,9 @@ pub mod random;
 /// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
 pub mod bus;
 
+/// The machinery of a lane: consume, schedule, handle, tell, acknowledge.
+pub mod lanes;
+
 /// Who is where: sessions, presence, heads, rate limits.
 pub mod directory;
 

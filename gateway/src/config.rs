@@ -1,6 +1,7 @@
 //! The gateway's own section of the environment, read once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::BusConfig;
@@ -8,6 +9,7 @@ use common::config::{AuthConfig, ConfigError, Env, Peers};
 use common::directory::DirectoryConfig;
 use common::limits;
 use common::{recorder, spans};
+use protocol::events::Events;
 
 use crate::cluster::hub::Joins;
 use crate::socket::rate::Rate;
@@ -71,6 +73,8 @@ pub struct Config {
     pub trace_ratio: f64,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans of recorded messages go, if anywhere.
     pub collector: Option<String>,
+    /// What clients may say. Not from the environment: the product's table.
+    pub events: Arc<Events>,
 }
 
 /// What the gateway's own binary needs: a gateway alone is nothing without its peers.
@@ -152,6 +156,7 @@ impl Config {
             user_rate: rate(env, "RATE_USER", limits::USER_EVENTS_PER_S, limits::USER_EVENTS_BURST),
             trace_messages: recorder::messages_from_env(env),
             collector: spans::collector_from_env(env),
+            events: Arc::default(),
             trace_ratio: env
                 .parsed(&["OTEL_TRACES_SAMPLER_ARG"], "a number from 0 to 1", ratio)
                 .unwrap_or_default(),

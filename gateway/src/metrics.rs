@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::limits::SOCKET_MEMORY_BYTES;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use protocol::{CloseCode, Lane, ServerEvent, Timestamp};
+use protocol::{CloseCode, Lane, Timestamp};
 
 use crate::socket::allowance::Outboxes;
 use crate::wire::Form;
@@ -39,7 +39,7 @@ impl Class {
         }
     }
 
-    /// Of a client's event.
+    /// Of an event of this lane.
     pub const fn of_lane(lane: Option<Lane>) -> Self {
         match lane {
             Some(Lane::High) => Self::High,
@@ -47,11 +47,6 @@ impl Class {
             Some(Lane::Low) => Self::Low,
             None => Self::Other,
         }
-    }
-
-    /// Of an event for clients.
-    pub fn of_event(name: &str) -> Self {
-        Self::of_lane(ServerEvent::lane_of(name))
     }
 }
 
@@ -289,7 +284,7 @@ mod tests {
         for (place, class) in Class::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, place);
         }
-        assert_eq!(Class::of_event("messageComing"), Class::High);
-        assert_eq!(Class::of_event("synced"), Class::Other);
+        assert_eq!(Class::of_lane(Some(Lane::High)), Class::High);
+        assert_eq!(Class::of_lane(None), Class::Other);
     }
 }

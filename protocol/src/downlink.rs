@@ -2,59 +2,110 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Timestamp, TraceContext};
-use crate::ids::{LoginId, SocketId, UserId};
+use super::{Lane, Origin, Reject, Tag, Timestamp, TraceContext};
+use crate::ids::{LoginId, MessageId, UserId};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
 /// gateway wraps the bytes in each wire form once and shares them among its sockets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Downlink<'a> {
     /// Whose sockets on this node.
+    #[serde(rename = "r")]
     pub to: Recipients,
-    /// Not to this one (the socket that typed).
-    pub except: Option<SocketId>,
     /// Which wire forms want it.
-    pub audience: Audience,
+    #[serde(rename = "f", default, skip_serializing_if = "Forms::is_all")]
+    pub forms: Forms,
     /// What may happen to it on the way.
+    #[serde(rename = "u", default, skip_serializing_if = "Urgency::is_keep")]
     pub urgency: Urgency,
     /// The event's name on the wire.
+    #[serde(rename = "e")]
     pub event: &'a str,
     /// The JSON of the event's data.
+    #[serde(rename = "d")]
     pub data: &'a str,
+    /// The lane of what it answers or tells of.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
     /// When a gateway accepted the event that it comes of, by that gateway's clock. None: it comes
     /// of none.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The chat message that it shows or refuses. None: there is none, or nobody wants to know.
+    /// The chat message that it shows or refuses. None: there is none, or `trace` is off.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// What the event says, for programs: none parses its JSON.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
     /// The recorded trace of the chat message that it shows.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub context: Option<TraceContext>,
+    /// How the client recognizes it as the answer to its event.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
 }
 
 /// Whose sockets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Recipients {
     /// Every socket of each of these users on the node.
+    #[serde(rename = "u")]
     Users(Vec<UserId>),
     /// One socket, by its serial on the node.
+    #[serde(rename = "s")]
     Socket(u64),
 }
 
 /// Which wire forms an event is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Audience {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forms {
     /// All sockets.
+    #[default]
+    #[serde(rename = "a")]
     All,
     /// Socket.IO sockets: events only the original's clients need.
+    #[serde(rename = "s")]
     SocketIo,
 }
 
+impl Forms {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+}
+
 /// What may happen to an event while it waits for a slow socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Urgency {
     /// It is written, or the socket is cut.
+    #[default]
+    #[serde(rename = "k")]
     Keep,
     /// It may be shed; a newer one under the same key takes its place (typing, previews).
+    #[serde(rename = "l")]
     Latest(u64),
+}
+
+impl Urgency {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
+}
+
+/// What an event says of the one that it answers or tells of, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The chat message is kept as this row.
+    #[serde(rename = "k")]
+    Kept(MessageId),
+    /// It was refused.
+    #[serde(rename = "r")]
+    Refused(Reject),
+    /// It is shown.
+    #[serde(rename = "s")]
+    Shown,
 }
 
 /// The body of an envelope on `control.gateways`: for every gateway.

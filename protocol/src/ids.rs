@@ -70,8 +70,10 @@ impl FromStr for NodeId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketId {
     /// The gateway that holds it.
+    #[serde(rename = "n")]
     pub node: NodeId,
     /// Counts up within the node; never reused.
+    #[serde(rename = "s")]
     pub serial: u64,
 }
 

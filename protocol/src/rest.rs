@@ -21,6 +21,7 @@ pub struct ApiRequest {
     /// Where it came from, for limits per address.
     pub address: IpAddr,
     /// The body, at most [`crate::limits::HTTP_BODY_BYTES_MAX`].
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
@@ -30,6 +31,7 @@ pub struct ApiResponse {
     /// HTTP status.
     pub status: u16,
     /// JSON; empty for 204.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 

@@ -4,40 +4,86 @@ use serde::{Deserialize, Serialize};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ClientEvent, Timestamp, TraceContext};
+use super::{Reject, Timestamp, TraceContext};
+use crate::events::{ClientEvent, ClientRow, Judged};
 use crate::ids::{ConversationId, Guid, SocketId, UserId};
 
 /// Who sent an event, as the gateway knows from the token. Never from the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     /// The account.
+    #[serde(rename = "u")]
     pub user: UserId,
     /// The socket that answers go to. None: the event came over REST.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<SocketId>,
 }
 
-/// The body of an envelope on a lane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The body of an envelope on a lane. What the client wrote travels as it was written: a gateway has
+/// judged it, a worker reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
-    /// Who.
+    /// The sender.
+    #[serde(rename = "f")]
     pub from: Sender,
     /// When the gateway accepted it.
+    #[serde(rename = "t")]
     pub at: Timestamp,
-    /// What.
-    pub event: ClientEvent,
+    /// The event's name.
+    #[serde(rename = "e")]
+    pub event: Box<str>,
+    /// The JSON of its data.
+    #[serde(rename = "d")]
+    pub data: Box<str>,
+    /// The conversation whose order the event belongs to.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// The name of the chat message that it brings: the client's, or one that the gateway made up.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<Guid>,
+    /// The trace that it belongs to.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<TraceContext>,
+    /// How the client recognizes the answer: JSON, given back on it.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+/// How a client recognizes the answer to one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tag {
+    /// Native `id`, as JSON: a number or a short text.
+    #[serde(rename = "i")]
+    Id(Box<str>),
+    /// The number of a Socket.IO acknowledgement.
+    #[serde(rename = "a")]
+    Ack(u64),
 }
 
 impl Uplink {
-    /// Which chat message it brings. None: it is another event.
-    pub fn origin(&self) -> Option<Origin> {
-        let ClientEvent::SendMessage(message) = &self.event else { return None };
-        let guid = Origin::hash(message.guid.as_ref()?);
-        Some(Origin { guid, sender: self.from.user, conversation: message.conversation })
+    /// An event that was judged.
+    pub fn new(row: &ClientRow, from: Sender, at: Timestamp, data: &str, judged: Judged) -> Self {
+        let Judged { conversation, guid, context, .. } = judged;
+        Self { from, at, event: row.name.into(), data: data.into(), conversation, guid, context, tag: None }
     }
 
-    /// The trace that it belongs to.
-    pub fn context(&self) -> Option<TraceContext> {
-        if let ClientEvent::SendMessage(message) = &self.event { message.context } else { None }
+    /// An event of this kind, judged here.
+    ///
+    /// # Errors
+    /// As [`ClientEvent::parse`].
+    pub fn of<E: ClientEvent>(from: Sender, at: Timestamp, data: &str) -> Result<Self, Reject> {
+        Ok(Self::new(E::ROW, from, at, data, (E::ROW.judge)(data)?))
+    }
+
+    /// Which chat message it brings. None: it is another event.
+    pub fn origin(&self) -> Option<Origin> {
+        let guid = Origin::hash(self.guid.as_ref()?);
+        Some(Origin { guid, sender: self.from.user, conversation: self.conversation? })
+    }
+
+    /// The key whose order its lane keeps.
+    pub fn key(&self) -> u64 {
+        self.conversation.map_or(0, |conversation| conversation.0.unsigned_abs())
     }
 }
 
@@ -45,10 +91,13 @@ impl Uplink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// [`Origin::hash`] of its guid.
+    #[serde(rename = "g")]
     pub guid: u64,
-    /// Who sent it.
+    /// The user who sent it.
+    #[serde(rename = "s")]
     pub sender: UserId,
     /// Where to.
+    #[serde(rename = "c")]
     pub conversation: ConversationId,
 }
 

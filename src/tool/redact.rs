@@ -4,39 +4,48 @@
 //! its conversation. Tokens never travel in envelopes.
 
 use common::bus::Envelope;
-use protocol::control::{Answer, Ask, Question, Said};
-use protocol::{self, ClientEvent, Control, Uplink};
+use protocol::control::{Answer, Ask, Beat, Question, Said, Says};
+use protocol::events::ClientEvent as _;
+use protocol::events::message::{MessageRead, SendMessage};
+use protocol::events::typing::Typing;
+use protocol::{self, Control, Uplink};
 use serde_json::{Value, json};
-use worker::share::{Beat, Says};
 
 /// How a panic begins; what follows may quote what it panicked on.
 const PANIC: &str = "a panic";
 
 /// An event from a lane. None: it is none, or damaged.
 pub fn event(envelope: &Envelope, bodies: bool) -> Option<Value> {
-    let Uplink { from, at, event } = protocol::decode(&envelope.body).ok()?;
+    let uplink: Uplink = protocol::decode(&envelope.body).ok()?;
     let mut shown = json!({
-        "event": event.name(),
-        "at": at,
-        "user": from.user,
-        "socket": from.socket.map(|socket| socket.to_string()),
-        "conversation": event.conversation(),
+        "event": uplink.event,
+        "at": uplink.at,
+        "user": uplink.from.user,
+        "socket": uplink.from.socket.map(|socket| socket.to_string()),
+        "conversation": uplink.conversation,
     });
-    match event {
-        ClientEvent::SendMessage(message) => {
-            shown["guid"] = json!(message.guid);
-            shown["messageType"] = json!(message.message_type);
-            shown["contentChars"] = message.content.chars().count().into();
-            shown["attachments"] = message.attachments.len().into();
-            shown["traceId"] = json!(message.context.map(|context| context.trace_id()));
-            if bodies {
-                shown["content"] = message.content.into();
-                shown["attachmentUrls"] = json!(message.attachments);
-            }
+    if let Some(guid) = &uplink.guid {
+        shown["guid"] = json!(guid);
+        shown["traceId"] = json!(uplink.context.map(|context| context.trace_id()));
+    }
+    if uplink.event[..] == *SendMessage::ROW.name
+        && let Ok(message) = SendMessage::parse(&uplink.data)
+    {
+        shown["messageType"] = json!(message.message_type);
+        shown["contentChars"] = message.content.chars().count().into();
+        shown["attachments"] = message.attachments.len().into();
+        if bodies {
+            shown["content"] = message.content.into();
+            shown["attachmentUrls"] = json!(message.attachments);
         }
-        ClientEvent::MessageRead(read) => shown["message"] = json!(read.message),
-        ClientEvent::Typing(typing) => shown["isTyping"] = typing.is_typing.into(),
-        _ => {}
+    } else if uplink.event[..] == *MessageRead::ROW.name
+        && let Ok(read) = MessageRead::parse(&uplink.data)
+    {
+        shown["message"] = json!(read.message);
+    } else if uplink.event[..] == *Typing::ROW.name
+        && let Ok(typing) = Typing::parse(&uplink.data)
+    {
+        shown["isTyping"] = typing.is_typing.into();
     }
     Some(shown)
 }
@@ -113,29 +122,19 @@ fn answered(answer: Answer) -> (String, Value) {
 #[cfg(test)]
 mod tests {
     use common::bus::Subject;
-    use protocol::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
-    use protocol::{
-        Attachment, CallStatus, CallType, MessageType, SendMessage, Sender, Timestamp, TraceContext, encode,
-    };
+    use protocol::ids::{NodeId, SocketId, UserId};
+    use protocol::{Sender, Timestamp, TraceContext, encode};
 
     use super::*;
 
     fn message() -> Envelope {
-        let event = ClientEvent::SendMessage(SendMessage {
-            conversation: ConversationId(7),
-            guid: Some(Guid::new("g-1").unwrap()),
-            message_type: MessageType::Text,
-            content: "xin chào".into(),
-            call_type: CallType::Voice,
-            call_status: CallStatus::Ended,
-            attachments: vec![Attachment {
-                thumb_url: "secret-thumb".into(),
-                file_url: "secret-file".into(),
-            }],
-            context: Some(TraceContext::begun(7, 9)),
-        });
+        let attachment = r#"{"thumbUrl":"/secret-thumb","fileUrl":"/secret-file"}"#;
+        let context = TraceContext::begun(7, 9);
+        let data = format!(
+            r#"{{"conversationId":7,"guid":"g-1","content":"xin chào","attachments":[{attachment}],"traceparent":"{context}"}}"#
+        );
         let from = Sender { user: UserId(3), socket: Some(SocketId { node: NodeId(1), serial: 2 }) };
-        let uplink = Uplink { from, at: Timestamp(0), event };
+        let uplink = Uplink::of::<SendMessage>(from, Timestamp(0), &data).unwrap();
         Envelope { subject: Subject::new("high.sendMessage").unwrap(), key: 7, body: encode(&uplink) }
     }
 
@@ -153,7 +152,7 @@ mod tests {
         assert!(!text.contains("chào") && !text.contains("secret"), "{text}");
         let shown = event(&message(), true).unwrap();
         assert_eq!(shown["content"], "xin chào");
-        assert_eq!(shown["attachmentUrls"][0]["fileUrl"], "secret-file");
+        assert_eq!(shown["attachmentUrls"][0]["fileUrl"], "/secret-file");
     }
 
     #[test]

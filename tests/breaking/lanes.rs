@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::support::{Cluster, Peers, is_proof, pause};
 use common::bus::{Bus, BusConfig, Envelope, QueueKind, Subject};
+use protocol::events::typing::Typing;
 use protocol::ids::{ConversationId, NodeId, UserId};
-use protocol::{ClientEvent, Sender, Timestamp, Typing, Uplink, encode};
+use protocol::{Sender, Timestamp, Uplink, encode};
 use swarm::options::Options;
 use swarm::report::Report;
 use swarm::run::{Moment, run_watched};
@@ -85,11 +86,9 @@ fn type_a_lot(prefix: &str) {
         let bus = Bus::connect(config, NodeId::random()).await.unwrap();
         for n in 0..TYPING as i64 {
             let conversation = ConversationId(if n % 2 == 0 { 1 } else { 1_000_000 + n % 5_000 });
-            let uplink = Uplink {
-                from: Sender { user: UserId(1 + n % 1_000), socket: None },
-                at: Timestamp::now(),
-                event: ClientEvent::Typing(Typing { conversation, is_typing: true }),
-            };
+            let from = Sender { user: UserId(1 + n % 1_000), socket: None };
+            let data = format!(r#"{{"conversationId":{conversation}}}"#);
+            let uplink = Uplink::of::<Typing>(from, Timestamp::now(), &data).unwrap();
             let envelope = Envelope {
                 subject: Subject::new("low.typing").unwrap(),
                 key: conversation.0.cast_unsigned(),

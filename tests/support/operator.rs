@@ -3,10 +3,9 @@
 use std::process::{Command, Stdio};
 
 use common::bus::{Bus, BusConfig, Envelope, Fate, LaneEnvelope, QueueKind, Subject};
-use protocol::ids::{ConversationId, Guid, NodeId, UserId};
-use protocol::{
-    CallStatus, CallType, ClientEvent, Lane, MessageType, SendMessage, Sender, Timestamp, Uplink, encode,
-};
+use protocol::events::message::SendMessage;
+use protocol::ids::{NodeId, UserId};
+use protocol::{Lane, Sender, Timestamp, Uplink, encode};
 use serde_json::Value;
 
 /// The tool, with the environment of one system.
@@ -59,18 +58,9 @@ pub fn finish(mut command: Command) -> Said {
 
 /// A chat message as a gateway puts it on its lane.
 pub fn message(conversation: i64, user: i64, guid: &str, content: &str) -> Envelope {
-    let event = ClientEvent::SendMessage(SendMessage {
-        conversation: ConversationId(conversation),
-        guid: Some(Guid::new(guid).unwrap()),
-        message_type: MessageType::Text,
-        content: content.into(),
-        call_type: CallType::Voice,
-        call_status: CallStatus::Ended,
-        attachments: vec![],
-        context: None,
-    });
+    let data = serde_json::json!({ "conversationId": conversation, "guid": guid, "content": content });
     let from = Sender { user: UserId(user), socket: None };
-    let body = encode(&Uplink { from, at: Timestamp::now(), event });
+    let body = encode(&Uplink::of::<SendMessage>(from, Timestamp::now(), &data.to_string()).unwrap());
     Envelope { subject: Subject::new("high.sendMessage").unwrap(), key: conversation.cast_unsigned(), body }
 }
 

@@ -7,6 +7,7 @@ use common::auth::Signer;
 use common::bus::Bus;
 use common::config::AuthConfig;
 use common::directory::Directory;
+use common::lanes::Fanout;
 use common::recorder::{Recorder, Ticket};
 use protocol::control::Stage;
 use protocol::ids::NodeId;
@@ -42,6 +43,12 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// How what happened outside of the lanes is told.
+    pub(crate) fn fanout(&self) -> Fanout {
+        let Self { bus, directory, recorder, .. } = self.clone();
+        Fanout { bus, directory, recorder }
+    }
+
     /// Remembers where a chat message is now; nothing else is remembered.
     pub(crate) fn noted(&self, uplink: &Uplink, stage: Stage) -> Option<Ticket> {
         let of = self.recorder.is_on().then(|| uplink.origin()).flatten()?;

@@ -1,87 +1,100 @@
-//! The table of event to handler.
+//! From an event's name to its handler: the table of all features.
 //!
 //! Handlers take a run of events of one kind, in order, and answer for each; one SQL statement
 //! serves them all. Either the whole run was handled, or it halted and nothing may be assumed:
 //! it is then handled again, which is safe because handlers are.
 
+use std::sync::Arc;
+
+use common::lanes::{Effects, Halt, Handle, LaneEvent, Outcomes};
+use foldhash::HashMap;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use protocol::Reject;
 use protocol::control::Stage;
-use protocol::ids::Guid;
-use protocol::{ClientEvent, MessageRead, Reject, SendMessage, ServerEvent, Typing, Uplink};
+use protocol::events::{ClientRow, Events};
 
 use crate::ctx::Ctx;
-use crate::effects::Effects;
-use crate::features::{messages, presence, typing};
-use crate::work::{Halt, LaneEvent, Outcomes, Request};
+use crate::features::Feature;
 
-/// The events of a run, each with what came of it. A reject is answered to its sender.
-pub(crate) async fn dispatch(ctx: &Ctx, batch: &[LaneEvent]) -> Result<Vec<Effects>, Halt> {
-    let mut effects = Vec::with_capacity(batch.len());
-    for run in batch.chunk_by(|one, other| one.uplink.event.name() == other.uplink.event.name()) {
-        let outcomes = handle(ctx, run).await?;
-        // Invariant: a handler answers for each event it was given.
-        debug_assert_eq!(outcomes.len(), run.len());
-        let settle = |(taken, outcome): (&LaneEvent, Result<Effects, Reject>)| {
-            let effects = outcome.unwrap_or_else(|reject| {
-                ctx.noted(&taken.uplink, Stage::Refused(reject));
-                refuse(&taken.uplink, reject)
-            });
-            Effects { since: Some(taken.uplink.at), origin: taken.origin, ..effects }
-        };
-        effects.extend(run.iter().zip(outcomes).map(settle));
-    }
-    Ok(effects)
+/// An event that a feature handles.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRow {
+    /// What clients say.
+    pub row: &'static ClientRow,
+    /// What happens.
+    pub handle: for<'a> fn(&'a Ctx, &'a [LaneEvent]) -> BoxFuture<'a, Outcomes>,
 }
 
-/// Exactly one match: which handler an event belongs to.
-async fn handle(ctx: &Ctx, run: &[LaneEvent]) -> Outcomes {
-    match run.first().map(|taken| &taken.uplink.event) {
-        Some(ClientEvent::SendMessage(_)) => messages::send(ctx, &each(run, send_message)).await,
-        Some(ClientEvent::MessageRead(_)) => messages::read(ctx, &each(run, message_read)).await,
-        Some(ClientEvent::Typing(_)) => typing::relay(ctx, &each(run, typing_event)).await,
-        Some(ClientEvent::GetOnlineUsers) => presence::online(ctx, &each(run, online_users)).await,
-        Some(ClientEvent::Sync(_) | ClientEvent::Ping) => {
-            Err(Halt::Fault(anyhow::anyhow!("this event travels on no lane")))
+/// A row: events of this payload go to this function, which is given them as
+/// [`Request`](common::lanes::Request)s. What cannot be read is refused alone.
+macro_rules! on {
+    ($payload:ty => $handler:path) => {
+        $crate::dispatch::EventRow {
+            row: <$payload as ::protocol::events::ClientEvent>::ROW,
+            handle: |ctx, run| {
+                ::std::boxed::Box::pin(async move {
+                    let read = ::common::lanes::work::read::<$payload>(run);
+                    let outcomes = $handler(ctx, &::common::lanes::work::requests(run, &read)).await?;
+                    Ok(::common::lanes::work::in_place(read, outcomes))
+                })
+            },
         }
-        None => Ok(Vec::new()),
+    };
+}
+pub(crate) use on;
+
+/// The handlers of these features, by event.
+pub(crate) struct Dispatcher {
+    handlers: HashMap<&'static str, EventRow>,
+    events: Arc<Events>,
+}
+
+impl Dispatcher {
+    pub(crate) fn of(features: &[&Feature]) -> Self {
+        let rows: Vec<EventRow> = features.iter().flat_map(|feature| feature.events).copied().collect();
+        let known: Vec<&'static ClientRow> = rows.iter().map(|row| row.row).collect();
+        let handlers = rows.into_iter().map(|row| (row.row.name, row)).collect();
+        Self { handlers, events: Arc::new(Events::of(&[&known])) }
     }
-}
 
-/// What the sender of a refused event hears.
-pub(crate) fn refuse(uplink: &Uplink, reject: Reject) -> Effects {
-    let event = Some(uplink.event.name());
-    let guid = guid(&uplink.event).cloned();
-    let rejected = ServerEvent::Rejected { event, reject, guid, retry_in_ms: None };
-    Effects { origin: uplink.origin(), ..Effects::default().reply(&uplink.from, rejected) }
-}
-
-fn guid(event: &ClientEvent) -> Option<&Guid> {
-    match event {
-        ClientEvent::SendMessage(event) => event.guid.as_ref(),
-        _ => None,
+    /// The names of refusals, for the lanes.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.events)
     }
-}
 
-fn each<'a, E>(run: &'a [LaneEvent], pick: fn(&ClientEvent) -> Option<&E>) -> Vec<Request<'a, E>> {
-    let asked = run.iter().filter_map(|taken| {
-        let LaneEvent { uplink, again, origin } = taken;
-        let event = pick(&uplink.event)?;
-        Some(Request { from: &uplink.from, at: uplink.at, event, again: *again, origin: *origin })
-    });
-    asked.collect()
-}
+    /// As the lanes want it.
+    pub(crate) fn into_handle(self, ctx: Ctx) -> Handle {
+        let both = Arc::new((self, ctx));
+        Arc::new(move |batch: &[LaneEvent]| -> BoxFuture<'_, _> {
+            let both = Arc::clone(&both);
+            async move { both.0.dispatch(&both.1, batch).await }.boxed()
+        })
+    }
 
-fn send_message(event: &ClientEvent) -> Option<&SendMessage> {
-    if let ClientEvent::SendMessage(event) = event { Some(event) } else { None }
-}
+    /// The events of a run, each with what came of it. A reject is answered to its sender.
+    async fn dispatch(&self, ctx: &Ctx, batch: &[LaneEvent]) -> Result<Vec<Effects>, Halt> {
+        let mut effects = Vec::with_capacity(batch.len());
+        for run in batch.chunk_by(|one, other| one.uplink.event == other.uplink.event) {
+            let name = run.first().map(|event| &*event.uplink.event).unwrap_or_default();
+            // A younger program may know it: it climbs the retry ladder.
+            let row = self.handlers.get(name);
+            let row = row.ok_or_else(|| Halt::Fault(anyhow::anyhow!("no feature handles {name}")))?;
+            let outcomes = (row.handle)(ctx, run).await?;
+            // Invariant: a handler answers for each event it was given.
+            debug_assert_eq!(outcomes.len(), run.len());
+            effects.extend(run.iter().zip(outcomes).map(|(event, outcome)| self.settle(ctx, event, outcome)));
+        }
+        Ok(effects)
+    }
 
-fn message_read(event: &ClientEvent) -> Option<&MessageRead> {
-    if let ClientEvent::MessageRead(event) = event { Some(event) } else { None }
-}
-
-fn typing_event(event: &ClientEvent) -> Option<&Typing> {
-    if let ClientEvent::Typing(event) = event { Some(event) } else { None }
-}
-
-fn online_users(event: &ClientEvent) -> Option<&()> {
-    if matches!(event, ClientEvent::GetOnlineUsers) { Some(&()) } else { None }
+    fn settle(&self, ctx: &Ctx, event: &LaneEvent, outcome: Result<Effects, Reject>) -> Effects {
+        let LaneEvent { uplink, origin, .. } = event;
+        let effects = outcome.unwrap_or_else(|reject| {
+            ctx.noted(uplink, Stage::Refused(reject));
+            Effects::refused(&self.events, uplink, reject)
+        });
+        let (since, context) = (Some(uplink.at), uplink.context);
+        Effects { since, origin: *origin, context, key: uplink.key(), ..effects }
+    }
 }

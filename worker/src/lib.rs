@@ -12,38 +12,11 @@ pub mod ctx;
 /// Start, run, drain.
 mod run;
 
-/// Which shards of a lane this worker takes, from who is alive.
-pub mod share;
-
-/// Which waiting batch is worked on next: weights, ageing, one at a time per shard.
-pub mod schedule;
-
-/// Takes batches off the lanes, and acknowledges: the only place that does.
-mod consumer;
-
-/// Keys whose events wait apart, because the store ends every statement that names them.
-mod apart;
-
-/// One piece of work, from decoding to acknowledging: hold, bisect, set aside.
-mod attempt;
-
-/// What a piece of work says to the traces of the messages in it.
-mod traced;
-
-/// What handlers are given and what they answer.
-pub(crate) mod work;
-
 /// The table of event to handler.
 mod dispatch;
 
 /// What happens, one folder per noun.
 pub mod features;
-
-/// What a handler wants to happen, as data.
-pub mod effects;
-
-/// Effects to one delivery per node: the only place that publishes.
-mod fanout;
 
 /// Requests of the group `api`, bounded.
 mod requests;

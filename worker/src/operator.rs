@@ -5,6 +5,7 @@ use std::future::Future;
 use common::bus::{Envelope, LaneView};
 use common::control::Ear;
 use common::health::Readiness;
+use common::lanes::share::share;
 use common::lifecycle::Lifecycle;
 use common::limits::LANE_SHARDS;
 use common::recorder::Recorder;
@@ -12,8 +13,6 @@ use protocol::control::{HeldShard, Question, Said};
 use protocol::ids::NodeId;
 use protocol::{self, Lane, Timestamp, Uplink};
 use tokio::sync::watch;
-
-use crate::share::share;
 
 /// What the answers are made of.
 pub(crate) struct Desk {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use common::bus::{GroupDelivery, GroupSubscription};
 use common::limits::{API_REQUESTS_MAX, BUSY_RETRY_MS, REQUEST_MS_MAX};
 use futures_util::FutureExt as _;
-use protocol::{self, ApiRequest, ApiResponse, ClientEvent, Reject, Uplink};
+use protocol::events::ClientEvent as _;
+use protocol::events::sync::Sync;
+use protocol::{self, ApiRequest, ApiResponse, Reject, Uplink};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -71,8 +73,11 @@ async fn answer(ctx: &Ctx, body: &[u8], is_sync: bool) -> (Bytes, &'static str) 
 }
 
 async fn route(ctx: &Ctx, body: &[u8], is_sync: bool) -> Bytes {
-    if is_sync && let Ok(Uplink { from, event: ClientEvent::Sync(event), .. }) = protocol::decode(body) {
-        return protocol::encode(&sync::missed(ctx, &from, &event).await);
+    if is_sync && let Ok(Uplink { from, data, .. }) = protocol::decode(body) {
+        return protocol::encode(&match Sync::parse(&data) {
+            Ok(event) => sync::missed(ctx, &from, &event).await,
+            Err(reject) => Err(reject),
+        });
     }
     match protocol::decode::<ApiRequest>(body) {
         Ok(request) => protocol::encode(&rest::answer(ctx, request).await),

@@ -11,10 +11,12 @@ use common::bus::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Su
 use common::control::Ear;
 use common::directory::Directory;
 use common::health::{Readiness, State};
+use common::lanes::share::Roll;
+use common::lanes::{Apart, Consumer, Engine};
 use common::lifecycle::Lifecycle;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
 use common::recorder::Recorder;
-use protocol::control::Part;
+use protocol::control::{Beat, Part, Says};
 use protocol::ids::NodeId;
 use protocol::{self, Downlink};
 use tokio::sync::watch;
@@ -23,15 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::apart::Apart;
-use crate::attempt::Bench;
 use crate::config::Config;
-use crate::consumer::Consumer;
 use crate::ctx::Ctx;
-use crate::features::{accounts, presence};
+use crate::dispatch::Dispatcher;
+use crate::features::{self, accounts, presence};
 use crate::operator::Desk;
 use crate::requests;
-use crate::share::{Beat, Roll, Says};
 use crate::store::Store;
 
 /// Where workers hear each other.
@@ -79,13 +78,17 @@ impl Worker {
         let ear = Ear::open(&bus, node, Part::Worker).await?;
         let requests = bus.queue_subscribe(Pattern::new(REQUESTS_PATTERN)?, REQUESTS_GROUP).await?;
         let (live, heard) = watch::channel(vec![node]);
-        let bench = Bench {
-            ctx: ctx.clone(),
+        let dispatcher = Dispatcher::of(features::ALL);
+        let engine = Engine {
+            node,
+            fanout: ctx.fanout(),
+            events: dispatcher.events(),
             readiness: readiness.clone(),
             apart: Apart::default(),
             leaving: leaving.clone(),
+            handle: dispatcher.into_handle(ctx.clone()),
         };
-        let consumer = Consumer::start(bench, &bus, config.slots, heard).await?;
+        let consumer = Consumer::start(engine, config.slots, heard).await?;
         let finish_lanes = config.finish_lanes;
         Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live })
     }

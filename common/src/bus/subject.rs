@@ -6,8 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use protocol::Lane;
 use protocol::ids::NodeId;
-use protocol::{ClientEvent, Lane};
 
 /// Bytes of a subject; AMQP's routing keys end at 255.
 const SUBJECT_BYTES_MAX: usize = 200;
@@ -36,9 +36,12 @@ impl Subject {
         }
     }
 
-    /// The lane subject of an event: `<lane>.<event>`. None: the event travels on no lane.
-    pub fn of_event(event: &ClientEvent) -> Option<Self> {
-        event.lane().map(|lane| Self(format!("{lane}.{}", event.name()).into()))
+    /// The lane subject of an event: `<lane>.<event>`.
+    ///
+    /// # Errors
+    /// The name is no token.
+    pub fn on_lane(lane: Lane, event: &str) -> Result<Self, BadSubject> {
+        Self::new(&format!("{lane}.{event}"))
     }
 
     /// A gateway's own subject: `deliver.<node>`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::ids::{LoginId, NodeId, SocketId, UserId};
 use protocol::{Account, Reject, Role, Timestamp};
-use gateway::session::{Action, Now, Session, SessionLimits, Turn};
+use gateway::socket::session::{Action, Now, Session, SessionLimits, Turn};
 use gateway::wire::Form;
 use gateway::transport::frame::Frame;
 
@@ -16,6 +16,7 @@ pub fn talk(form: Form, input: &[u8]) {
         _ => Err(Reject::Unauthorized),
     };
     let limits = SessionLimits::default();
+    let events = protocol::events::Events::default();
     let socket = SocketId { node: NodeId(1), serial: 2 };
     let now = |ms| Now { up: Duration::from_millis(ms), wall: Timestamp(ms as i64) };
     let mut session = Session::new(form, socket, None, now(0));
@@ -27,7 +28,7 @@ pub fn talk(form: Form, input: &[u8]) {
     // Some inputs are said before the socket has joined.
     let join = (!text.starts_with('!')).then_some(join);
     for (ms, line) in (0..).step_by(100).zip(join.into_iter().chain(text.split('\n'))) {
-        let turn = Turn { now: now(ms), limits: &limits, verify: &verify };
+        let turn = Turn { now: now(ms), limits: &limits, events: &events, verify: &verify };
         session.on_frame(Frame::Text(line), &turn, &mut out);
         assert!(out.len() <= 4, "one frame, {} actions", out.len());
         for action in out.drain(..) {

@@ -13,9 +13,11 @@ use common::recorder::Ticket;
 use common::spans::{Kind, Span, Value};
 use foldhash::HashSet;
 use protocol::control::Stage;
+use protocol::events::ServerEvent;
+use protocol::events::session::Lapsed;
 use protocol::ids::{LoginId, UserId};
 use protocol::{
-    self, Audience, CloseCode, Control, Downlink, Origin, Recipients, Reject, ServerEvent, Timestamp, Urgency,
+    self, CloseCode, Control, Downlink, Forms, Origin, Outcome, Recipients, Tag, Timestamp, Urgency,
 };
 use tracing::{info, warn};
 
@@ -96,13 +98,12 @@ pub async fn refresh_logins(node: &Node) -> Duration {
 fn lapse(node: &Node) {
     node.metrics.lapses.increment(1);
     info!(node.id = %node.id, "The delivery queue was rebuilt: telling the sockets to sync");
-    tell_all(node, &ServerEvent::Lapsed);
+    tell_all(node, &Lapsed {}.into());
 }
 
 /// Sends an event to every socket that has an account.
 pub fn tell_all(node: &Node, event: &ServerEvent) {
-    let data = event.data();
-    let mut frames = Frames::new(event.name(), &data);
+    let mut frames = Frames::new(event.name(), event.data(), None);
     for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
         if slot.who().is_some()
             && slot.push(frames.of(slot.form), Urgency::Keep, Class::Control, &node.metrics)
@@ -114,34 +115,32 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
 
 /// Remembers what became of a chat message; the ticket is for what is shown.
 fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: Timestamp) -> Option<Ticket> {
-    #[derive(serde::Deserialize)]
-    struct Refusal<'a> {
-        code: &'a str,
+    match downlink.outcome? {
+        Outcome::Shown => {
+            let found = u32::try_from(sockets).unwrap_or(u32::MAX);
+            node.recorder.note(of, now, Stage::Written { found, written: 0, last: None })
+        }
+        // The worker that refused it may be gone when an operator asks.
+        Outcome::Refused(reject) => {
+            node.recorder.note(of, now, Stage::Refused(reject));
+            None
+        }
+        Outcome::Kept(_) => None,
     }
-    if downlink.event == "messageComing" {
-        let found = u32::try_from(sockets).unwrap_or(u32::MAX);
-        return node.recorder.note(of, now, Stage::Written { found, written: 0, last: None });
-    }
-    // The worker that refused it may be gone when somebody asks.
-    if let Ok(refusal) = serde_json::from_str::<Refusal<'_>>(downlink.data)
-        && let Some(reject) = Reject::ALL.iter().find(|reject| reject.code() == refusal.code)
-    {
-        node.recorder.note(of, now, Stage::Refused(*reject));
-    }
-    None
 }
 
 /// The frames of one event, built when wanted.
 struct Frames<'a> {
     event: &'a str,
     data: &'a str,
+    tag: Option<&'a Tag>,
     native: Option<Bytes>,
     socket_io: Option<Bytes>,
 }
 
 impl<'a> Frames<'a> {
-    fn new(event: &'a str, data: &'a str) -> Self {
-        Self { event, data, native: None, socket_io: None }
+    fn new(event: &'a str, data: &'a str, tag: Option<&'a Tag>) -> Self {
+        Self { event, data, tag, native: None, socket_io: None }
     }
 
     fn of(&mut self, form: Form) -> Bytes {
@@ -149,7 +148,7 @@ impl<'a> Frames<'a> {
             Form::Native => &mut self.native,
             Form::SocketIo => &mut self.socket_io,
         };
-        frame.get_or_insert_with(|| wire::event_frame(form, self.event, self.data)).clone()
+        frame.get_or_insert_with(|| wire::answer_frame(form, self.event, self.data, self.tag)).clone()
     }
 
     /// How many were.
@@ -185,13 +184,9 @@ impl Batch {
         if self.found.is_empty() {
             metrics.downlinks_nobody.increment(1);
         }
-        let except = downlink.except.filter(|socket| socket.node == node.id).map(|socket| socket.serial);
-        let mut frames = Frames::new(downlink.event, downlink.data);
-        let class = Class::of_event(downlink.event);
-        let wants = |slot: &Slot| {
-            let may = downlink.audience == Audience::All || slot.form == Form::SocketIo;
-            may && Some(slot.serial) != except
-        };
+        let mut frames = Frames::new(downlink.event, downlink.data, downlink.tag.as_ref());
+        let class = Class::of_lane(downlink.lane);
+        let wants = |slot: &Slot| downlink.forms == Forms::All || slot.form == Form::SocketIo;
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();
         // Before the frames are queued: the kernel may have them a moment later.

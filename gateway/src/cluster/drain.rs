@@ -17,7 +17,9 @@ use std::time::Duration;
 use common::directory::Rate;
 use common::lifecycle::Lifecycle;
 use common::limits::GOING_AWAY_GRACE_MS_MAX;
-use protocol::{CloseCode, ServerEvent, Urgency};
+use protocol::events::ServerEvent;
+use protocol::events::session::GoingAway;
+use protocol::{CloseCode, Urgency};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -172,7 +174,8 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     if socket.form != Form::Native || socket.who().is_none() {
         return false;
     }
-    let event = ServerEvent::GoingAway { in_ms: u64::try_from(slot.as_millis()).unwrap_or(u64::MAX) };
+    let in_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX);
+    let event = ServerEvent::from(GoingAway { in_ms });
     let frame = wire::event_frame(socket.form, event.name(), &event.data());
     if socket.push(frame, Urgency::Keep, Class::Control, &node.metrics) {
         socket.wake();

@@ -90,6 +90,7 @@ impl Node {
         Self {
             id,
             limits: config.session,
+            subjects: Subjects::of(&config.events),
             admission: Admission::new(config.upgrades_per_s),
             shares: Arc::new(Shares::new(config.address_lines_max, config.address_upgrades_per_s)),
             origin: Origin::default(),
@@ -104,7 +105,6 @@ impl Node {
             seats: Seats::new(),
             logins: EndedLogins::new(verifier.access_ttl()),
             verifier,
-            subjects: Subjects::default(),
             readiness: Readiness::new("gateway", id),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::limits::NODE_LEASE_MS;
 use foldhash::HashSet;
-use protocol::ServerEvent;
+use protocol::events::session::Lapsed;
 use protocol::ids::UserId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ pub async fn keep(node: Arc<Node>) {
         let users = node.seats.take();
         if users.is_empty() {
             if std::mem::take(&mut lapsed) {
-                downlink::tell_all(&node, &ServerEvent::Lapsed);
+                downlink::tell_all(&node, &Lapsed {}.into());
             }
             tokio::select! {
                 () = node.seats.changed.notified() => {}

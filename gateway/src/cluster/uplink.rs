@@ -5,15 +5,18 @@
 //!
 //! Not here: how many may be unconfirmed (the bus has the window), what an event means.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{Envelope, PublishError, RequestError, Subject};
 use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::spans::{Kind, Span};
+use foldhash::HashMap;
 use protocol::control::Stage;
-use protocol::{self, ClientEvent, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
+use protocol::events::session::Refusal;
+use protocol::events::{ClientRow, Events, Way};
+use protocol::{self, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -23,27 +26,29 @@ use crate::socket::slot::Slot;
 use crate::wire::ReplyTo;
 
 /// The subjects of events, each made once.
-#[derive(Default)]
-pub struct Subjects {
-    of_event: [OnceLock<Option<Subject>>; ClientEvent::NAMES.len()],
-    sync: OnceLock<Option<Subject>>,
-}
+pub struct Subjects(HashMap<&'static str, Subject>);
 
 impl Subjects {
-    fn of_event(&self, event: &ClientEvent) -> Option<Subject> {
-        let name = event.name();
-        let index = ClientEvent::NAMES.iter().position(|known| *known == name)?;
-        self.of_event.get(index)?.get_or_init(|| Subject::of_event(event)).clone()
+    /// Of these events.
+    pub fn of(events: &Events) -> Self {
+        let subject = |row: &ClientRow| match row.way {
+            Way::Lane(lane) => Subject::on_lane(lane, row.name).ok(),
+            Way::Request { subject, .. } => Subject::new(subject).ok(),
+            Way::Session => None,
+        };
+        let known = events.rows().iter().filter_map(|row| Some((row.name, subject(row)?)));
+        Self(known.collect())
     }
 
-    fn sync(&self) -> Option<Subject> {
-        self.sync.get_or_init(|| Subject::new("api.sync").ok()).clone()
+    fn of_event(&self, row: &ClientRow) -> Option<Subject> {
+        self.0.get(row.name).cloned()
     }
 }
 
 /// Publishes an event of this socket on its lane; the receipt answers through `reply`.
 pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: ReplyTo) {
-    let Some(subject) = node.subjects.of_event(&uplink.event) else { return };
+    let Some(row) = reply.event else { return };
+    let (Some(subject), Way::Lane(lane)) = (node.subjects.of_event(row), row.way) else { return };
     let up = node.uptime();
     if let Err(wait) = node.hub.take_rate(uplink.from.user, node.config.user_rate, up) {
         node.metrics.uplinks_limited.increment(1);
@@ -51,22 +56,20 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
             node.recorder.note(of, uplink.at, Stage::Refused(Reject::RateLimited));
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(wait_ms)));
+        answer(node, slot, Class::Control, reply.refused_for_now(Reject::RateLimited, wait_ms));
         return;
     }
     let (mut context, mut span) = (None, None);
-    if let ClientEvent::SendMessage(message) = &mut uplink.event {
-        message.context = node.sampling.judge(message.context, up);
-        span = Span::below(message.context, "publish sendMessage", Kind::Producer);
+    if uplink.guid.is_some() {
+        uplink.context = node.sampling.judge(uplink.context, up);
+        span = Span::below(uplink.context, "publish sendMessage", Kind::Producer);
         // What follows belongs below our span, if there is one.
-        message.context = span.as_ref().map(Span::context).or(message.context);
-        context = message.context.filter(TraceContext::is_sampled);
+        uplink.context = span.as_ref().map(Span::context).or(uplink.context);
+        context = uplink.context.filter(TraceContext::is_sampled);
     }
     let uplink = &uplink;
-    let key = uplink.event.conversation().map_or(0, |conversation| conversation.0.unsigned_abs());
-    let envelope = Envelope { subject, key, body: protocol::encode(uplink) };
-    let lane = uplink.event.lane();
-    let (may_drop, class) = (lane == Some(Lane::Low), Class::of_lane(lane));
+    let envelope = Envelope { subject, key: uplink.key(), body: protocol::encode(uplink) };
+    let (may_drop, class) = (lane == Lane::Low, Class::of_lane(Some(lane)));
     let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
     node.metrics.uplinks.increment(1);
     let origin = node.recorder.is_on().then(|| uplink.origin()).flatten();
@@ -93,14 +96,14 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
                 Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
                 Err(PublishError::TooLarge) => {
                     node.metrics.uplinks_busy.increment(1);
-                    answer(&node, &slot, Class::Control, reply.refused(Reject::TooLarge, None));
+                    answer(&node, &slot, Class::Control, reply.refused(Refusal::of(Reject::TooLarge)));
                 }
                 Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
                     if let Some(of) = origin {
                         node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
                     }
                     node.metrics.uplinks_busy.increment(1);
-                    answer(&node, &slot, Class::Control, reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)));
+                    answer(&node, &slot, Class::Control, reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS));
                 }
             }
         }),
@@ -109,10 +112,14 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
 
 /// Asks a worker what a socket missed; one at a time per socket.
 pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
-    let Some(subject) = node.subjects.sync() else { return };
+    let Some(row) = reply.event else { return };
+    let (Some(subject), Way::Request { answer: answered, .. }) = (node.subjects.of_event(row), row.way)
+    else {
+        return;
+    };
     if !slot.start_sync() {
         node.metrics.uplinks_limited.increment(1);
-        answer(node, slot, Class::Control, reply.refused(Reject::RateLimited, Some(BUSY_RETRY_MS)));
+        answer(node, slot, Class::Control, reply.refused_for_now(Reject::RateLimited, BUSY_RETRY_MS));
         return;
     }
     let body = protocol::encode(uplink);
@@ -122,7 +129,7 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
         let deadline = Duration::from_millis(REQUEST_MS_MAX);
         let missed = match node.bus.request(subject, body, deadline).await {
             Ok(bytes) => protocol::decode::<Result<String, Reject>>(&bytes).unwrap_or_else(|err| {
-                warn!(error = %err, event.name = "sync", "A worker's answer could not be read");
+                warn!(error = %err, event.name = row.name, "A worker's answer could not be read");
                 Err(Reject::Failed)
             }),
             Err(RequestError::TooLarge) => Err(Reject::TooLarge),
@@ -133,9 +140,9 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
         };
         slot.end_sync();
         let frame = match missed {
-            Ok(data) => reply.answered_with("synced", &data),
-            Err(Reject::Busy) => reply.refused(Reject::Busy, Some(BUSY_RETRY_MS)),
-            Err(reject) => reply.refused(reject, None),
+            Ok(data) => reply.answered_with(answered, &data),
+            Err(Reject::Busy) => reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS),
+            Err(reject) => reply.refused(Refusal::of(reject)),
         };
         answer(&node, &slot, Class::Other, frame);
     });

@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::limits;
+use protocol::events::message::guid_in;
+use protocol::events::presence::GetOnlineUsers;
+use protocol::events::session::{Pong, Ready, Refusal};
+use protocol::events::{Acknowledged, ClientEvent as _, Events, Judged, Way};
 use protocol::ids::{Guid, SocketId};
-use protocol::{
-    Account, ClientEvent, CloseCode, PROTOCOL_VERSION, Ready, Reject, Sender, ServerEvent, Timestamp, Typing,
-    Uplink,
-};
+use protocol::{Account, CloseCode, PROTOCOL_VERSION, Reject, Sender, Timestamp, Uplink};
 
 use crate::socket::rate::{Gcra, Rate};
 use crate::transport::frame::{self, Frame};
-use crate::wire::{self, Form, Misread, ReplyTo, Said};
+use crate::wire::{Form, Misread, ReplyTo, Said};
 
 /// What one node allows each of its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Turn<'a> {
     pub now: Now,
     /// What is allowed.
     pub limits: &'a SessionLimits,
+    /// What may be said.
+    pub events: &'a Events,
     /// Whose token this is: checked, not expired, its login not ended.
     pub verify: &'a dyn Fn(&str, Timestamp) -> Result<Account, Reject>,
 }
@@ -266,14 +269,14 @@ impl Session {
         match self.form.read(text) {
             Ok(Said::Auth(token)) => self.on_auth(token.as_deref(), turn, out),
             Ok(Said::Event { name, data, tag }) if self.joined => {
-                let event = wire::known_name(&name);
+                let event = turn.events.find(&name);
                 let mut reply = ReplyTo { form: self.form, event, guid: None, tag };
                 match wait {
                     Some(wait) => {
                         name_message(&mut reply, data);
                         self.refuse(&reply, Reject::RateLimited, Some(wait), out);
                     }
-                    None => self.on_event(&name, data, reply, turn, out),
+                    None => self.on_event(data, reply, turn, out),
                 }
             }
             Ok(Said::Event { .. }) => out.push(Action::Close(CloseCode::Unauthorized)),
@@ -330,8 +333,10 @@ impl Session {
         out.push(Action::Send(self.welcome()));
         if self.form.is_told_who_is_online() {
             let from = Sender { user: self.user(), socket: Some(self.socket) };
-            let uplink = Uplink { from, at: turn.now.wall, event: ClientEvent::GetOnlineUsers };
-            let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
+            let row = GetOnlineUsers::ROW;
+            let uplink = Uplink::new(row, from, turn.now.wall, "null", Judged::default());
+            let event = Some(row);
+            let reply = ReplyTo { form: self.form, event, guid: None, tag: None };
             out.push(Action::Publish { uplink, reply });
         }
     }
@@ -346,48 +351,38 @@ impl Session {
         })
     }
 
-    fn on_event(
-        &mut self,
-        name: &str,
-        data: &str,
-        mut reply: ReplyTo,
-        turn: &Turn<'_>,
-        out: &mut Vec<Action>,
-    ) {
-        let mut event = match ClientEvent::parse(name, data) {
-            Ok(event) => event,
-            Err(Reject::UnknownEvent) if self.form.ignores_unknown_events() => {
+    fn on_event(&mut self, data: &str, mut reply: ReplyTo, turn: &Turn<'_>, out: &mut Vec<Action>) {
+        let Some(row) = reply.event else {
+            if self.form.ignores_unknown_events() {
                 return out.push(Action::Count(Dropped::UnknownEvent));
             }
+            return self.blame(&reply, Reject::UnknownEvent, turn, out);
+        };
+        let judged = match (row.judge)(data) {
+            Ok(judged) => judged,
             Err(reject) => {
                 name_message(&mut reply, data);
                 return self.blame(&reply, reject, turn, out);
             }
         };
-        match &mut event {
-            ClientEvent::Ping => {
-                let pong = ServerEvent::Pong { at: turn.now.wall, user: self.user() };
-                return out.push(Action::Send(reply.answered(&pong)));
-            }
-            ClientEvent::Typing(typing) if self.is_repeated(*typing, turn) => {
-                return out.push(Action::Count(Dropped::TypingRepeated));
-            }
-            ClientEvent::SendMessage(message) => {
-                let guid = message.guid.take().or_else(|| reply.tag.as_ref()?.as_guid());
-                let guid = guid.unwrap_or_else(|| self.next_guid());
-                message.guid = Some(guid.clone());
-                reply.guid = Some(guid);
-            }
-            ClientEvent::Typing(_)
-            | ClientEvent::MessageRead(_)
-            | ClientEvent::Sync(_)
-            | ClientEvent::GetOnlineUsers => {}
+        if judged.fold.is_some_and(|fold| self.is_repeated(fold, turn)) {
+            return out.push(Action::Count(Dropped::TypingRepeated));
+        }
+        if row.acknowledged == Acknowledged::MessageQueued {
+            // Never from the frame's `id`: clients count from 1 on every socket.
+            reply.guid = Some(judged.guid.clone().unwrap_or_else(|| self.next_guid()));
         }
         let from = Sender { user: self.user(), socket: Some(self.socket) };
-        let uplink = Uplink { from, at: turn.now.wall, event };
-        out.push(match uplink.event.lane() {
-            Some(_) => Action::Publish { uplink, reply },
-            None => Action::Ask { uplink, reply },
+        let judged = Judged { guid: reply.guid.clone(), ..judged };
+        let uplink =
+            Uplink { tag: reply.tag_of_answer(), ..Uplink::new(row, from, turn.now.wall, data, judged) };
+        out.push(match row.way {
+            Way::Lane(_) => Action::Publish { uplink, reply },
+            Way::Request { .. } => Action::Ask { uplink, reply },
+            Way::Session => {
+                let pong = Pong { timestamp: turn.now.wall, user_id: self.user() };
+                Action::Send(reply.answered(&pong.into()))
+            }
         });
     }
 
@@ -414,7 +409,7 @@ impl Session {
         out.push(Action::Count(Dropped::Rejected(reject)));
         // Rounded up: who comes back in time is let in.
         let retry_in_ms = wait.map(|wait| wait.as_millis() as u64 + 1);
-        out.push(Action::Send(reply.refused(reject, retry_in_ms)));
+        out.push(Action::Send(reply.refused(Refusal { retry_in_ms, ..Refusal::of(reject) })));
     }
 
     /// Some: too much, for so long.
@@ -427,10 +422,7 @@ impl Session {
         self.violations.take(turn.limits.violations, 1, turn.now.up).is_err()
     }
 
-    fn is_repeated(&mut self, typing: Typing, turn: &Turn<'_>) -> bool {
-        let id = typing.conversation.0 as u64;
-        // Never 0, the initial key.
-        let key = ((id ^ id >> 32) as u32) << 2 | 2 | u32::from(typing.is_typing);
+    fn is_repeated(&mut self, key: u32, turn: &Turn<'_>) -> bool {
         let repeated = self.typing.key == key && self.typing.at.until(turn.now) < turn.limits.typing;
         if !repeated {
             self.typing = LastTyping { key, at: Duration32::at(turn.now) };
@@ -462,8 +454,8 @@ impl Session {
 
 /// A refused message keeps its name, so that the client knows which one to repeat.
 fn name_message(reply: &mut ReplyTo, data: &str) {
-    if reply.event == Some("sendMessage") {
-        reply.guid = wire::guid_in(data).or_else(|| reply.tag.as_ref()?.as_guid());
+    if reply.event.is_some_and(|row| row.acknowledged == Acknowledged::MessageQueued) {
+        reply.guid = guid_in(data);
     }
 }
 

@@ -413,7 +413,7 @@ impl Socket {
 fn class(actions: &[Action]) -> Class {
     let class = actions.iter().find_map(|action| match action {
         Action::Accept(_) | Action::Beat(_) => Some(Class::Control),
-        Action::Publish { uplink, .. } => Some(Class::of_lane(uplink.event.lane())),
+        Action::Publish { reply, .. } => Some(Class::of_lane(reply.event.and_then(|row| row.way.lane()))),
         _ => None,
     });
     class.unwrap_or(Class::Other)
@@ -421,7 +421,7 @@ fn class(actions: &[Action]) -> Class {
 
 fn with_turn<T>(node: &Node, now: Now, decide: impl FnOnce(&Turn<'_>) -> T) -> T {
     let verify = |token: &str, now: Timestamp| -> Result<Account, Reject> { node.account(token, now) };
-    decide(&Turn { now, limits: &node.limits, verify: &verify })
+    decide(&Turn { now, limits: &node.limits, events: &node.config.events, verify: &verify })
 }
 
 impl Future for Socket {

@@ -16,8 +16,11 @@ mod socketio;
 use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes};
+use protocol::events::message::MessageQueued;
+use protocol::events::session::{Ready, Refusal};
+use protocol::events::{Acknowledged, ClientRow, ServerEvent};
 use protocol::ids::{Guid, SocketId};
-use protocol::{ClientEvent, CloseCode, Ready, Reject, ServerEvent, Timestamp};
+use protocol::{CloseCode, Reject, Tag, Timestamp};
 use serde::Deserialize;
 
 use crate::transport::frame::{self, Opcode};
@@ -53,26 +56,6 @@ pub enum Said<'a> {
     Nothing,
     /// It leaves.
     Goodbye,
-}
-
-/// How a client recognizes the answer to one event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tag {
-    /// Native `id`, as JSON: a number or a short text.
-    Id(Box<str>),
-    /// The number of a Socket.IO acknowledgement.
-    Ack(u64),
-}
-
-impl Tag {
-    /// The tag as a name for a message: an `id` is one, the number of an acknowledgement is not
-    /// (it begins anew with every connection).
-    pub fn as_guid(&self) -> Option<Guid> {
-        match self {
-            Self::Id(json) => native::id_text(json).and_then(|text| Guid::new(&text).ok()),
-            Self::Ack(_) => None,
-        }
-    }
 }
 
 /// Why a text was not understood.
@@ -130,8 +113,8 @@ impl Form {
     pub fn welcome(self, ready: Ready) -> Bytes {
         match self {
             Self::Native => {
-                let ready = ServerEvent::Ready(ready);
-                event_frame(self, ready.name(), &ready.data())
+                let ready = ServerEvent::from(ready);
+                event_frame(self, ready.name(), ready.data())
             }
             Self::SocketIo => socketio::connected(ready.socket_id),
         }
@@ -185,80 +168,96 @@ fn whole<const N: usize>(parts: [&str; N]) -> Bytes {
 }
 
 /// How the answers to one event find it again: carried along until there is an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ReplyTo {
     /// The socket's form.
     pub form: Form,
-    /// The event's name, if it is one of ours.
-    pub event: Option<&'static str>,
+    /// The event's row, if it is one of ours.
+    pub event: Option<&'static ClientRow>,
     /// The message it is about.
     pub guid: Option<Guid>,
     /// How the client recognizes the answer.
     pub tag: Option<Tag>,
 }
 
+impl PartialEq for ReplyTo {
+    fn eq(&self, other: &Self) -> bool {
+        let name = |reply: &Self| reply.event.map(|row| row.name);
+        (self.form, name(self), &self.guid, &self.tag) == (other.form, name(other), &other.guid, &other.tag)
+    }
+}
+
 impl ReplyTo {
-    /// The broker has it. None: this event's sender is told nothing.
+    /// The bus has it. None: this event's sender is told nothing now.
     pub fn queued(&self, at: Timestamp) -> Option<Bytes> {
-        match (&self.guid, self.event) {
-            (Some(guid), Some("sendMessage")) => {
-                Some(self.answered(&ServerEvent::MessageQueued { guid: guid.clone(), at }))
+        match (self.event?.acknowledged, &self.guid, &self.tag) {
+            (Acknowledged::MessageQueued, Some(guid), _) => {
+                Some(self.answered(&MessageQueued { guid: guid.clone(), at }.into()))
             }
-            _ => match self.tag {
-                Some(Tag::Ack(ack)) => Some(socketio::acknowledged(ack, r#"{"status":"queued"}"#)),
-                Some(Tag::Id(_)) | None => None,
-            },
+            (Acknowledged::Queued, _, Some(Tag::Ack(ack))) => {
+                Some(socketio::acknowledged(*ack, r#"{"status":"queued"}"#))
+            }
+            _ => None,
         }
     }
 
+    /// The tag that a worker's answer brings back: what was acknowledged before is not acknowledged twice.
+    pub fn tag_of_answer(&self) -> Option<Tag> {
+        let acknowledged = self.event.map(|row| row.acknowledged);
+        self.tag
+            .clone()
+            .filter(|tag| matches!(tag, Tag::Id(_)) || acknowledged == Some(Acknowledged::Answered))
+    }
+
     /// It was refused.
-    pub fn refused(&self, reject: Reject, retry_in_ms: Option<u64>) -> Bytes {
-        let guid = self.guid.clone();
-        self.answered(&ServerEvent::Rejected { event: self.event, reject, guid, retry_in_ms })
+    pub fn refused(&self, refusal: Refusal) -> Bytes {
+        let guid = refusal.guid.clone().or_else(|| self.guid.clone());
+        self.answered(&Refusal { guid, ..refusal }.into_event(self.event))
+    }
+
+    /// It was refused, and may be repeated after this time.
+    pub fn refused_for_now(&self, reject: Reject, retry_in_ms: u64) -> Bytes {
+        self.refused(Refusal { retry_in_ms: Some(retry_in_ms), ..Refusal::of(reject) })
     }
 
     /// An event that answers it. It carries the client's `id`; an acknowledgement that is awaited
     /// follows it.
     pub fn answered(&self, event: &ServerEvent) -> Bytes {
-        self.answered_with(event.name(), &event.data())
+        self.answered_with(event.name(), event.data())
     }
 
     /// The same, of an answer that is encoded already.
     pub fn answered_with(&self, event: &str, data: &str) -> Bytes {
-        match &self.tag {
-            None => event_frame(self.form, event, data),
-            Some(Tag::Id(id)) => whole([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"]),
-            Some(Tag::Ack(ack)) => {
-                let event = event_frame(self.form, event, data);
-                [event, socketio::acknowledged(*ack, data)].concat().into()
-            }
+        answer_frame(self.form, event, data, self.tag.as_ref())
+    }
+}
+
+/// A whole WebSocket frame with an event that answers another one.
+pub fn answer_frame(form: Form, event: &str, data: &str, tag: Option<&Tag>) -> Bytes {
+    match tag {
+        None => event_frame(form, event, data),
+        Some(Tag::Id(id)) => whole([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"]),
+        Some(Tag::Ack(ack)) => {
+            let event = event_frame(form, event, data);
+            [event, socketio::acknowledged(*ack, data)].concat().into()
         }
     }
 }
 
 /// Reads a JSON object. (Serde by itself would take an array of the fields' values as well.)
 fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
-    let json = json.trim_start_matches([' ', '\t', '\n', '\r']);
+    // A byte order mark may be ignored (RFC 8259, 8.1).
+    let json = json.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']);
     if json.starts_with('{') { serde_json::from_str(json).ok() } else { None }
-}
-
-/// The name of an event as a word of ours.
-pub fn known_name(name: &str) -> Option<&'static str> {
-    ClientEvent::NAMES.into_iter().find(|known| *known == name)
-}
-
-/// The guid in data that is otherwise refused, so that the client hears which message it was.
-pub fn guid_in(data: &str) -> Option<Guid> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow, alias = "tempId")]
-        guid: Cow<'a, str>,
-    }
-    Guid::new(&read_object::<Named<'_>>(data)?.guid).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::events::ClientEvent as _;
+    use protocol::events::message::{MessageRead, SendMessage};
+    use protocol::events::presence::GetOnlineUsers;
+    use protocol::events::sync::Sync;
+
     use super::*;
 
     #[test]
@@ -269,35 +268,33 @@ mod tests {
         assert_eq!(socketio, &b"\x81\x0d42[\"pong\",{}]"[..]);
     }
 
+    fn reply(event: &'static ClientRow, form: Form, tag: Option<Tag>) -> ReplyTo {
+        ReplyTo { form, event: Some(event), guid: None, tag }
+    }
+
     #[test]
     fn an_awaited_acknowledgement_follows_its_event() {
         let guid = Some(Guid::new("g").unwrap());
-        let tag = Some(Tag::Ack(5));
-        let mut reply = ReplyTo { form: Form::SocketIo, event: Some("sendMessage"), guid, tag };
-        let frames = reply.queued(Timestamp(0)).unwrap();
+        let sent = ReplyTo { guid, ..reply(SendMessage::ROW, Form::SocketIo, Some(Tag::Ack(5))) };
+        let frames = sent.queued(Timestamp(0)).unwrap();
         let text = String::from_utf8_lossy(&frames);
         assert!(text.contains(r#"42["messageQueued",{"guid":"g""#), "{text}");
         assert!(text.contains(r#"435[{"guid":"g""#), "{text}");
-        reply.event = Some("messageRead");
-        assert_eq!(reply.queued(Timestamp(0)).unwrap(), frame::text_frame(br#"435[{"status":"queued"}]"#));
-        reply.tag = None;
-        assert_eq!(reply.queued(Timestamp(0)), None);
+        let mut read = reply(MessageRead::ROW, Form::SocketIo, Some(Tag::Ack(5)));
+        assert_eq!(read.queued(Timestamp(0)).unwrap(), frame::text_frame(br#"435[{"status":"queued"}]"#));
+        assert_eq!(read.tag_of_answer(), None, "it is not acknowledged twice");
+        read.tag = None;
+        assert_eq!(read.queued(Timestamp(0)), None);
+        let asked = reply(GetOnlineUsers::ROW, Form::SocketIo, Some(Tag::Ack(5)));
+        assert_eq!(asked.queued(Timestamp(0)), None, "its answer acknowledges it");
+        assert_eq!(asked.tag_of_answer(), Some(Tag::Ack(5)));
     }
 
     #[test]
     fn an_id_comes_back_on_the_answer() {
-        let tag = Some(Tag::Id("7".into()));
-        let reply = ReplyTo { form: Form::Native, event: Some("sync"), guid: None, tag };
+        let reply = reply(Sync::ROW, Form::Native, Some(Tag::Id("7".into())));
         let answer = reply.answered_with("synced", "{}");
         assert_eq!(answer, frame::text_frame(br#"{"event":"synced","data":{},"id":7}"#));
         assert_eq!(reply.queued(Timestamp(0)), None);
-    }
-
-    #[test]
-    fn a_refused_message_is_still_named() {
-        assert_eq!(guid_in(r#"{"content":[],"tempId":"g-1"}"#), Guid::new("g-1").ok());
-        for none in ["{}", "", "7", r#"{"guid":7}"#, r#"{"guid":"a b"}"#] {
-            assert_eq!(guid_in(none), None, "{none}");
-        }
     }
 }

@@ -1,17 +1,17 @@
 //! The native form: a text frame is `{"event": name, "data": {…}, "id"?: text or number}`.
 //!
-//! `id` is the client's name for this one event: it comes back on the answer, and names the chat
-//! message of a `sendMessage` that carries no guid of its own.
+//! `id` is the client's number or name for this one event: it comes back on the answer. It is no name of
+//! a message: clients count from 1 on every socket.
 //! Fields beyond these are ignored, so that old gateways understand new clients.
 
 use std::borrow::Cow;
 
-use protocol::Reject;
 use protocol::ids::Guid;
+use protocol::{Reject, Tag};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, Tag, read_object};
+use super::{Misread, Said, read_object};
 
 const MALFORMED: Misread = Misread::Reject(Reject::Malformed);
 
@@ -48,17 +48,17 @@ pub(super) fn read(text: &str) -> Result<Said<'_>, Misread> {
     Ok(Said::Event { name: input.event, data, tag })
 }
 
-/// Within the limits of a guid, so that it can be one.
+/// A number, or a text of 1 to 64 visible ASCII characters.
 fn read_id(json: &str) -> Option<Tag> {
     Guid::new(&id_text(json)?).ok()?;
     Some(Tag::Id(json.into()))
 }
 
 /// The text of an id, or the digits of one that is a number.
-pub(super) fn id_text(json: &str) -> Option<Cow<'_, str>> {
+fn id_text(json: &str) -> Option<Cow<'_, str>> {
     match json.as_bytes().first()? {
         b'"' => serde_json::from_str(json).ok(),
-        b'0'..=b'9' => Some(Cow::Borrowed(json)),
+        b'-' | b'0'..=b'9' => Some(Cow::Borrowed(json)),
         _ => None,
     }
 }
@@ -82,10 +82,12 @@ mod tests {
         check(r#"{"event":"typing","data":{"a":[1]}}"#, event("typing", r#"{"a":[1]}"#, None));
         check(r#" { "data" : 7 , "event" : "x" } "#, event("x", "7", None));
         check(r#"{"event":"ping"}"#, event("ping", "null", None));
+        check("\u{feff}{\"event\":\"ping\"}", event("ping", "null", None));
         check(r#"{"event":"ping","new":{}}"#, event("ping", "null", None));
         check(r#"{"event":"a\u0062"}"#, event("ab", "null", None));
         check(r#"{"event":"a","id":"g-1"}"#, event("a", "null", Some("\"g-1\"")));
         check(r#"{"event":"a","id":12}"#, event("a", "null", Some("12")));
+        check(r#"{"event":"a","id":-1}"#, event("a", "null", Some("-1")));
         check(r#"{"event":"a","id":null}"#, event("a", "null", None));
     }
 
@@ -117,7 +119,7 @@ mod tests {
         ] {
             check(bad, Err(MALFORMED));
         }
-        for bad in [r#""""#, r#""a b""#, "{}", "-1", "true", &format!("\"{}\"", "x".repeat(65))] {
+        for bad in [r#""""#, r#""a b""#, "{}", "true", &format!("\"{}\"", "x".repeat(65))] {
             let text = format!(r#"{{"event":"a","id":{bad}}}"#);
             check(&text, Err(Misread::Reject(Reject::Invalid)));
         }

@@ -8,12 +8,12 @@ use std::fmt;
 
 use bytes::Bytes;
 use protocol::ids::SocketId;
-use protocol::{CloseCode, Reject};
+use protocol::{CloseCode, Reject, Tag};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, Tag, read_object};
+use super::{Misread, Said, read_object};
 use crate::transport::frame;
 
 const UNREADABLE: Misread = Misread::Close(CloseCode::ProtocolError);

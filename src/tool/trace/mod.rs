@@ -12,7 +12,7 @@ use common::control::Asker;
 use common::limits::QUARANTINE_SHOWN_MAX;
 use protocol::control::{Answer, Part, Question, Said, Stage, Who};
 use protocol::ids::{ConversationId, Guid, NodeId, UserId};
-use protocol::{self, ClientEvent, Origin, Timestamp, Uplink};
+use protocol::{self, Origin, Timestamp, Uplink};
 use serde_json::{Value, json};
 
 use self::story::{Aside, Now, Place, Story, stories};
@@ -168,14 +168,10 @@ async fn look_aside(bus: &Bus, guid: &Guid, found: &mut Stories) -> Result<(), F
     }
     let aside = bus.quarantined(QUARANTINE_SHOWN_MAX).await.map_err(of_bus)?;
     for (nth, one) in (1..).zip(&aside) {
-        let Ok(Uplink { from, event: ClientEvent::SendMessage(message), .. }) =
-            protocol::decode::<Uplink>(&one.envelope.body)
-        else {
-            continue;
-        };
-        if message.guid.as_ref() == Some(guid) {
+        let Ok(uplink) = protocol::decode::<Uplink>(&one.envelope.body) else { continue };
+        if let Some(conversation) = uplink.conversation.filter(|_| uplink.guid.as_ref() == Some(guid)) {
             let reason = redact::reason(&one.reason, false);
-            let story = found.entry((message.conversation, from.user)).or_default();
+            let story = found.entry((conversation, uplink.from.user)).or_default();
             story.aside = Some(Aside { nth, attempts: one.attempts, reason });
         }
     }

@@ -20,7 +20,20 @@ pub mod presence;
 /// What only an operator asks for.
 pub mod operator;
 
+use crate::dispatch::EventRow;
 use crate::store::{self, Statement};
+
+/// What one noun brings to the worker.
+#[derive(Debug)]
+pub struct Feature {
+    /// The noun.
+    pub name: &'static str,
+    /// What happens with what clients say.
+    pub events: &'static [EventRow],
+}
+
+/// All features: the one list.
+pub const ALL: &[&Feature] = &[&messages::FEATURE, &typing::FEATURE, &presence::FEATURE];
 
 /// Everything that is ever asked of PostgreSQL, for tests of rules that hold for all of it.
 pub fn statements() -> Vec<Statement> {

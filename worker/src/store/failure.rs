@@ -1,6 +1,7 @@
 //! Why the store has no answer, sorted once: the client's mistake, the database's absence, a
 //! statement that was stopped by what it asked for, or one that can never work.
 
+use common::lanes::{Cause, Halt, Peer};
 use protocol::Reject;
 use tokio_postgres::error::SqlState;
 
@@ -25,31 +26,6 @@ pub enum StoreError {
 
 /// What every function of the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// What a statement was ended by, although the database is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// Another transaction held a row or a table for too long.
-    Lock,
-    /// It took longer than a statement may, or an operator cancelled it.
-    Slow,
-    /// It needed more memory or temporary space than the server gives to one.
-    Size,
-    /// It stood in a circle with others, or they changed what it had read.
-    Conflict,
-}
-
-impl Cause {
-    /// The value of the metric label `reason`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Slow => "slow",
-            Self::Size => "size",
-            Self::Conflict => "conflict",
-        }
-    }
-}
 
 /// A unique constraint, by its name, stands against it.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +121,20 @@ fn is_away(code: &SqlState) -> bool {
                 | SqlState::FEATURE_NOT_SUPPORTED
                 | SqlState::INVALID_SQL_STATEMENT_NAME
         )
+}
+
+impl From<StoreError> for Halt {
+    fn from(err: StoreError) -> Self {
+        match err {
+            StoreError::Unavailable(err) => Self::Away(Peer::Store, err),
+            StoreError::Stuck(cause, err) => Self::Stuck(cause, err),
+            StoreError::Fault(err) => Self::Fault(err),
+            // Statements over a whole batch answer rejects for each of it.
+            StoreError::Reject(reject) => {
+                Self::Fault(anyhow::anyhow!("a reject for a whole batch: {reject}"))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

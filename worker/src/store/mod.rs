@@ -34,11 +34,12 @@ pub(crate) use tokio_postgres::Row;
 pub(crate) use tokio_postgres::types::{Json, ToSql};
 
 pub(crate) use self::failure::conflict;
-pub use self::failure::{Cause, Result, StoreError};
+pub use self::failure::{Result, StoreError};
 pub(crate) use self::metrics::collided;
 pub use self::metrics::describe;
 pub use self::pool::Statement;
 pub(crate) use self::pool::{Params, statement};
+pub use common::lanes::Cause;
 
 use self::pool::{Connections, PRIMARY};
 use self::replica::Replica;

@@ -3,10 +3,12 @@
 use crate::cluster::{Cluster, Heard, says};
 use crate::on_both;
 use common::bus::Subject;
+use protocol::events::ClientEvent;
+use protocol::events::message::MessageRead;
+use protocol::events::sync::Sync;
+use protocol::events::typing::Typing;
 use protocol::ids::{ConversationId, MessageId, UserId};
-use protocol::{
-    self, ClientEvent, MessageRead, Recipients, Reject, Sender, Sync, Timestamp, Typing, Uplink, Urgency,
-};
+use protocol::{self, Recipients, Reject, Sender, Timestamp, Uplink, Urgency};
 use serde_json::{Value, json};
 
 on_both! {
@@ -25,8 +27,8 @@ fn users(heard: &Heard) -> Vec<i64> {
     }
 }
 
-fn uplink(from: Sender, event: ClientEvent) -> Uplink {
-    Uplink { from, at: Timestamp::now(), event }
+fn uplink<E: ClientEvent>(from: Sender, data: &Value) -> Uplink {
+    Uplink::of::<E>(from, Timestamp::now(), &data.to_string()).unwrap()
 }
 
 async fn a_message_is_kept_and_told_to_everyone(cluster: Cluster) {
@@ -113,7 +115,9 @@ async fn a_receipt_is_told_to_the_others(cluster: Cluster) {
     let message = MessageId(gateway.until("messageProcessed").await.data["messageId"].as_i64().unwrap());
 
     let (bobs, eves) = (gateway.sender(bob, 2), gateway.sender(eve, 3));
-    let read = |from, message| uplink(from, ClientEvent::MessageRead(MessageRead { conversation, message }));
+    let read = |from, message: MessageId| {
+        uplink::<MessageRead>(from, &json!({ "conversationId": conversation, "messageId": message }))
+    };
     let all = [
         read(bobs, message),
         read(bobs, message),
@@ -143,7 +147,8 @@ async fn typing_is_told_to_the_others_once(cluster: Cluster) {
 
     let socket = gateway.sender(alice, 1).socket;
     let typing = |user, is_typing| {
-        uplink(Sender { user, socket }, ClientEvent::Typing(Typing { conversation, is_typing }))
+        let data = json!({ "conversationId": conversation, "isTyping": is_typing });
+        uplink::<Typing>(Sender { user, socket }, &data)
     };
     let mut late = typing(bob, true);
     late.at = Timestamp(late.at.0 - 60_000);
@@ -168,7 +173,9 @@ async fn typing_is_told_to_the_others_once(cluster: Cluster) {
 
 async fn ask(cluster: &Cluster, user: UserId, held: &[(ConversationId, u64)]) -> Value {
     let from = Sender { user, socket: None };
-    let body = protocol::encode(&uplink(from, ClientEvent::Sync(Sync { held: held.to_vec() })));
+    let held: serde_json::Map<String, Value> =
+        held.iter().map(|(conversation, seq)| (conversation.to_string(), json!(seq))).collect();
+    let body = protocol::encode(&uplink::<Sync>(from, &json!({ "conversations": held })));
     let answer =
         cluster.bus.request(Subject::new("api.sync").unwrap(), body, crate::cluster::PATIENCE).await.unwrap();
     let answer: Result<String, Reject> = protocol::decode(&answer).unwrap();

@@ -1,8 +1,9 @@
 //! What only an operator asks of the store.
 
 use crate::support::postgres::Database;
+use protocol::Role;
+use protocol::events::message::MessageRead;
 use protocol::ids::{Guid, NodeId};
-use protocol::{MessageRead, Role};
 use worker::features::accounts::{NewAccount, Taken};
 use worker::store::Store;
 

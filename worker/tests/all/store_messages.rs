@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::support::postgres::{Database, text};
+use protocol::Reject;
+use protocol::events::message::{Attachment, ConversationKind, MessageRead};
 use protocol::ids::{ConversationId, MessageId, UserId};
-use protocol::{Attachment, ConversationKind, MessageRead, Reject};
 use worker::features::messages::{HistoryPage, Saved, SavedMessage, Standing};
 use worker::store::Store;
 

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use common::bus::{Envelope, Subject};
 use proptest::prelude::*;
-use protocol::ids::{ConversationId, Guid, LoginId, MessageId, NodeId, SocketId, UserId};
+use protocol::events::message::MessageRead;
+use protocol::ids::{Guid, LoginId, NodeId, SocketId, UserId};
 use protocol::{
-    self, Account, ApiRequest, ApiResponse, Audience, ClientEvent, Control, Downlink, MessageRead,
-    Recipients, Role, Sender, Timestamp, Uplink, Urgency,
+    self, Account, ApiRequest, ApiResponse, Control, Downlink, Forms, Lane, Recipients, Role, Sender,
+    Timestamp, Uplink, Urgency,
 };
 
 /// What each reader makes of the bytes: none may panic, all may refuse.
@@ -23,25 +24,23 @@ fn read_as_everything(bytes: &[u8]) -> [bool; 6] {
 
 fn uplink() -> Uplink {
     let socket = Some(SocketId { node: NodeId(1), serial: 2 });
-    let event = MessageRead { conversation: ConversationId(3), message: MessageId(4) };
-    Uplink {
-        from: Sender { user: UserId(7), socket },
-        at: Timestamp(5),
-        event: ClientEvent::MessageRead(event),
-    }
+    let from = Sender { user: UserId(7), socket };
+    Uplink::of::<MessageRead>(from, Timestamp(5), r#"{"conversationId":3,"messageId":4}"#).unwrap()
 }
 
 fn downlink() -> Downlink<'static> {
     Downlink {
         to: Recipients::Users(vec![UserId(7), UserId(8)]),
-        except: None,
-        audience: Audience::All,
+        forms: Forms::All,
         urgency: Urgency::Latest(9),
         event: "typing",
         data: "{}",
+        lane: Some(Lane::Low),
         since: Some(Timestamp(7)),
         origin: None,
+        outcome: None,
         context: None,
+        tag: None,
     }
 }
 

@@ -32,7 +32,7 @@ pub mod scale;
 
 use common::bus::{Bus, BusConfig, Envelope, QueueKind, Subject};
 use protocol::ids::{NodeId, UserId};
-use protocol::{Audience, Downlink, Recipients, Urgency, encode};
+use protocol::{Downlink, Forms, Lane, Recipients, Urgency, encode};
 
 use crate::cluster::Places;
 use crate::herd::content;
@@ -79,14 +79,16 @@ pub async fn deliver(
         let data = serde_json::json!({ "content": content(number, bytes) }).to_string();
         let body = encode(&Downlink {
             to: to.clone(),
-            except: None,
-            audience: Audience::All,
+            forms: Forms::All,
             urgency: Urgency::Keep,
             event: "messageComing",
             data: &data,
+            lane: Some(Lane::High),
             since: None,
             origin: None,
+            outcome: None,
             context: None,
+            tag: None,
         });
         bus.publish(Envelope { subject: subject.clone(), key: 0, body })
     };

@@ -1,7 +1,7 @@
 //! Conversations: list, one, create.
 
 use common::limits::{NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX};
-use protocol::MessageView;
+use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, UserId};
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
 //! Conversations and who takes part in them.
 
 use common::limits::{PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
+use protocol::Timestamp;
+use protocol::events::message::{ConversationKind, MessageView};
 use protocol::ids::{ConversationId, UserId};
-use protocol::{ConversationKind, MessageView, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::features::messages::{kind, maybe_message_view, message_columns};

@@ -12,9 +12,9 @@ use std::time::Duration;
 use common::bus::{Envelope, PublishError, Subject};
 use common::limits::{REST_SEND_MS_MAX, REST_SENDS_MAX};
 use protocol::control::Stage;
+use protocol::events::message::SendMessage;
 use protocol::ids::{MessageId, SocketId, UserId};
-use protocol::{self, ClientEvent, Downlink, Recipients, Reject, SendMessage, Sender, Timestamp, Uplink};
-use serde::Deserialize;
+use protocol::{self, Downlink, Outcome, Recipients, Reject, Sender, Timestamp, Uplink};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -50,15 +50,15 @@ impl Drop for Place<'_> {
 
 impl Answers {
     /// Sends and waits. `Err(Busy)`: it may or may not be kept; repeat under the same guid.
-    pub async fn send(&self, ctx: &Ctx, user: UserId, event: SendMessage) -> Result<Answer, Reject> {
+    pub async fn send(&self, ctx: &Ctx, user: UserId, event: &SendMessage) -> Result<Answer, Reject> {
         let (sender, answer) = oneshot::channel();
         let place = self.place(sender)?;
-        let key = event.conversation.0.cast_unsigned();
-        let event = ClientEvent::SendMessage(event);
-        let subject = Subject::of_event(&event).ok_or(Reject::Failed)?;
         let socket = SocketId { node: ctx.node, serial: place.serial };
-        let uplink = Uplink { from: Sender { user, socket: Some(socket) }, at: Timestamp::now(), event };
-        let envelope = Envelope { subject, key, body: protocol::encode(&uplink) };
+        let from = Sender { user, socket: Some(socket) };
+        let data = serde_json::to_string(event).map_err(|_| Reject::Failed)?;
+        let uplink = Uplink::of::<SendMessage>(from, Timestamp::now(), &data)?;
+        let subject = Subject::new("high.sendMessage").map_err(|_| Reject::Failed)?;
+        let envelope = Envelope { subject, key: uplink.key(), body: protocol::encode(&uplink) };
         let accepted = Stage::Accepted { socket: None, confirmed: None };
         let ticket = ctx.noted(&uplink, accepted);
         ctx.bus.publish(envelope).await.map_err(|err| match err {
@@ -78,7 +78,11 @@ impl Answers {
     /// Takes a delivery to this worker's own node.
     pub fn hear(&self, downlink: &Downlink<'_>) {
         let Recipients::Socket(serial) = downlink.to else { return };
-        let Some(answer) = read(downlink.event, downlink.data) else { return };
+        let answer = match downlink.outcome {
+            Some(Outcome::Kept(message)) => Answer::Processed(message),
+            Some(Outcome::Refused(reject)) => Answer::Rejected(reject),
+            Some(Outcome::Shown) | None => return,
+        };
         if let Some(waiting) = self.waiting().remove(&serial) {
             // Whoever waited may have left meanwhile.
             let _ = waiting.send(answer);
@@ -100,48 +104,29 @@ impl Answers {
     }
 }
 
-fn read(event: &str, data: &str) -> Option<Answer> {
-    #[derive(Deserialize)]
-    struct Processed {
-        #[serde(rename = "messageId")]
-        message: MessageId,
-    }
-    #[derive(Deserialize)]
-    struct Rejected<'a> {
-        code: &'a str,
-    }
-    match event {
-        "messageProcessed" => {
-            let Processed { message } = serde_json::from_str(data).ok()?;
-            Some(Answer::Processed(message))
-        }
-        "sendMessageError" => {
-            let Rejected { code } = serde_json::from_str(data).ok()?;
-            let known = Reject::ALL.iter().find(|reject| reject.code() == code);
-            Some(Answer::Rejected(known.copied().unwrap_or(Reject::Failed)))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::events::message::{LoadLastMessage, MessageProcessed};
+    use protocol::events::session::Refusal;
+    use protocol::events::{ClientEvent as _, ServerEvent};
     use protocol::ids::{ConversationId, Guid};
-    use protocol::{Audience, ServerEvent, Urgency};
+    use protocol::{Forms, Urgency};
 
     use super::*;
 
     fn tell(answers: &Answers, serial: u64, event: &ServerEvent) {
         answers.hear(&Downlink {
             to: Recipients::Socket(serial),
-            except: None,
-            audience: Audience::All,
+            forms: Forms::All,
             urgency: Urgency::Keep,
             event: event.name(),
-            data: &event.data(),
+            data: event.data(),
+            lane: event.row().lane,
             since: None,
             origin: None,
+            outcome: event.outcome(),
             context: None,
+            tag: None,
         });
     }
 
@@ -152,22 +137,18 @@ mod tests {
         let (second, mut hears_second) = oneshot::channel();
         let (one, two) = (answers.place(first).unwrap(), answers.place(second).unwrap());
         let guid = Guid::new("g").unwrap();
-        let processed = ServerEvent::MessageProcessed {
+        let processed = ServerEvent::from(MessageProcessed {
             guid: guid.clone(),
             message: MessageId(7),
             seq: 1,
             conversation: ConversationId(1),
-        };
+        });
         tell(&answers, two.serial, &processed);
         tell(&answers, two.serial, &processed);
-        let rejected = ServerEvent::Rejected {
-            event: Some("sendMessage"),
-            reject: Reject::Blocked,
-            guid: Some(guid),
-            retry_in_ms: None,
-        };
+        let refusal = Refusal { guid: Some(guid), ..Refusal::of(Reject::Blocked) };
+        let rejected = refusal.into_event(Some(SendMessage::ROW));
         tell(&answers, 99, &rejected);
-        tell(&answers, one.serial, &ServerEvent::LoadLastMessage(ConversationId(1)));
+        tell(&answers, one.serial, &LoadLastMessage { conversation_id: ConversationId(1) }.into());
         assert!(hears_first.try_recv().is_err(), "not yet");
         tell(&answers, one.serial, &rejected);
         assert_eq!(hears_first.try_recv(), Ok(Answer::Rejected(Reject::Blocked)));

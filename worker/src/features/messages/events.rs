@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use common::lanes::{Effects, Outcomes, Request, mix};
 use foldhash::{HashSet, HashSetExt};
 use protocol::control::Stage;
-use protocol::ids::{ConversationId, UserId};
-use protocol::{
-    self, ConversationKind, MessageRead, MessageView, Person, ReadReceipt, Reject, SendMessage, ServerEvent,
-    Timestamp, TraceContext,
+use protocol::events::message::{
+    ConversationKind, LoadLastMessage, MessageProcessed, MessageRead, MessageView, ReadReceipt, SendMessage,
 };
+use protocol::ids::{ConversationId, UserId};
+use protocol::{Forms, Person, Reject, Timestamp, TraceContext};
 
 use super::store::{Audience, NewMessage, Saved, SavedMessage, everyone, others};
 use crate::ctx::Ctx;
-use crate::effects::{Effects, preview_key};
 use crate::metrics;
-use crate::work::{Outcomes, Request};
 
 /// `sendMessage`: keep the messages, then tell their conversations.
 ///
@@ -32,7 +31,7 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
     for (at, one) in batch.iter().enumerate() {
         match admit(audiences.get(&one.event.conversation), one.from.user) {
             Ok((audience, sender)) => {
-                let Some(guid) = one.event.guid.clone() else {
+                let Some(guid) = one.guid.cloned() else {
                     outcomes[at] = Err(Reject::Invalid);
                     continue;
                 };
@@ -66,21 +65,17 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
         }
         let mut effects = Effects::default();
         let conversation = new.event.conversation;
-        let processed = ServerEvent::MessageProcessed {
-            guid: new.guid.clone(),
-            message: row.message,
-            seq: row.seq,
-            conversation,
-        };
+        let processed =
+            MessageProcessed { guid: new.guid.clone(), message: row.message, seq: row.seq, conversation };
         if tell {
             told_again.insert(row.message);
             let room = rooms.entry(conversation).or_insert_with(|| everyone(audience));
-            let coming = ServerEvent::MessageComing(Box::new(view(new, row, audience.kind, sender)));
-            let preview = ServerEvent::LoadLastMessage(conversation);
+            let coming = view(new, row, audience.kind, sender, batch[at].context);
+            let preview = LoadLastMessage { conversation_id: conversation };
             let key = preview_key(conversation);
             effects = effects.head(conversation, row.seq).broadcast(room, coming).broadcast_latest(
                 room,
-                protocol::Audience::SocketIo,
+                Forms::SocketIo,
                 key,
                 preview,
             );
@@ -116,7 +111,7 @@ pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outco
             read_by: reader.clone(),
             read_at: read.at,
         };
-        Ok(Effects::default().broadcast(&others(audience, reader.id), ServerEvent::MessageRead(receipt)))
+        Ok(Effects::default().broadcast(&others(audience, reader.id), receipt))
     });
     Ok(outcomes.collect())
 }
@@ -132,7 +127,13 @@ pub(crate) fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audie
     Ok((audience, sender))
 }
 
-fn view(new: NewMessage, row: SavedMessage, kind: ConversationKind, sender: &Person) -> MessageView {
+fn view(
+    new: NewMessage,
+    row: SavedMessage,
+    kind: ConversationKind,
+    sender: &Person,
+    context: Option<TraceContext>,
+) -> MessageView {
     let NewMessage { event, guid, .. } = new;
     MessageView {
         id: row.message,
@@ -149,8 +150,13 @@ fn view(new: NewMessage, row: SavedMessage, kind: ConversationKind, sender: &Per
         call_status: event.call_status,
         status: "SENT",
         attachments: event.attachments,
-        traceparent: event.context.filter(TraceContext::is_sampled),
+        traceparent: context.filter(TraceContext::is_sampled),
     }
+}
+
+/// The key of a conversation's preview, for [`Urgency::Latest`].
+fn preview_key(conversation: ConversationId) -> u64 {
+    mix(conversation.0.cast_unsigned(), 1)
 }
 
 fn conversations(all: impl Iterator<Item = ConversationId>) -> Vec<ConversationId> {

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use protocol::Person;
+use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, Guid, MessageId, UserId};
-use protocol::{MessageView, Person};
 
 use super::store::{Standing, kind};
 use crate::store::rows::{maybe_moment, moment, signed, unsigned};

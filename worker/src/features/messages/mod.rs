@@ -7,8 +7,19 @@ mod rest;
 mod store;
 pub(crate) mod sync;
 
+use protocol::events::message::{MessageRead, SendMessage};
+
+use crate::dispatch::on;
+use crate::features::Feature;
+
+/// Chat messages.
+pub const FEATURE: Feature = Feature {
+    name: "messages",
+    events: &[on!(SendMessage => events::send), on!(MessageRead => events::read)],
+};
+
 pub use self::answers::{Answer, Answers};
-pub(crate) use self::events::{admit, read, send};
+pub(crate) use self::events::admit;
 pub(crate) use self::history::STATEMENTS as HISTORY_STATEMENTS;
 pub use self::history::{History, HistoryPage};
 pub(crate) use self::history::{maybe_message_view, message_columns};

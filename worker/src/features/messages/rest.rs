@@ -1,8 +1,10 @@
 //! Histories, a message, sending.
 
 use common::limits::{API_ANSWER_BYTES_MAX, HISTORY_SIZE_MAX};
+use protocol::Reject;
+use protocol::events::ClientEvent as _;
+use protocol::events::message::{MessageView, SendMessage};
 use protocol::ids::{ConversationId, Guid, MessageId, NodeId, UserId};
-use protocol::{ClientEvent, MessageView, Reject};
 use serde_json::{Value, json};
 
 use super::answers::Answer;
@@ -75,9 +77,8 @@ pub async fn one(ctx: &Ctx, user: UserId, id: i64) -> Outcome {
 /// answer is the row.
 pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     let text = std::str::from_utf8(body).map_err(|_| Refusal::bad_request("The body is not UTF-8"))?;
-    let mut event = match ClientEvent::parse("sendMessage", text) {
-        Ok(ClientEvent::SendMessage(event)) => event,
-        Ok(_) => return Err(Refusal::failed()),
+    let mut event = match SendMessage::parse(text) {
+        Ok(event) => event,
         Err(Reject::Malformed) => return Err(Refusal::bad_request("The body is not JSON")),
         Err(Reject::Invalid) => return Err(Refusal::invalid(vec![WRONG.to_owned()])),
         Err(reject) => return Err(reject.into()),
@@ -93,7 +94,7 @@ pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     event.context = None;
     let conversation = event.conversation;
 
-    match ctx.desk.answers.send(ctx, user, event).await? {
+    match ctx.desk.answers.send(ctx, user, &event).await? {
         Answer::Processed(message) => {
             let view = ctx.store.message_of(user, conversation, message).await?;
             ok(201, "", &view.ok_or_else(|| Refusal::not_found("Message not found"))?)

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use protocol::events::message::{ConversationKind, MessageRead, SendMessage};
 use protocol::ids::{ConversationId, Guid, MessageId, UserId};
-use protocol::{ConversationKind, MessageRead, Person, Reject, SendMessage, Timestamp};
+use protocol::{Person, Reject, Timestamp};
 
 use super::history::{heads_counted, person};
 use crate::store::rows::{moment, unsigned};

@@ -8,15 +8,18 @@
 
 use std::collections::HashMap;
 
+use common::lanes::Halt;
 use common::limits::{ENVELOPE_BYTES_MAX, SYNC_MESSAGES_MAX, SYNC_TOTAL_MESSAGES_MAX};
+use protocol::events::ServerEvent;
+use protocol::events::message::MessageView;
+use protocol::events::sync::{Gap, MissedMessages, Sync, Synced};
 use protocol::ids::ConversationId;
-use protocol::{Gap, MessageView, MissedMessages, Reject, Sender, ServerEvent, Sync, Synced};
+use protocol::{Reject, Sender};
 use tracing::warn;
 
 use super::store::Standing;
 use crate::ctx::Ctx;
 use crate::metrics;
-use crate::work::Halt;
 
 /// What the answer may take, beside what carries it.
 const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
@@ -26,7 +29,7 @@ pub(crate) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Str
     match look(ctx, from, event).await {
         Ok(synced) => {
             metrics::synced(&synced);
-            Ok(ServerEvent::Synced(synced).data())
+            Ok(ServerEvent::from(synced).data().to_owned())
         }
         Err(Halt::Away(peer, err)) => {
             warn!(peer = peer.name(), "A sync was not answered: {err:#}");
@@ -149,8 +152,9 @@ fn fill(
 
 #[cfg(test)]
 mod tests {
+    use protocol::events::message::{CallStatus, CallType, ConversationKind, MessageType};
     use protocol::ids::{Guid, MessageId, UserId};
-    use protocol::{CallStatus, CallType, ConversationKind, MessageType, Person, Timestamp};
+    use protocol::{Person, Timestamp};
 
     use super::*;
 

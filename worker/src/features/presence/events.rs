@@ -8,20 +8,22 @@ use std::sync::Arc;
 use common::directory::Presence;
 use common::limits::{LOW_LANE_TTL_MS, PRESENCE_CONTACTS_MAX};
 use foldhash::{HashMap, HashMapExt, HashSet};
+use protocol::events::ServerEvent;
+use protocol::events::presence::{GetOnlineUsers, ListOnline, OnlineUsers, UserOffline, UserOnline};
 use protocol::ids::{ConversationId, UserId};
-use protocol::{Audience, Reject, ServerEvent, Timestamp, Urgency};
+use protocol::{Forms, Reject, Timestamp, Urgency};
 
 use super::store::Circle;
 use crate::ctx::Ctx;
-use crate::effects::{Effects, To, Told, online_key, presence_key};
 use crate::metrics;
-use crate::work::{Halt, Outcomes, Request};
+use common::lanes::{Effects, Halt, Outcomes, Request, To, Told, mix};
 
 /// `getOnlineUsers`: which of one's contacts are online; in the form of the original's clients also
 /// in which of one's conversations.
-pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, ()>]) -> Outcomes {
+pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, GetOnlineUsers>]) -> Outcomes {
     let wall = Timestamp::now();
-    let is_stale = |one: &Request<'_, ()>| wall.0.saturating_sub(one.at.0) > i64::from(LOW_LANE_TTL_MS);
+    let is_stale =
+        |one: &Request<'_, GetOnlineUsers>| wall.0.saturating_sub(one.at.0) > i64::from(LOW_LANE_TTL_MS);
     metrics::shed("getOnlineUsers", "stale", batch.iter().filter(|one| is_stale(one)).count());
     let mut users: Vec<UserId> = batch.iter().filter(|one| !is_stale(one)).map(|one| one.from.user).collect();
     users.sort_unstable();
@@ -30,12 +32,13 @@ pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, ()>]) -> Outcomes {
     let outcomes = batch.iter().map(|one| {
         let Some(socket) = one.from.socket.filter(|_| !is_stale(one)) else { return Ok(Effects::default()) };
         let Seen { online, conversations } = seen.get(&one.from.user).cloned().unwrap_or_default();
-        let mut effects = Effects::default().reply(one.from, ServerEvent::OnlineUsers(online));
+        let mut effects = Effects::default().answer(one.from, one.tag, OnlineUsers { users: online });
         effects.told.push(Told {
             to: To::Socket(socket),
-            audience: Audience::SocketIo,
+            forms: Forms::SocketIo,
             urgency: Urgency::Latest(online_key(one.from.user)),
-            event: ServerEvent::ListOnline(conversations),
+            event: ListOnline { list_online: conversations }.into(),
+            tag: None,
         });
         Ok(effects)
     });
@@ -94,12 +97,13 @@ pub(crate) async fn news(ctx: &Ctx, changes: &[Presence]) -> Result<Vec<Effects>
     let at = Timestamp::now();
     let told = changes.iter().filter_map(|Presence { user, is_online }| {
         let contacts = contacts.get(user)?;
-        let event = if *is_online {
-            ServerEvent::UserOnline { user: *user, at }
+        let (user_id, timestamp) = (*user, at);
+        let event: ServerEvent = if *is_online {
+            UserOnline { user_id, timestamp }.into()
         } else {
-            ServerEvent::UserOffline { user: *user, at }
+            UserOffline { user_id, timestamp }.into()
         };
-        Some(Effects::default().broadcast_latest(contacts, Audience::All, presence_key(*user), event))
+        Some(Effects::default().broadcast_latest(contacts, Forms::All, presence_key(*user), event))
     });
     Ok(told.collect())
 }
@@ -109,11 +113,21 @@ pub(crate) async fn lists(ctx: &Ctx, watchers: &[UserId]) -> Result<Vec<Effects>
     let mut seen = seen(ctx, watchers).await?;
     let told = watchers.iter().map(|watcher| {
         let conversations = seen.remove(watcher).unwrap_or_default().conversations;
-        let event = ServerEvent::ListOnline(conversations);
+        let event = ListOnline { list_online: conversations };
         let to: Arc<[UserId]> = [*watcher].into();
-        Effects::default().broadcast_latest(&to, Audience::SocketIo, online_key(*watcher), event)
+        Effects::default().broadcast_latest(&to, Forms::SocketIo, online_key(*watcher), event)
     });
     Ok(told.collect())
+}
+
+/// The key of a person's coming and going, for [`Urgency::Latest`].
+fn presence_key(user: UserId) -> u64 {
+    mix(user.0.cast_unsigned(), 3)
+}
+
+/// The key of what a person sees of others' presence, for [`Urgency::Latest`].
+fn online_key(user: UserId) -> u64 {
+    mix(user.0.cast_unsigned(), 4)
 }
 
 /// Those who see each user.

@@ -16,9 +16,8 @@ use tracing::{debug, info, warn};
 
 use super::events as presence;
 use crate::ctx::Ctx;
-use crate::effects::{Effects, To};
-use crate::work::{Halt, Peer};
-use crate::{fanout, metrics};
+use crate::metrics;
+use common::lanes::{Effects, Halt, Peer, To};
 
 /// Looks and tells until `draining`.
 pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
@@ -108,8 +107,8 @@ async fn deliver(ctx: &Ctx, effects: &[Effects]) -> Result<(), Halt> {
     if effects.is_empty() {
         return Ok(());
     }
-    let envelopes = fanout::route(ctx, effects).await?;
-    let busy = fanout::publish(ctx, envelopes).await?;
+    let envelopes = ctx.fanout().route(effects).await?;
+    let busy = ctx.fanout().publish(envelopes).await?;
     if busy.is_empty() {
         return Ok(());
     }

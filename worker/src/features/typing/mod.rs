@@ -7,18 +7,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use common::lanes::{Effects, Outcomes, Request, mix};
 use common::limits::{LOW_LANE_TTL_MS, TYPING_AUDIENCE_MS_MAX, TYPING_AUDIENCES_MAX, TYPING_REPEAT_MS_MIN};
 use foldhash::{HashMap, HashMapExt};
+use protocol::events::typing::{Typing, TypingView};
 use protocol::ids::{ConversationId, UserId};
-use protocol::{self, Reject, ServerEvent, Timestamp, Typing, TypingView};
+use protocol::{Forms, Reject, Timestamp};
 use tokio::time::Instant;
 
 use crate::ctx::Ctx;
-use crate::effects::{Effects, typing_key};
+use crate::dispatch::on;
+use crate::features::Feature;
 use crate::features::messages::{Audience, admit, others};
 use crate::metrics;
 use crate::store::StoreError;
-use crate::work::{Outcomes, Request};
 
 /// Who is in a conversation, and what they were told, a moment ago. Cheap to clone; all clones
 /// share it. Each worker has its own: two workers may tell a thing twice.
@@ -49,6 +51,9 @@ struct Recent {
     audience: Option<Arc<Audience>>,
 }
 
+/// A user types.
+pub const FEATURE: Feature = Feature { name: "typing", events: &[on!(Typing => relay)] };
+
 /// `typing`: show the others of the conversation that somebody types, or stopped.
 pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
     let told = ctx.typing.select(batch, Timestamp::now(), Instant::now());
@@ -62,21 +67,22 @@ pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes 
         let audience = audiences.get(&conversation).and_then(Option::as_deref);
         let (audience, typist) = admit(audience, one.from.user)?;
         let view = TypingView {
-            conversation,
-            kind: audience.kind,
+            conversation_id: conversation,
+            other_id: conversation,
+            conversation_type: audience.kind,
             is_typing: one.event.is_typing,
             user: typist.clone(),
-            at: one.at,
+            timestamp: one.at,
         };
         let key = typing_key(conversation, typist.id);
-        Ok(Effects::default().broadcast_latest(
-            &others(audience, typist.id),
-            protocol::Audience::All,
-            key,
-            ServerEvent::Typing(view),
-        ))
+        Ok(Effects::default().broadcast_latest(&others(audience, typist.id), Forms::All, key, view))
     });
     Ok(outcomes.collect::<Vec<Result<Effects, Reject>>>())
+}
+
+/// The key of what a person types in a conversation, for [`Urgency::Latest`].
+fn typing_key(conversation: ConversationId, user: UserId) -> u64 {
+    mix(mix(conversation.0.cast_unsigned(), 2), user.0.cast_unsigned())
 }
 
 impl RecentAudiences {
@@ -179,6 +185,9 @@ mod tests {
                     event,
                     again: from.user == UserId(9),
                     origin: None,
+                    guid: None,
+                    context: None,
+                    tag: None,
                 });
             let now = start + Duration::from_millis(after_ms);
             assert_eq!(memory.select(&batch.collect::<Vec<_>>(), wall, now), expect, "{events:?}");

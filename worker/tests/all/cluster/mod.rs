@@ -15,11 +15,10 @@ use common::bus::{Arrival, Bus, Envelope, Pattern, PublishError, Subject, Subscr
 use common::config::Env;
 use common::health::Readiness;
 use common::lifecycle::Lifecycle;
-use protocol::ids::{ConversationId, Guid, NodeId, SocketId, UserId};
-use protocol::{
-    self, CallStatus, CallType, ClientEvent, Downlink, MessageType, Recipients, SendMessage, Sender,
-    Timestamp, Uplink, Urgency,
-};
+use protocol::events::Events;
+use protocol::events::message::SendMessage;
+use protocol::ids::{ConversationId, NodeId, SocketId, UserId};
+use protocol::{self, Downlink, Recipients, Sender, Timestamp, Uplink, Urgency};
 use serde_json::Value;
 use testing::{Kind, World};
 use tokio::sync::oneshot;
@@ -263,27 +262,15 @@ fn read(envelope: &Envelope) -> Heard {
 
 /// An envelope as a gateway writes it.
 pub fn envelope(uplink: &Uplink) -> Envelope {
-    let conversation = uplink.event.conversation().unwrap();
-    Envelope {
-        subject: Subject::of_event(&uplink.event).unwrap(),
-        key: conversation.0.cast_unsigned(),
-        body: protocol::encode(uplink),
-    }
+    let lane = Events::default().find(&uplink.event).unwrap().way.lane().unwrap();
+    let subject = Subject::on_lane(lane, &uplink.event).unwrap();
+    Envelope { subject, key: uplink.key(), body: protocol::encode(uplink) }
 }
 
 /// `sendMessage` as a gateway accepted it.
 pub fn says(from: Sender, conversation: ConversationId, guid: &str, content: &str) -> Uplink {
-    let event = SendMessage {
-        conversation,
-        guid: Some(Guid::new(guid).unwrap()),
-        message_type: MessageType::Text,
-        content: content.to_owned(),
-        call_type: CallType::Voice,
-        call_status: CallStatus::Ended,
-        attachments: vec![],
-        context: None,
-    };
-    Uplink { from, at: Timestamp::now(), event: ClientEvent::SendMessage(event) }
+    let data = serde_json::json!({ "conversationId": conversation, "guid": guid, "content": content });
+    Uplink::of::<SendMessage>(from, Timestamp::now(), &data.to_string()).unwrap()
 }
 
 /// Runs a story on both kinds.

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use protocol::events::message::{CallStatus, CallType, MessageType, SendMessage};
 use protocol::ids::{ConversationId, Guid, LoginId, UserId};
-use protocol::{CallStatus, CallType, MessageType, SendMessage};
 pub use testing::connect as open;
 use tokio_postgres::Client;
 use worker::features::accounts::{NewAccount, NewLogin};

@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use common::limits::{BATCH_ENVELOPES_MAX, WORK_EVENTS_SMALL, WORK_GAP_MS};
+use crate::limits::{BATCH_ENVELOPES_MAX, WORK_EVENTS_SMALL, WORK_GAP_MS};
 use protocol::Lane;
 use tokio::time::Instant;
 

@@ -7,8 +7,8 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use common::bus::{Bus, BusError, LaneBatch, LaneConsumer, LaneView};
-use common::limits::{HOLD_MS_MAX, LANE_QUIET_MS, LANE_SHARDS};
+use crate::bus::{BusError, LaneBatch, LaneConsumer, LaneView};
+use crate::limits::{HOLD_MS_MAX, LANE_QUIET_MS, LANE_SHARDS};
 use futures_util::FutureExt as _;
 use protocol::Lane;
 use protocol::ids::NodeId;
@@ -18,14 +18,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::attempt::Bench;
-use crate::metrics;
-use crate::schedule::Schedule;
-use crate::share::share;
+use crate::lanes::attempt::Engine;
+use crate::lanes::metrics;
+use crate::lanes::schedule::Schedule;
+use crate::lanes::share::share;
 
-/// The lanes of this worker.
-pub(crate) struct Consumer {
-    bench: Bench,
+/// The lanes of this program.
+pub struct Consumer {
+    engine: Engine,
     lanes: [LaneConsumer; Lane::ALL.len()],
     schedule: Schedule<LaneBatch>,
     /// Who is alive; changed or not, every beat says so.
@@ -34,15 +34,18 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Gets in line for every lane, and takes nothing yet.
+    ///
+    /// # Errors
+    /// The bus did not answer.
     pub async fn start(
-        bench: Bench,
-        bus: &Bus,
+        engine: Engine,
         slots: usize,
         live: watch::Receiver<Vec<NodeId>>,
     ) -> Result<Self, BusError> {
+        let bus = &engine.fanout.bus;
         let lanes =
             [bus.consume(Lane::High).await?, bus.consume(Lane::Medium).await?, bus.consume(Lane::Low).await?];
-        Ok(Self { bench, lanes, schedule: Schedule::new(slots), live })
+        Ok(Self { engine, lanes, schedule: Schedule::new(slots), live })
     }
 
     /// A look at what is held of each lane.
@@ -84,7 +87,7 @@ impl Consumer {
         }
 
         // The bus ended, or the worker leaves: nothing is held any longer.
-        self.bench.leaving.cancel();
+        self.engine.leaving.cancel();
         self.lanes.iter().for_each(|lane| lane.hold(&[]));
         self.give_back("leaving", |_| true);
         info!(under_way = under_way.len(), "The lanes were given up; finishing what is under way");
@@ -97,12 +100,12 @@ impl Consumer {
     fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, Vec<u16>)>) {
         self.give_back("revoked", LaneBatch::is_revoked);
         while let Some(work) = self.schedule.take(Instant::now()) {
-            let bench = self.bench.clone();
+            let engine = self.engine.clone();
             under_way.spawn(async move {
                 let place = (work.lane, work.shards.clone());
                 // Handlers' panics are caught where they happen, so this one is ours. Its batches
                 // were dropped, therefore given back, and will be here again in a moment.
-                if AssertUnwindSafe(bench.carry_out(work)).catch_unwind().await.is_err() {
+                if AssertUnwindSafe(engine.carry_out(work)).catch_unwind().await.is_err() {
                     error!(lane = %place.0, shards = ?place.1, "A piece of work ended in a panic");
                     metrics::released(place.0, "panic", 1);
                     sleep(Duration::from_millis(HOLD_MS_MAX)).await;
@@ -132,7 +135,7 @@ impl Consumer {
     /// Tells each lane which shards this worker takes.
     fn hold_share(&mut self) {
         let live = self.live.borrow_and_update().clone();
-        let node = self.bench.ctx.node;
+        let node = self.engine.node;
         for (lane, consumer) in Lane::ALL.into_iter().zip(&self.lanes) {
             // The low lane is one queue that everybody takes from.
             let shards = if lane == Lane::Low { vec![0] } else { share(lane, LANE_SHARDS, &live, node) };

@@ -1,5 +1,4 @@
-//! Which shards of a lane this worker takes, from who is alive. Pure but for the type of the beat
-//! that travels.
+//! Which shards of a lane this program takes, from who is alive. Pure.
 //!
 //! Every worker says each second that it is there. Every worker computes the same assignment from
 //! the same set of live workers, without asking anybody: each shard has a fixed liking for each
@@ -10,33 +9,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::limits::{BEAT_MS, BEATS_MISSED_MAX};
+use crate::limits::{BEAT_MS, BEATS_MISSED_MAX};
 use protocol::Lane;
+use protocol::control::{Beat, Says};
 use protocol::ids::NodeId;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::effects::mix;
-
-/// The body of an envelope on `control.workers`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
-    /// Who.
-    pub node: NodeId,
-    /// What it says.
-    pub says: Says,
-}
-
-/// What a worker says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Says {
-    /// I am new: say at once that you are there.
-    Hello,
-    /// I am here.
-    Here,
-    /// I leave: count me no more.
-    Bye,
-}
+use crate::lanes::effects::mix;
 
 /// The workers that are alive, as one of them knows.
 #[derive(Debug)]

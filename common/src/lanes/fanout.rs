@@ -8,19 +8,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::bus::{Envelope, PublishError, Subject};
-use common::limits::ENVELOPE_BYTES_MAX;
-use common::recorder::Recorder;
+use crate::bus::{Bus, Envelope, PublishError, Subject};
+use crate::directory::Directory;
+use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use protocol::control::Stage;
 use protocol::ids::{NodeId, UserId};
-use protocol::{self, Downlink, Origin, Recipients, ServerEvent, Timestamp, TraceContext, Urgency};
+use protocol::{self, Downlink, Origin, Outcome, Recipients, Timestamp, TraceContext, Urgency};
 use tokio::sync::Notify;
 
-use crate::ctx::Ctx;
-use crate::effects::{Effects, To, Told};
-use crate::metrics;
-use crate::work::Halt;
+use crate::lanes::effects::{Effects, To, Told};
+use crate::lanes::metrics;
+use crate::lanes::work::Halt;
 
 /// What a downlink takes beside its data and its recipients, generously.
 const DOWNLINK_BYTES: usize = 256;
@@ -29,7 +29,7 @@ const DOWNLINK_BYTES: usize = 256;
 const RECIPIENT_BYTES: usize = 10;
 
 /// An envelope for one gateway.
-pub(crate) struct Parcel {
+pub struct Parcel {
     envelope: Envelope,
     /// The chat message that it shows, where, and to how many users. None: it shows none.
     shows: Option<(Origin, NodeId, u32)>,
@@ -37,80 +37,100 @@ pub(crate) struct Parcel {
     context: Option<TraceContext>,
 }
 
-/// Raises the heads, asks where everybody is, and writes the envelopes.
-pub(crate) async fn route(ctx: &Ctx, effects: &[Effects]) -> Result<Vec<Parcel>, Halt> {
-    let mut heads = HashMap::new();
-    for (conversation, seq) in effects.iter().filter_map(|effects| effects.head) {
-        let head = heads.entry(conversation).or_insert(seq);
-        *head = seq.max(*head);
-    }
-    let told = newest(effects);
-    let rooms = rooms(&told);
-    let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
-    users.sort_unstable();
-    users.dedup();
-
-    // Nobody hears of a message before the directory knows its seq: a `sync` that follows it must
-    // not be told that nothing was missed.
-    let raise = async {
-        let heads: Vec<_> = heads.into_iter().collect();
-        if heads.is_empty() { Ok(()) } else { ctx.directory.raise_heads(&heads).await }
-    };
-    let look_up =
-        async { if users.is_empty() { Ok(HashMap::new()) } else { ctx.directory.nodes_of(&users).await } };
-    let ((), nodes) = tokio::try_join!(raise, look_up)?;
-    metrics::looked_up(nodes.len(), users.len() - nodes.len());
-    let (parcels, shown_to_nobody) = write(&told, &rooms, &nodes);
-    for of in shown_to_nobody {
-        ctx.recorder.note(of, Timestamp::now(), Stage::Nobody);
-    }
-    Ok(parcels)
+/// What telling needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Fanout {
+    /// Where deliveries go.
+    pub bus: Bus,
+    /// Which node holds which user's sockets, and the heads.
+    pub directory: Directory,
+    /// What is remembered of the way of messages.
+    pub recorder: Recorder,
 }
 
-/// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
-/// back, in order.
-pub(crate) async fn publish(ctx: &Ctx, parcels: Vec<Parcel>) -> Result<Vec<Parcel>, PublishError> {
-    if parcels.is_empty() {
-        return Ok(parcels);
-    }
-    let tally = Arc::new(Tally {
-        open: AtomicUsize::new(parcels.len()),
-        failed: Mutex::new(Vec::new()),
-        all: Notify::new(),
-    });
-    for (at, parcel) in parcels.iter().enumerate() {
-        // Nothing may overtake what has to be brought again.
-        if tally.has_failed(PublishError::Busy) {
-            tally.note(at, Err(PublishError::Busy));
-            continue;
+impl Fanout {
+    /// Raises the heads, asks where everybody is, and writes the envelopes.
+    ///
+    /// # Errors
+    /// The directory is away.
+    pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Parcel>, Halt> {
+        let mut heads = HashMap::new();
+        for (conversation, seq) in effects.iter().filter_map(|effects| effects.head) {
+            let head = heads.entry(conversation).or_insert(seq);
+            *head = seq.max(*head);
         }
-        let tally = Arc::clone(&tally);
-        ctx.bus.enqueue_in(
-            parcel.envelope.clone(),
-            parcel.context,
-            Box::new(move |outcome| tally.note(at, outcome)),
-        );
-    }
-    // The bus promises every receipt within its own deadline.
-    tally.all.notified().await;
+        let told = newest(effects);
+        let rooms = rooms(&told);
+        let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
+        users.sort_unstable();
+        users.dedup();
 
-    let failed = std::mem::take(&mut *tally.failed.lock().unwrap_or_else(PoisonError::into_inner));
-    let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
-    metrics::delivered("taken", parcels.len() - failed.len());
-    // The node is gone, and its users with it; they will ask for what they missed.
-    metrics::delivered("no_route", count(PublishError::NoRoute));
-    metrics::delivered("too_large", count(PublishError::TooLarge));
-    metrics::delivered("busy", count(PublishError::Busy));
-    note(&ctx.recorder, &parcels, &failed);
-    if count(PublishError::Closed) > 0 {
-        return Err(PublishError::Closed);
+        // Nobody hears of a message before the directory knows its seq: a `sync` that follows it must
+        // not be told that nothing was missed.
+        let raise = async {
+            let heads: Vec<_> = heads.into_iter().collect();
+            if heads.is_empty() { Ok(()) } else { self.directory.raise_heads(&heads).await }
+        };
+        let look_up = async {
+            if users.is_empty() { Ok(HashMap::new()) } else { self.directory.nodes_of(&users).await }
+        };
+        let ((), nodes) = tokio::try_join!(raise, look_up)?;
+        metrics::looked_up(nodes.len(), users.len() - nodes.len());
+        let (parcels, shown_to_nobody) = write(&told, &rooms, &nodes);
+        for of in shown_to_nobody {
+            self.recorder.note(of, Timestamp::now(), Stage::Nobody);
+        }
+        Ok(parcels)
     }
-    let mut busy: Vec<usize> =
-        failed.iter().filter(|(_, err)| *err == PublishError::Busy).map(|(at, _)| *at).collect();
-    busy.sort_unstable();
-    let mut busy = busy.into_iter().peekable();
-    let busy = parcels.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
-    Ok(busy.map(|(_, parcel)| parcel).collect())
+
+    /// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
+    /// back, in order.
+    ///
+    /// # Errors
+    /// The bus is closed.
+    pub async fn publish(&self, parcels: Vec<Parcel>) -> Result<Vec<Parcel>, PublishError> {
+        if parcels.is_empty() {
+            return Ok(parcels);
+        }
+        let tally = Arc::new(Tally {
+            open: AtomicUsize::new(parcels.len()),
+            failed: Mutex::new(Vec::new()),
+            all: Notify::new(),
+        });
+        for (at, parcel) in parcels.iter().enumerate() {
+            // Nothing may overtake what has to be brought again.
+            if tally.has_failed(PublishError::Busy) {
+                tally.note(at, Err(PublishError::Busy));
+                continue;
+            }
+            let tally = Arc::clone(&tally);
+            self.bus.enqueue_in(
+                parcel.envelope.clone(),
+                parcel.context,
+                Box::new(move |outcome| tally.note(at, outcome)),
+            );
+        }
+        // The bus promises every receipt within its own deadline.
+        tally.all.notified().await;
+
+        let failed = std::mem::take(&mut *tally.failed.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
+        metrics::delivered("taken", parcels.len() - failed.len());
+        // The node is gone, and its users with it; they will ask for what they missed.
+        metrics::delivered("no_route", count(PublishError::NoRoute));
+        metrics::delivered("too_large", count(PublishError::TooLarge));
+        metrics::delivered("busy", count(PublishError::Busy));
+        note(&self.recorder, &parcels, &failed);
+        if count(PublishError::Closed) > 0 {
+            return Err(PublishError::Closed);
+        }
+        let mut busy: Vec<usize> =
+            failed.iter().filter(|(_, err)| *err == PublishError::Busy).map(|(at, _)| *at).collect();
+        busy.sort_unstable();
+        let mut busy = busy.into_iter().peekable();
+        let busy = parcels.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
+        Ok(busy.map(|(_, parcel)| parcel).collect())
+    }
 }
 
 /// Remembers which messages are on their way to which gateways.
@@ -157,17 +177,26 @@ struct News<'a> {
     told: &'a Told,
     since: Option<Timestamp>,
     origin: Option<Origin>,
+    context: Option<TraceContext>,
+    key: u64,
 }
 
 impl<'a> News<'a> {
     fn of(told: &'a Told, effects: &Effects) -> Self {
-        let is_about_it = matches!(told.event, ServerEvent::MessageComing(_) | ServerEvent::Rejected { .. });
-        Self { told, since: effects.since, origin: effects.origin.filter(|_| is_about_it) }
+        let shows = told.event.row().shows_message;
+        let is_about_it = shows || matches!(told.event.outcome(), Some(Outcome::Refused(_)));
+        Self {
+            told,
+            since: effects.since,
+            origin: effects.origin.filter(|_| is_about_it),
+            context: effects.context.filter(|context| shows && context.is_sampled()),
+            key: effects.key,
+        }
     }
 
     /// The chat message that it shows.
     fn shows(&self) -> Option<Origin> {
-        self.origin.filter(|_| matches!(self.told.event, ServerEvent::MessageComing(_)))
+        self.origin.filter(|_| self.told.event.row().shows_message)
     }
 }
 
@@ -212,7 +241,7 @@ fn write(
         match &news.told.to {
             To::Socket(socket) => {
                 let data = news.told.event.data();
-                writer.write(*news, &data, socket.node, &mut Recipients::Socket(socket.serial));
+                writer.write(*news, data, socket.node, &mut Recipients::Socket(socket.serial));
             }
             To::Users(users) => {
                 let Some(place) = places.get_mut(&users.as_ptr()).filter(|place| !place.is_empty()) else {
@@ -223,7 +252,7 @@ fn write(
                 metrics::fanned_out(place.len(), recipients);
                 let data = news.told.event.data();
                 for (node, users) in place {
-                    writer.write_to_users(*news, &data, *node, users);
+                    writer.write_to_users(*news, data, *node, users);
                 }
             }
         }
@@ -266,28 +295,27 @@ impl Writer {
 
     /// `to` is lent: it is the same afterwards.
     fn write(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
-        let News { told, since, origin } = news;
+        let News { told, since, origin, context, key } = news;
         let users = u32::try_from(count(to)).unwrap_or(u32::MAX);
         let lent = std::mem::replace(to, Recipients::Socket(0));
-        let context = match &told.event {
-            ServerEvent::MessageComing(view) => view.traceparent,
-            _ => None,
-        };
+        let row = told.event.row();
         let downlink = Downlink {
             to: lent,
-            except: None,
-            audience: told.audience,
+            forms: told.forms,
             urgency: told.urgency,
-            event: told.event.name(),
+            event: row.name,
             data,
+            lane: row.lane,
             since,
             origin,
+            outcome: told.event.outcome().or(row.shows_message.then_some(Outcome::Shown)),
             context,
+            tag: told.tag.clone(),
         };
         let body = protocol::encode(&downlink);
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
-        let envelope = Envelope { subject, key: key(&told.event), body };
+        let envelope = Envelope { subject, key, body };
         self.parcels.push(Parcel { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
     }
 }
@@ -299,23 +327,12 @@ fn count(recipients: &Recipients) -> usize {
     }
 }
 
-/// The conversation whose order the event belongs to.
-fn key(event: &ServerEvent) -> u64 {
-    let conversation = match event {
-        ServerEvent::MessageComing(view) => view.conversation,
-        ServerEvent::MessageProcessed { conversation, .. } => *conversation,
-        ServerEvent::LoadLastMessage(conversation) => *conversation,
-        ServerEvent::MessageRead(receipt) => receipt.conversation_id,
-        ServerEvent::Typing(view) => view.conversation,
-        _ => return 0,
-    };
-    conversation.0.cast_unsigned()
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::events::ServerEvent;
+    use protocol::events::message::LoadLastMessage;
     use protocol::ids::{ConversationId, SocketId};
-    use protocol::{Audience, Sender};
+    use protocol::{Forms, Sender};
 
     use super::*;
 
@@ -327,7 +344,7 @@ mod tests {
     }
 
     fn preview(conversation: i64) -> ServerEvent {
-        ServerEvent::LoadLastMessage(ConversationId(conversation))
+        LoadLastMessage { conversation_id: ConversationId(conversation) }.into()
     }
 
     fn written(effects: &[Effects], nodes: &[(i64, &[NodeId])]) -> Vec<(String, Recipients, String)> {
@@ -375,8 +392,8 @@ mod tests {
     fn of_a_batch_only_the_newest_preview_is_told() {
         let room = users(&[1]);
         let effects: Vec<_> = (0..3)
-            .map(|_| Effects::default().broadcast_latest(&room, Audience::SocketIo, 7, preview(7)))
-            .chain([Effects::default().broadcast_latest(&room, Audience::SocketIo, 8, preview(8))])
+            .map(|_| Effects::default().broadcast_latest(&room, Forms::SocketIo, 7, preview(7)))
+            .chain([Effects::default().broadcast_latest(&room, Forms::SocketIo, 8, preview(8))])
             .collect();
         assert_eq!(written(&effects, &[(1, &[ONE])]).len(), 2);
     }

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::limits::{APART_KEYS_MAX, APART_MS_MAX, APART_MS_MIN};
+use crate::limits::{APART_KEYS_MAX, APART_MS_MAX, APART_MS_MIN};
 use protocol::Lane;
 use tokio::time::Instant;
 
-use crate::metrics;
+use crate::lanes::metrics;
 
 /// The keys. Cheap to clone; the clones share the list.
 #[derive(Clone, Default)]
-pub(crate) struct Apart(Arc<List>);
+pub struct Apart(Arc<List>);
 
 #[derive(Default)]
 struct List {
@@ -47,7 +47,7 @@ pub(crate) enum Way {
 
 impl Apart {
     /// What to do with an event of this key.
-    pub fn way(&self, lane: Lane, key: u64, now: Instant) -> Way {
+    pub(crate) fn way(&self, lane: Lane, key: u64, now: Instant) -> Way {
         if self.0.count.load(Ordering::Relaxed) == 0 {
             return Way::With;
         }

@@ -3,8 +3,8 @@
 //! A piece of work serves many messages, so it is a trace of its own: below it are the statements it
 //! asked. Each recorded message has a span in its own trace, and the two are linked both ways.
 
-use common::spans::{Kind, Span, Value};
-use protocol::{ClientEvent, Lane, TraceContext, Uplink};
+use crate::spans::{Kind, Span, Value};
+use protocol::{Lane, TraceContext, Uplink};
 
 /// The spans of one piece of work. Empty nearly always: few messages are recorded.
 #[derive(Default)]
@@ -16,8 +16,10 @@ pub(crate) struct Traced {
 impl Traced {
     /// A message was taken. What follows of it belongs below our span.
     pub fn take(&mut self, uplink: &mut Uplink) {
-        let ClientEvent::SendMessage(message) = &mut uplink.event else { return };
-        let span = Span::below(message.context, "process sendMessage", Kind::Consumer);
+        if uplink.guid.is_none() {
+            return;
+        }
+        let span = Span::below(uplink.context, "process sendMessage", Kind::Consumer);
         let Some(mut span) = span else { return };
         if self.batch.is_none() {
             self.batch = Span::root("process batch", Kind::Consumer);
@@ -26,7 +28,7 @@ impl Traced {
             batch.link(span.context());
             span.link(batch.context());
         }
-        message.context = Some(span.context());
+        uplink.context = Some(span.context());
         self.messages.push(span);
     }
 

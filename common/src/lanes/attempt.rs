@@ -12,38 +12,62 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::bus::{Fate, LaneBatch, LaneEnvelope};
-use common::health::Readiness;
-use common::limits::{APART_RUNG, HOLD_MS_MAX, HOLD_MS_MIN};
-use common::spans;
+use crate::bus::{Fate, LaneBatch, LaneEnvelope};
+use crate::health::Readiness;
+use crate::limits::{APART_RUNG, HOLD_MS_MAX, HOLD_MS_MIN};
+use crate::spans;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use protocol::control::Stage;
+use protocol::events::Events;
+use protocol::ids::NodeId;
 use protocol::{self, Lane, Origin, Reject, Timestamp, Uplink};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::apart::{Apart, Way, halve};
-use crate::ctx::Ctx;
-use crate::dispatch::{dispatch, refuse};
-use crate::effects::Effects;
-use crate::schedule::Work;
-use crate::store::Cause;
-use crate::traced::Traced;
-use crate::work::{Halt, LaneEvent, Peer};
-use crate::{fanout, metrics};
+use crate::lanes::apart::{Apart, Way, halve};
+use crate::lanes::effects::Effects;
+use crate::lanes::fanout::Fanout;
+use crate::lanes::metrics;
+use crate::lanes::schedule::Work;
+use crate::lanes::traced::Traced;
+use crate::lanes::work::{Cause, Halt, LaneEvent, Peer};
 
-/// What every piece of work needs.
+/// What happens with the events of a batch: each with its effects, or the whole halted and nothing may
+/// be assumed. Safe to run twice.
+pub type Handle =
+    Arc<dyn for<'a> Fn(&'a [LaneEvent]) -> BoxFuture<'a, Result<Vec<Effects>, Halt>> + Send + Sync>;
+
+/// What every piece of work needs. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Bench {
-    pub ctx: Ctx,
+pub struct Engine {
+    /// This start of this program.
+    pub node: NodeId,
+    /// Where lanes come from, and how what happened is told.
+    pub fanout: Fanout,
+    /// What clients may say: names the refusals.
+    pub events: Arc<Events>,
+    /// Told when a peer is away.
     pub readiness: Readiness,
     /// Keys whose events wait apart.
     pub apart: Apart,
     /// Cancelled: stop holding, give back.
     pub leaving: CancellationToken,
+    /// What happens.
+    pub handle: Handle,
+}
+
+impl Engine {
+    /// Remembers where a chat message is now; nothing else is remembered.
+    fn note(&self, uplink: &Uplink, stage: Stage) {
+        if let Some(of) = self.fanout.recorder.is_on().then(|| uplink.origin()).flatten() {
+            self.fanout.recorder.note(of, Timestamp::now(), stage);
+        }
+    }
 }
 
 /// The work was given back to its lane.
@@ -76,14 +100,14 @@ impl Run {
     }
 }
 
-impl Bench {
+impl Engine {
     /// Works until everything is acknowledged or given back.
     pub async fn carry_out(&self, work: Work<LaneBatch>) {
         let begun = Instant::now();
         let lane = work.lane;
         let events = work.batches.iter().map(|batch| batch.envelopes.len()).sum();
         let mut shift = Shift {
-            bench: self,
+            engine: self,
             lane,
             batches: &work.batches,
             pause: HOLD_MS_MIN,
@@ -109,7 +133,7 @@ impl Bench {
 
 /// The state of one piece of work.
 struct Shift<'a> {
-    bench: &'a Bench,
+    engine: &'a Engine,
     lane: Lane,
     batches: &'a [LaneBatch],
     pause: u64,
@@ -141,7 +165,7 @@ impl<'a> Shift<'a> {
             let halt = match self.attempt(&run.of_all(&taken)).await {
                 Ok(done) => {
                     self.resumed();
-                    self.bench.apart.clear(self.lane, run.keys(&sources));
+                    self.engine.apart.clear(self.lane, run.keys(&sources));
                     effects.extend(done);
                     if searching {
                         // Others need not wait for the end of a search that takes seconds.
@@ -167,7 +191,7 @@ impl<'a> Shift<'a> {
                         // A server that stood still for a moment is no fault of this key.
                         None if !run.suspect => runs.push(Run { suspect: true, ..run }),
                         None => {
-                            self.bench.apart.blame(
+                            self.engine.apart.blame(
                                 self.lane,
                                 sources[run.events[0]].envelope.key,
                                 Instant::now(),
@@ -208,7 +232,7 @@ impl<'a> Shift<'a> {
         let (mut together, mut alone) = (Vec::with_capacity(taken.len()), HashMap::<u64, Vec<usize>>::new());
         for (at, source) in sources.iter().enumerate() {
             let key = source.envelope.key;
-            match self.bench.apart.way(self.lane, key, now) {
+            match self.engine.apart.way(self.lane, key, now) {
                 Way::With => together.push(at),
                 Way::Alone => alone.entry(key).or_default().push(at),
                 Way::Waits => {
@@ -250,7 +274,7 @@ impl<'a> Shift<'a> {
     }
 
     fn take(&mut self, uplink: &Uplink, now: Timestamp, failed: u8, again: bool) -> Option<Origin> {
-        let recorder = &self.bench.ctx.recorder;
+        let recorder = &self.engine.fanout.recorder;
         let of = recorder.is_on().then(|| uplink.origin()).flatten()?;
         recorder.note(of, now, Stage::Taken { attempt: failed.saturating_add(1), again });
         self.in_hand.push(of);
@@ -258,7 +282,7 @@ impl<'a> Shift<'a> {
     }
 
     fn note_given_back(&self) {
-        let (recorder, now) = (&self.bench.ctx.recorder, Timestamp::now());
+        let (recorder, now) = (&self.engine.fanout.recorder, Timestamp::now());
         for of in &self.in_hand {
             recorder.note(*of, now, Stage::GivenBack);
         }
@@ -266,14 +290,14 @@ impl<'a> Shift<'a> {
 
     /// Handles a run. A panic is a fault like another.
     async fn attempt(&self, run: &[LaneEvent]) -> Result<Vec<Effects>, Halt> {
-        let outcome = AssertUnwindSafe(dispatch(&self.bench.ctx, run)).catch_unwind().await;
+        let outcome = AssertUnwindSafe((self.engine.handle)(run)).catch_unwind().await;
         outcome.unwrap_or_else(|panic| Err(Halt::Fault(anyhow::anyhow!("a panic: {}", panic_text(&*panic)))))
     }
 
     /// Tells everybody, and waits until the bus has taken it.
     async fn tell(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
         let mut parcels = loop {
-            match fanout::route(&self.bench.ctx, effects).await {
+            match self.engine.fanout.route(effects).await {
                 Ok(parcels) => break parcels,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
                 // Routing asks only peers; a fault here is theirs as well.
@@ -281,7 +305,7 @@ impl<'a> Shift<'a> {
             }
         };
         loop {
-            match fanout::publish(&self.bench.ctx, parcels).await {
+            match self.engine.fanout.publish(parcels).await {
                 Ok(busy) if busy.is_empty() => break,
                 Ok(busy) => {
                     parcels = busy;
@@ -303,21 +327,26 @@ impl<'a> Shift<'a> {
     ) -> Result<Option<Effects>, LetGo> {
         let reason = format!("{err:#}");
         // Who has the trace finds the fault, and the other way round.
-        let trace = uplink.and_then(Uplink::context).map(|context| context.trace_id());
+        let trace = uplink.and_then(|uplink| uplink.context).map(|context| context.trace_id());
         let label = if uplink.is_some() { "fault" } else { "undecodable" };
         loop {
-            match self.bench.ctx.bus.retry(self.lane, source.clone(), &reason).await {
+            match self.engine.fanout.bus.retry(self.lane, source.clone(), &reason).await {
                 Ok(Fate::Delayed { attempt }) => {
-                    uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Delayed { attempt }));
+                    if let Some(uplink) = uplink {
+                        self.engine.note(uplink, Stage::Delayed { attempt });
+                    }
                     warn!(lane = %self.lane, subject = %source.envelope.subject, attempt, trace.id = trace, "Tried again later: {reason}");
                     metrics::set_aside(self.lane, label, "delayed");
                     return Ok(None);
                 }
                 Ok(Fate::Quarantined) => {
-                    uplink.map(|uplink| self.bench.ctx.noted(uplink, Stage::Quarantined));
+                    if let Some(uplink) = uplink {
+                        self.engine.note(uplink, Stage::Quarantined);
+                    }
                     error!(lane = %self.lane, subject = %source.envelope.subject, trace.id = trace, "Quarantined: {reason}");
                     metrics::set_aside(self.lane, label, "quarantined");
-                    return Ok(uplink.map(|uplink| refuse(uplink, Reject::Failed)));
+                    let events = &self.engine.events;
+                    return Ok(uplink.map(|uplink| Effects::refused(events, uplink, Reject::Failed)));
                 }
                 Err(err) => self.hold(Peer::Bus, &err.into()).await?,
             }
@@ -334,9 +363,9 @@ impl<'a> Shift<'a> {
     ) -> Result<(), LetGo> {
         loop {
             let again = LaneEnvelope { attempt: APART_RUNG, ..source.clone() };
-            match self.bench.ctx.bus.retry(self.lane, again, reason).await {
+            match self.engine.fanout.bus.retry(self.lane, again, reason).await {
                 Ok(_) => {
-                    self.bench.ctx.noted(uplink, Stage::Delayed { attempt: APART_RUNG });
+                    self.engine.note(uplink, Stage::Delayed { attempt: APART_RUNG });
                     metrics::set_aside(self.lane, cause.name(), "delayed");
                     return Ok(());
                 }
@@ -359,14 +388,14 @@ impl<'a> Shift<'a> {
             warn!(lane = %self.lane, peer = peer.name(), "Holding work until the peer is back: {err:#}");
             // How the bus is, is watched: it says itself when it is away, and when it only blocks.
             if peer != Peer::Bus {
-                self.bench.readiness.set(peer.name(), Err(format!("{err:#}")));
+                self.engine.readiness.set(peer.name(), Err(format!("{err:#}")));
             }
             self.held = Some(peer);
         }
         self.may_stay()?;
         tokio::select! {
             () = sleep(Duration::from_millis(self.pause)) => {}
-            () = self.bench.leaving.cancelled() => {}
+            () = self.engine.leaving.cancelled() => {}
         }
         self.pause = (self.pause * 2).min(HOLD_MS_MAX);
         self.may_stay()
@@ -374,14 +403,14 @@ impl<'a> Shift<'a> {
 
     fn may_stay(&self) -> Result<(), LetGo> {
         let revoked = self.batches.iter().any(LaneBatch::is_revoked);
-        if revoked || self.bench.leaving.is_cancelled() { Err(LetGo) } else { Ok(()) }
+        if revoked || self.engine.leaving.is_cancelled() { Err(LetGo) } else { Ok(()) }
     }
 
     /// The peer that was away has answered.
     fn resumed(&mut self) {
         if let Some(peer) = self.held.take() {
             if peer != Peer::Bus {
-                self.bench.readiness.set(peer.name(), Ok(()));
+                self.engine.readiness.set(peer.name(), Ok(()));
             }
             self.pause = HOLD_MS_MIN;
         }

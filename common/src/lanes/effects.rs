@@ -1,0 +1,158 @@
+//! What a handler wants to happen, as data. Pure: `fanout` makes it happen.
+
+use std::sync::Arc;
+
+use protocol::events::session::Refusal;
+use protocol::events::{Events, Judged, ServerEvent};
+use protocol::ids::{ConversationId, SocketId, UserId};
+use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency};
+
+/// The consequences of one event, in the order in which they shall be seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Who hears what.
+    pub told: Vec<Told>,
+    /// A conversation's head to raise before anybody hears of it.
+    pub head: Option<(ConversationId, u64)>,
+    /// When a gateway accepted the event they come of. None: they come of none.
+    pub since: Option<Timestamp>,
+    /// The chat message they come of. None: of none, or `trace` is off.
+    pub origin: Option<Origin>,
+    /// The trace they belong to.
+    pub context: Option<TraceContext>,
+    /// The key whose order they keep on the way to a gateway.
+    pub key: u64,
+}
+
+/// One event for some sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Whose sockets.
+    pub to: To,
+    /// Which wire forms want it.
+    pub forms: Forms,
+    /// What may happen to it on the way.
+    pub urgency: Urgency,
+    /// What they hear.
+    pub event: ServerEvent,
+    /// How the client recognizes it as the answer to its event.
+    pub tag: Option<Tag>,
+}
+
+/// Whose sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum To {
+    /// Every socket of these users. Shared: effects with the same list are routed once.
+    Users(Arc<[UserId]>),
+    /// One socket.
+    Socket(SocketId),
+}
+
+impl Effects {
+    /// An answer to the socket that the event came from; nothing when it came without one.
+    pub fn reply(mut self, from: &Sender, event: impl Into<ServerEvent>) -> Self {
+        if let Some(socket) = from.socket {
+            self.told.push(Told {
+                to: To::Socket(socket),
+                forms: Forms::All,
+                urgency: Urgency::Keep,
+                event: event.into(),
+                tag: None,
+            });
+        }
+        self
+    }
+
+    /// The answer that the event asked for: its client recognizes it by the tag.
+    pub fn answer(self, from: &Sender, tag: Option<&Tag>, event: impl Into<ServerEvent>) -> Self {
+        let mut effects = self.reply(from, event);
+        if let Some(told) = effects.told.last_mut().filter(|_| from.socket.is_some()) {
+            told.tag = tag.cloned();
+        }
+        effects
+    }
+
+    /// What the sender of a refused event hears.
+    pub fn refused(events: &Events, uplink: &Uplink, reject: Reject) -> Self {
+        let row = events.find(&uplink.event);
+        let judged = row.and_then(|row| (row.judge)(&uplink.data).ok()).unwrap_or_default();
+        let judged = Judged { guid: uplink.guid.clone(), conversation: uplink.conversation, ..judged };
+        let event = Refusal::about(reject, judged).into_event(row);
+        let effects = Self::default().answer(&uplink.from, uplink.tag.as_ref(), event);
+        Self { origin: uplink.origin(), key: uplink.key(), ..effects }
+    }
+
+    /// An event for every socket of these users.
+    pub fn broadcast(mut self, users: &Arc<[UserId]>, event: impl Into<ServerEvent>) -> Self {
+        self.told.push(Told {
+            to: To::Users(Arc::clone(users)),
+            forms: Forms::All,
+            urgency: Urgency::Keep,
+            event: event.into(),
+            tag: None,
+        });
+        self
+    }
+
+    /// An event of which only the newest under `key` matters, for these users.
+    pub fn broadcast_latest(
+        mut self,
+        users: &Arc<[UserId]>,
+        forms: Forms,
+        key: u64,
+        event: impl Into<ServerEvent>,
+    ) -> Self {
+        let urgency = Urgency::Latest(key);
+        self.told.push(Told {
+            to: To::Users(Arc::clone(users)),
+            forms,
+            urgency,
+            event: event.into(),
+            tag: None,
+        });
+        self
+    }
+
+    /// The conversation reached this seq.
+    pub fn head(mut self, conversation: ConversationId, seq: u64) -> Self {
+        self.head = Some((conversation, seq));
+        self
+    }
+}
+
+/// Two numbers to one, the same in every process (splitmix64's finalizer). Two keys that meet by
+/// accident (1 in 2^64) would replace each other in one outbox, once.
+pub fn mix(one: u64, other: u64) -> u64 {
+    let mut z = one.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ other.rotate_left(32);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::events::message::{LoadLastMessage, MessageRead};
+    use protocol::ids::{NodeId, UserId};
+
+    use super::*;
+
+    #[test]
+    fn an_event_without_a_socket_is_answered_to_nobody() {
+        let from = Sender { user: UserId(1), socket: None };
+        let preview = LoadLastMessage { conversation_id: ConversationId(7) };
+        assert_eq!(Effects::default().answer(&from, Some(&Tag::Ack(1)), preview), Effects::default());
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_was_about_and_carries_the_tag() {
+        let from = Sender { user: UserId(1), socket: Some(SocketId { node: NodeId(1), serial: 2 }) };
+        let data = r#"{"conversationId":7,"messageId":9}"#;
+        let tag = Some(Tag::Id("8".into()));
+        let uplink =
+            Uplink { tag: tag.clone(), ..Uplink::of::<MessageRead>(from, Timestamp(0), data).unwrap() };
+        let effects = Effects::refused(&Events::default(), &uplink, Reject::NotFound);
+        let [told] = &effects.told[..] else { panic!("{effects:?}") };
+        assert_eq!((told.event.name(), &told.tag), ("messageReadError", &tag));
+        assert!(told.event.data().contains(r#""conversationId":7,"messageId":9"#), "{}", told.event.data());
+    }
+}

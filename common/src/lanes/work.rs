@@ -1,0 +1,143 @@
+//! The vocabulary of handlers: what comes off a lane, what a handler is given, what it answers. Knows no
+//! noun.
+
+use protocol::events::ClientEvent;
+use protocol::ids::Guid;
+use protocol::{Origin, Reject, Sender, Tag, Timestamp, TraceContext, Uplink};
+
+use crate::bus::PublishError;
+use crate::directory::DirectoryError;
+use crate::lanes::effects::Effects;
+
+/// An event off a lane.
+#[derive(Clone, Debug)]
+pub struct LaneEvent {
+    /// Who said what, when.
+    pub uplink: Uplink,
+    /// It may have been worked on before, here or elsewhere, by somebody who did not live to tell
+    /// anybody: what it asked for may be done and still has to be told.
+    pub again: bool,
+    /// The chat message it brings, if the way of messages is remembered.
+    pub origin: Option<Origin>,
+}
+
+/// An event as its handler sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a, E> {
+    /// The sender.
+    pub from: &'a Sender,
+    /// When a gateway accepted it.
+    pub at: Timestamp,
+    /// What was said.
+    pub event: &'a E,
+    /// It may have been worked on before; see [`LaneEvent::again`].
+    pub again: bool,
+    /// The chat message it brings, if `trace` is on.
+    pub origin: Option<Origin>,
+    /// The name of the chat message it brings.
+    pub guid: Option<&'a Guid>,
+    /// The trace it belongs to.
+    pub context: Option<TraceContext>,
+    /// How the client recognizes the answer.
+    pub tag: Option<&'a Tag>,
+}
+
+/// The events of a run, read. What cannot be read is refused alone.
+pub fn read<E: ClientEvent>(run: &[LaneEvent]) -> Vec<Result<E, Reject>> {
+    run.iter().map(|event| E::parse(&event.uplink.data)).collect()
+}
+
+/// Those that could be read, as their handler sees them.
+pub fn requests<'a, E>(run: &'a [LaneEvent], read: &'a [Result<E, Reject>]) -> Vec<Request<'a, E>> {
+    let readable = run.iter().zip(read).filter_map(|(LaneEvent { uplink, again, origin }, event)| {
+        let Uplink { from, at, guid, context, tag, .. } = uplink;
+        let (guid, tag) = (guid.as_ref(), tag.as_ref());
+        let event = event.as_ref().ok()?;
+        Some(Request { from, at: *at, event, again: *again, origin: *origin, guid, context: *context, tag })
+    });
+    readable.collect()
+}
+
+/// The outcomes of a run, with those that could not be read in their places.
+pub fn in_place<E>(
+    read: Vec<Result<E, Reject>>,
+    outcomes: Vec<Result<Effects, Reject>>,
+) -> Vec<Result<Effects, Reject>> {
+    let mut outcomes = outcomes.into_iter();
+    // A handler answers for each event it was given: none is missing.
+    read.into_iter().map(|event| event.and_then(|_| outcomes.next().unwrap_or(Err(Reject::Failed)))).collect()
+}
+
+/// What a handler answers for each event of its run.
+pub type Outcomes = Result<Vec<Result<Effects, Reject>>, Halt>;
+
+/// Why a run could not be handled.
+#[derive(Debug)]
+pub enum Halt {
+    /// A peer is away: hold what you have and try again.
+    Away(Peer, anyhow::Error),
+    /// The store is there, and ended the statement alone: find the key that is to blame, let its
+    /// events wait apart, and go on with the others.
+    Stuck(Cause, anyhow::Error),
+    /// It can never work as it is: find the event that is to blame.
+    Fault(anyhow::Error),
+}
+
+/// What a statement was ended by, although the database is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Another transaction held a row or a table for too long.
+    Lock,
+    /// It took longer than a statement may, or an operator cancelled it.
+    Slow,
+    /// It needed more memory or temporary space than the server gives to one.
+    Size,
+    /// It stood in a circle with others, or they changed what it had read.
+    Conflict,
+}
+
+impl Cause {
+    /// The value of the metric label `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Slow => "slow",
+            Self::Size => "size",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// What handling needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// PostgreSQL.
+    Store,
+    /// Redis.
+    Directory,
+    /// RabbitMQ.
+    Bus,
+}
+
+impl Peer {
+    /// The value of the metric label `reason`, and the part in the readiness report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Directory => "directory",
+            Self::Bus => "bus",
+        }
+    }
+}
+
+impl From<DirectoryError> for Halt {
+    fn from(err: DirectoryError) -> Self {
+        Self::Away(Peer::Directory, err.into())
+    }
+}
+
+impl From<PublishError> for Halt {
+    fn from(err: PublishError) -> Self {
+        Self::Away(Peer::Bus, err.into())
+    }
+}

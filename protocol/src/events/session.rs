@@ -1,0 +1,187 @@
+//! A client's own session: opening, heartbeat, refusals, leaving.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::{Acknowledged, ClientRow, Judged, Payload, ServerEvent, ServerRow, Way};
+use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
+use crate::{Outcome, Reject, Timestamp, client_events, server_events};
+
+/// `ping`: answered by the session at once; a heartbeat that waits in a queue measures the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping;
+
+client_events! {
+    Ping = "ping" {
+        way: Way::Session,
+        acknowledged: Acknowledged::Answered,
+        refusal: None,
+        judged: |_| Judged::default(),
+    }
+}
+
+impl Ping {
+    fn read(_data: &str) -> Result<Self, Reject> {
+        Ok(Self)
+    }
+}
+
+/// `ready`: the socket is authenticated and deliverable (native form; Socket.IO has CONNECT).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "PROTOCOL.md explains each field")]
+pub struct Ready {
+    pub protocol: u32,
+    pub user_id: UserId,
+    #[serde(serialize_with = "display")]
+    pub socket_id: SocketId,
+    pub heartbeat_ms: u64,
+    pub frame_bytes_max: usize,
+}
+
+/// `pong`: the answer to `ping`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pong {
+    /// When.
+    pub timestamp: Timestamp,
+    /// The user who asked.
+    pub user_id: UserId,
+}
+
+/// `server.going_away`: reconnect within this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GoingAway {
+    /// Milliseconds until the socket is closed.
+    pub in_ms: u64,
+}
+
+/// `server.lapsed`: deliveries to this socket may have been lost: `sync` now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lapsed {}
+
+server_events! {
+    Ready = "ready", None;
+    Pong = "pong", None;
+    GoingAway = "server.going_away", None;
+    Lapsed = "server.lapsed", None;
+}
+
+/// `exception`: no event could be read, or the event refused has no error event of its own. Never
+/// `error`: the original's client logs out on it.
+const EXCEPTION: &ServerRow = &ServerRow::refusal("exception", None);
+
+/// What clients hear.
+pub const SERVER: &[&ServerRow] = &[Ready::ROW, Pong::ROW, GoingAway::ROW, Lapsed::ROW, EXCEPTION];
+
+/// A refused event, so that its client knows what was refused and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reject: Reject,
+    /// The message it was about, by its client's name.
+    pub guid: Option<Guid>,
+    /// The conversation it was about.
+    pub conversation: Option<ConversationId>,
+    /// The kept message it was about.
+    pub message: Option<MessageId>,
+    /// Milliseconds after which repeating it helps. None: it does not.
+    pub retry_in_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// Refuses for this reason; nothing more is known.
+    pub const fn of(reject: Reject) -> Self {
+        Self { reject, guid: None, conversation: None, message: None, retry_in_ms: None }
+    }
+
+    /// Refuses what was judged so.
+    pub fn about(reject: Reject, judged: Judged) -> Self {
+        let Judged { guid, conversation, message, .. } = judged;
+        Self { reject, guid, conversation, message, retry_in_ms: None }
+    }
+
+    /// The event that a client hears. `event`: the row of what was refused, if its name could be read.
+    pub fn into_event(self, event: Option<&'static ClientRow>) -> ServerEvent {
+        let row = event.and_then(|row| row.refusal).unwrap_or(EXCEPTION);
+        let data = super::to_json(&Written { refusal: &self, event });
+        ServerEvent { row, data, outcome: Some(Outcome::Refused(self.reject)) }
+    }
+}
+
+struct Written<'a> {
+    refusal: &'a Refusal,
+    event: Option<&'static ClientRow>,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Refusal { reject, guid, conversation, message, retry_in_ms } = self.refusal;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("status", "error")?;
+        map.serialize_entry("code", reject.code())?;
+        map.serialize_entry("message", reject.sentence())?;
+        if let Some(event) = self.event {
+            map.serialize_entry("event", event.name)?;
+        }
+        if let Some(guid) = guid {
+            map.serialize_entry("guid", guid)?;
+            map.serialize_entry("tempId", guid)?;
+        }
+        if let Some(conversation) = conversation {
+            map.serialize_entry("conversationId", conversation)?;
+        }
+        if let Some(message) = message {
+            map.serialize_entry("messageId", message)?;
+        }
+        if let Some(ms) = retry_in_ms {
+            map.serialize_entry("retryInMs", ms)?;
+        }
+        map.end()
+    }
+}
+
+fn display<T: std::fmt::Display, S: Serializer>(thing: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(thing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::SendMessage;
+    use super::super::{ClientEvent as _, typing::Typing};
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_was_refused() {
+        let refusal = Refusal {
+            guid: Some(Guid::new("g-1").unwrap()),
+            retry_in_ms: Some(1_000),
+            ..Refusal::of(Reject::Busy)
+        };
+        let event = refusal.into_event(Some(SendMessage::ROW));
+        assert_eq!(event.name(), "sendMessageError");
+        assert_eq!(
+            event.data(),
+            r#"{"status":"error","code":"busy","message":"The server is busy. Repeat under the same guid.","event":"sendMessage","guid":"g-1","tempId":"g-1","retryInMs":1000}"#,
+        );
+        assert_eq!(event.outcome(), Some(Outcome::Refused(Reject::Busy)));
+    }
+
+    #[test]
+    fn an_event_without_an_error_event_of_its_own_is_an_exception() {
+        let judged = Judged { conversation: Some(ConversationId(7)), ..Judged::default() };
+        let event = Refusal::about(Reject::NotAMember, judged).into_event(Some(Typing::ROW));
+        assert_eq!(event.name(), "exception");
+        assert!(event.data().ends_with(r#""event":"typing","conversationId":7}"#), "{}", event.data());
+        let event = Refusal::of(Reject::Malformed).into_event(None);
+        assert_eq!(
+            event.data(),
+            r#"{"status":"error","code":"malformed","message":"The frame is not understood."}"#
+        );
+    }
+
+    #[test]
+    fn nothing_is_an_object_all_the_same() {
+        assert_eq!(ServerEvent::from(Lapsed {}).data(), "{}");
+    }
+}

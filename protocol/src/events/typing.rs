@@ -1,0 +1,104 @@
+//! A user types.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::ConversationKind;
+use super::{Acknowledged, Judged, Way, conversation_id, read_json};
+use crate::ids::ConversationId;
+use crate::{Lane, Person, Reject, Timestamp, client_events, server_events};
+
+/// `typing`: the sender types, or stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Typing {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// False: stopped.
+    pub is_typing: bool,
+}
+
+client_events! {
+    Typing = "typing" {
+        way: Way::Lane(Lane::Low),
+        acknowledged: Acknowledged::Queued,
+        refusal: None,
+        judged: |typing| Judged {
+            conversation: Some(typing.conversation),
+            fold: Some(typing.fold()),
+            ..Judged::default()
+        },
+    }
+}
+
+impl Typing {
+    fn read(data: &str) -> Result<Self, Reject> {
+        #[derive(Deserialize)]
+        struct Input {
+            // Clients of the second dialect say `otherId`, and some say both: the explicit name wins.
+            #[serde(rename = "conversationId", default)]
+            conversation: Option<i64>,
+            #[serde(rename = "conversation_id", default)]
+            snake: Option<i64>,
+            #[serde(rename = "otherId", default)]
+            other: Option<i64>,
+            #[serde(rename = "isTyping", default)]
+            is_typing: Option<bool>,
+        }
+        let input: Input = read_json(data)?;
+        let id = input.conversation.or(input.snake).or(input.other).ok_or(Reject::Invalid)?;
+        Ok(Self { conversation: conversation_id(id)?, is_typing: input.is_typing.unwrap_or(true) })
+    }
+
+    /// Never 0. A stray collision costs the relay of one keystroke.
+    fn fold(self) -> u32 {
+        let id = self.conversation.0.cast_unsigned();
+        ((id ^ (id >> 32)) as u32) << 2 | 2 | u32::from(self.is_typing)
+    }
+}
+
+/// `typing`: a member of a conversation types, or stopped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "PROTOCOL.md explains each field")]
+pub struct TypingView {
+    pub conversation_id: ConversationId,
+    /// The same, as the second dialect calls it.
+    pub other_id: ConversationId,
+    pub conversation_type: ConversationKind,
+    pub is_typing: bool,
+    pub user: Person,
+    pub timestamp: Timestamp,
+}
+
+server_events! { TypingView = "typing", Some(Lane::Low); }
+
+/// What clients hear.
+pub const SERVER: &[&super::ServerRow] = &[<TypingView as super::Payload>::ROW];
+
+#[cfg(test)]
+mod tests {
+    use super::super::ClientEvent as _;
+    use super::*;
+
+    #[test]
+    fn the_explicit_name_of_a_conversation_wins() {
+        let typing = Typing { conversation: ConversationId(7), is_typing: true };
+        for data in [
+            r#"{"otherId":7}"#,
+            r#"{"conversation_id":7,"isTyping":null}"#,
+            r#"{"conversationId":7,"otherId":9,"isTyping":true}"#,
+            r#"{"conversation_id":7,"otherId":9}"#,
+        ] {
+            assert_eq!(Typing::parse(data), Ok(typing), "{data}");
+        }
+        assert_eq!(Typing::parse("{}"), Err(Reject::Invalid));
+        assert_eq!(Typing::parse(r#"{"conversationId":0}"#), Err(Reject::Invalid));
+    }
+
+    #[test]
+    fn starting_and_stopping_do_not_fold_together() {
+        let fold = |id, is_typing| Typing { conversation: ConversationId(id), is_typing }.fold();
+        assert_ne!(fold(7, true), fold(7, false));
+        assert_ne!(fold(7, true), fold(8, true));
+        assert_ne!(fold(0, false), 0);
+    }
+}
