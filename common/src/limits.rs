@@ -120,6 +120,9 @@ pub const TYPING_MS_MIN: u64 = 1_000;
 /// Passwords that wait for a core to be hashed on; beyond this a login hears `busy`.
 pub const PASSWORDS_WAITING_MAX: usize = 64;
 
+/// Passwords from one address that one worker hashes or has in line at once: a quarter of the line.
+pub const PASSWORDS_OF_NETWORK_MAX: usize = 16;
+
 /// For so long after a refresh token was spent it may be shown again for the same successor: two tabs
 /// do, and a client whose answer was lost (30 s: a request's deadline and two repeats).
 pub const REFRESH_GRACE_MS: u64 = 30_000;

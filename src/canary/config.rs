@@ -45,7 +45,7 @@ impl Config {
             );
         }
         let is_email = |text: &str| {
-            let fits = text.len() + "listener.".len() <= NAME_CHARS_MAX && worker::rest::is_email(text);
+            let fits = text.len() + "listener.".len() <= NAME_CHARS_MAX && worker::rest::text::is_email(text);
             fits.then(|| text.to_lowercase())
         };
         let email = env.parsed(&["CANARY_EMAIL"], "an e-mail", is_email);

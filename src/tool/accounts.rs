@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use worker::features::accounts::Passwords;
 use worker::features::accounts::{NewAccount, Taken};
 use worker::features::operator::LoginRow;
+use worker::rest::text;
 
 use super::command::NewUser;
 use super::peers::Peers;
@@ -50,7 +51,7 @@ pub async fn create(peers: &Peers, out: &Out, new: &NewUser) -> Result<Outcome, 
         return Err(anyhow!("an e-mail, a name and a phone have at most {NAME_CHARS_MAX} characters").into());
     }
     let store = peers.store().await?;
-    let hash = Passwords::default().hash(password).await;
+    let hash = Passwords::default().hash(text::password(&password)).await;
     let hash = hash.map_err(|reject| anyhow!("the password could not be hashed: {reject:?}"))?;
     let account = NewAccount {
         email: &new.email,
@@ -84,7 +85,7 @@ pub async fn show(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Fa
     let store = peers.store().await?;
     let account = match whose {
         Whose::Id(user) => store.account(*user).await,
-        Whose::Email(email) => store.account_by_email(email).await,
+        Whose::Email(email) => store.account_by_email(&text::emails(email)).await,
     };
     let Some(account) = account.map_err(|err| anyhow!(err))? else {
         out.say(&json!({ "id": null }), "there is no such user")?;
@@ -121,7 +122,7 @@ pub async fn show(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Fa
 
 /// The same bounds as at the front door.
 fn checked(password: String) -> anyhow::Result<String> {
-    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
+    if text::password(&password).chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
         bail!(
             "the first line of standard input should be a password of {PASSWORD_CHARS_MIN} characters to {PASSWORD_BYTES_MAX} bytes"
         );

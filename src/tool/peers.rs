@@ -8,6 +8,7 @@ use common::config::{AuthConfig, Env, Peers as Named};
 use common::control::AskError;
 use common::directory::Directory;
 use protocol::ids::{NodeId, UserId};
+use worker::rest::text::emails;
 use worker::store::Store;
 
 use super::Failure;
@@ -86,7 +87,7 @@ impl Peers {
         match whose {
             Whose::Id(user) => Ok(Some(*user)),
             Whose::Email(email) => {
-                let account = self.store().await?.account_by_email(email).await;
+                let account = self.store().await?.account_by_email(&emails(email)).await;
                 Ok(account.map_err(|err| anyhow!(err))?.map(|account| account.id))
             }
         }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use common::bus::{Pattern, Which};
 use common::limits::CONTROL_WAIT_MS_MAX;
 use protocol::ids::{ConversationId, Guid, LoginId, NodeId, UserId};
+use worker::rest::text;
 
 /// A user, as a person names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// By id.
     Id(UserId),
-    /// By e-mail, lower-cased.
+    /// By e-mail, as it is stored.
     Email(String),
 }
 
@@ -26,19 +27,19 @@ impl std::fmt::Display for Whose {
 
 /// An id or an e-mail.
 pub fn whose(text: &str) -> Result<Whose, String> {
-    let text = text.trim().to_lowercase();
-    if worker::rest::is_email(&text) {
-        return Ok(Whose::Email(text));
+    let email = text::email(text);
+    if text::is_email(&email) {
+        return Ok(Whose::Email(email));
     }
-    positive(&text)
+    positive(&email)
         .map(|id| Whose::Id(UserId(id)))
         .map_err(|_| "a user is named by id (a positive number) or by e-mail".to_owned())
 }
 
-/// Trimmed and lower-cased, as it is stored.
+/// An e-mail as it is stored.
 pub fn email(text: &str) -> Result<String, String> {
-    let email = text.trim().to_lowercase();
-    if worker::rest::is_email(&email) { Ok(email) } else { Err("it is not an e-mail address".to_owned()) }
+    let email = text::email(text);
+    if text::is_email(&email) { Ok(email) } else { Err("it is not an e-mail address".to_owned()) }
 }
 
 /// A login of a user.

@@ -14,6 +14,7 @@ pub const ONLY_A_FAULT: &[(&str, &str)] = &[
     ("worker_set_aside_total", "an event fails alone"),
     ("worker_presence_faults_total", "a peer is away"),
     ("worker_ended_logins_faults_total", "a peer is away"),
+    ("worker_logins_refused_total", "a wrong password"),
     ("worker_reaped_nodes_total", "a gateway dies without a word"),
     ("worker_reaped_users_total", "a gateway dies without a word"),
     ("worker_shed_total", "typing is stale, or there is too much of it"),

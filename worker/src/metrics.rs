@@ -55,6 +55,12 @@ pub(crate) fn presence_failed(reason: &'static str) {
     counter!("worker_presence_faults_total", "reason" => reason).increment(1);
 }
 
+/// A password that was not judged or not right: `wrong`, or which limit refused it (`pair`, `address`,
+/// `account`, `busy`).
+pub(crate) fn login_refused(reason: &'static str) {
+    counter!("worker_logins_refused_total", "reason" => reason).increment(1);
+}
+
 /// Logins that had ended and that the directory did not know.
 pub(crate) fn ended_logins_filled(logins: usize) {
     counter!("worker_ended_logins_filled_total").increment(logins as u64);

@@ -8,15 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::response::Refusal;
-
-/// Something, an `@`, something with a dot, nothing invisible.
-pub fn is_email(email: &str) -> bool {
-    email.split_once('@').is_some_and(|(user, host)| {
-        let visible = |c: char| !c.is_whitespace() && !c.is_control();
-        let host_ok = host.split('.').count() >= 2 && host.split('.').all(|label| !label.is_empty());
-        !user.is_empty() && host_ok && !host.contains('@') && email.chars().all(visible)
-    })
-}
+use super::text::{self, Unfit};
 
 /// The body of a request, its problems collected while it is read.
 pub struct Body {
@@ -50,6 +42,26 @@ impl Body {
         String::new()
     }
 
+    /// A name or a title that must be there, as it is kept: something to see, nothing that hides.
+    pub fn label(&mut self, name: &str, max: usize) -> String {
+        let text = self.text(name, max);
+        if text.is_empty() { text } else { self.seen(name, text) }
+    }
+
+    /// The same for one that may be missing, null or empty.
+    pub fn maybe_label(&mut self, name: &str, max: usize) -> Option<String> {
+        self.maybe_text(name, max).map(|text| self.seen(name, text))
+    }
+
+    fn seen(&mut self, name: &str, text: String) -> String {
+        match text::label(&text) {
+            Ok(label) => return label,
+            Err(Unfit::Empty) => self.problem(name, "should not be empty"),
+            Err(Unfit::Invisible) => self.problem(name, "must not contain invisible characters"),
+        }
+        text
+    }
+
     /// A text that may be missing, null or empty.
     pub fn maybe_text(&mut self, name: &str, max: usize) -> Option<String> {
         match self.fields.remove(name) {
@@ -66,7 +78,7 @@ impl Body {
     /// A password as it is: not trimmed, and counted in characters from below, bytes from above.
     pub fn password(&mut self, name: &str, chars_min: usize, bytes_max: usize) -> String {
         let text = self.text(name, bytes_max);
-        if !text.is_empty() && text.chars().count() < chars_min {
+        if !text.is_empty() && text::password(&text).chars().count() < chars_min {
             self.problem(name, &format!("must be longer than or equal to {chars_min} characters"));
         } else if text.len() > bytes_max {
             self.problem(name, &format!("must be shorter than or equal to {bytes_max} bytes"));
@@ -74,13 +86,13 @@ impl Body {
         text
     }
 
-    /// An e-mail, lower-cased: something, an `@`, something with a dot, nothing invisible.
-    pub fn email(&mut self, name: &str, max: usize) -> String {
-        let email = self.text(name, max).trim().to_lowercase();
-        if !email.is_empty() && !is_email(&email) {
+    /// An e-mail, in all the ways in which it may be kept; today's first. See [`text::emails`].
+    pub fn emails(&mut self, name: &str, max: usize) -> Vec<String> {
+        let emails = text::emails(&self.text(name, max));
+        if !emails[0].is_empty() && !text::is_email(&emails[0]) {
             self.problem(name, "must be an email");
         }
-        email
+        emails
     }
 
     /// A positive whole number, as a number or as digits in a string.
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn problems_are_told_together() {
         let mut body = Body::parse(br#"{"email":"no","password":"12345","title":7,"n":"x"}"#).unwrap();
-        body.email("email", 200);
+        body.emails("email", 200);
         body.password("password", 6, 128);
         body.text("title", 5);
         body.text("name", 5);
@@ -263,7 +275,7 @@ mod tests {
             ("a@.c", false),
         ] {
             let mut body = Body::parse(format!(r#"{{"email":"{text}"}}"#).as_bytes()).unwrap();
-            assert_eq!(body.email("email", 200), text.to_lowercase());
+            assert_eq!(body.emails("email", 200), [text.to_lowercase()]);
             assert_eq!(body.finish().is_ok(), good, "{text}");
         }
     }

@@ -9,6 +9,9 @@
 /// What comes in, checked; and what is wrong with it, in sentences.
 pub(crate) mod input;
 
+/// E-mails, names, titles and passwords: what looks the same is the same.
+pub mod text;
+
 /// What goes out: the envelope of the original.
 pub(crate) mod response;
 
@@ -16,7 +19,6 @@ use common::directory::Rate;
 use protocol::{Account, ApiRequest, ApiResponse};
 
 use self::input::Query;
-pub use self::input::is_email;
 use self::response::{Outcome, Refusal};
 use crate::ctx::Ctx;
 use crate::features::accounts::{self, Passwords};
@@ -34,24 +36,13 @@ pub struct Desk {
 /// How often, cluster-wide. A person mistypes; a machine guesses.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Attempts to log in to one e-mail.
-    pub login_email: Rate,
-    /// Attempts to log in from one address. An office shares one.
-    pub login_address: Rate,
-    /// New accounts from one address.
-    pub register_address: Rate,
     /// Messages of one user over REST.
     pub send_user: Rate,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self {
-            login_email: Rate { burst: 10, per_second: 0.1 },
-            login_address: Rate { burst: 100, per_second: 2.0 },
-            register_address: Rate { burst: 100, per_second: 0.5 },
-            send_user: Rate { burst: 60, per_second: 10.0 },
-        }
+        Self { send_user: Rate { burst: 60, per_second: 10.0 } }
     }
 }
 

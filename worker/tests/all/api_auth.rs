@@ -124,7 +124,7 @@ async fn the_originals_hash_lets_in_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down_for_each_email() {
+async fn guesses_from_one_address_are_slowed_down_there_only() {
     let Some(db) = Database::fresh().await else { return };
     let api = Client::new(db.store.clone());
     let mut seen = Vec::new();
@@ -135,6 +135,129 @@ async fn guessing_is_slowed_down_for_each_email() {
     assert_eq!((seen[10].0, &seen[10].1["error"]), (429, &json!("Too Many Requests")));
     assert!(seen[10].1["retryInMs"].as_u64().unwrap() > 0);
     assert_eq!(api.ask(None, "POST", "/auth/login", &credentials("bob", "guesses")).await.0, 401);
+    let guess = credentials("alice", "guesses");
+    assert_eq!(api.status_from("198.51.100.1", "/auth/login", &guess).await, 401);
+    db.finish().await;
+}
+
+/// A right password is no guess, however often it is said.
+#[tokio::test]
+async fn right_passwords_are_not_counted() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    logged_in(&api, "alice").await;
+    for _ in 0..15 {
+        let (status, body) = api.ask(None, "POST", "/auth/login", &credentials("alice", "useruser")).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn guesses_from_everywhere_do_not_keep_the_owner_out() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    assert_eq!(api.ask(None, "POST", "/auth/register", &form("alice")).await.0, 201);
+    let (right, guess) = (credentials("alice", "useruser"), credentials("alice", "guesses"));
+    let home = "2001:db8:1:2::1";
+    assert_eq!(api.status_from(home, "/auth/login", &right).await, 200);
+
+    // A few more come by themselves while the passwords are judged.
+    let mut judged = 0;
+    while api.status_from(&format!("198.51.100.{judged}"), "/auth/login", &guess).await == 401 {
+        judged += 1;
+        assert!(judged < 200, "guesses at one account are limited widely");
+    }
+    assert!(judged >= 100, "{judged}");
+    assert_eq!(api.status_from("203.0.113.1", "/auth/login", &right).await, 429, "not known there");
+    assert_eq!(api.status_from(home, "/auth/login", &right).await, 200);
+    assert_eq!(api.status_from("2001:db8:1:2:3:4:5:6", "/auth/login", &right).await, 200, "the same network");
+    // Nor does a neighbour who guesses at others.
+    let mut judged = 0;
+    while api.status_from(home, "/auth/login", &credentials(&format!("nobody{judged}"), "guesses")).await
+        == 401
+    {
+        judged += 1;
+        assert!(judged < 1_000, "guesses from one address are limited widely");
+    }
+    assert_eq!(api.status_from(home, "/auth/login", &right).await, 200);
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn what_looks_the_same_is_one_account_and_one_password() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let (composed, apart) = ("\u{e1}nh", "a\u{301}nh");
+    let with = |name: &str, password: &str| {
+        let mut form = form("anh");
+        form["email"] = format!("{name}@example.com").into();
+        form["password"] = password.into();
+        form
+    };
+    let register = async |form: &Value| api.ask(None, "POST", "/auth/register", form).await;
+    assert_eq!(register(&with(composed, "m\u{1ead}t kh\u{1ea9}u")).await.0, 201);
+    let mut other = with(apart, "useruser");
+    other["phone"] = "another".into();
+    let (status, body) = register(&other).await;
+    assert_eq!((status, &body["message"]), (400, &json!("User email already exists!")));
+    for password in ["m\u{1ead}t kh\u{1ea9}u", "ma\u{323}\u{302}t kha\u{302}\u{309}u"] {
+        for name in [composed, apart] {
+            let typed = json!({ "email": format!("{name}@example.com"), "password": password });
+            assert_eq!(api.ask(None, "POST", "/auth/login", &typed).await.0, 200, "{typed}");
+        }
+    }
+
+    // As a version before has kept it.
+    db.client.batch_execute(&format!("update users set email = '{apart}@example.com'")).await.unwrap();
+    let typed = json!({ "email": format!("{composed}@example.com"), "password": "m\u{1ead}t kh\u{1ea9}u" });
+    assert_eq!(api.ask(None, "POST", "/auth/login", &typed).await.0, 200);
+    let mut other = with(composed, "useruser");
+    other["phone"] = "another".into();
+    assert_eq!(register(&other).await.0, 400, "it is still the same account");
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_invisible_makes_an_account_of_its_own() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let register = async |form: &Value| api.ask(None, "POST", "/auth/register", form).await;
+    for email in [
+        "ann\u{200b}@example.com",
+        "ann\u{ad}@example.com",
+        "\u{202e}ann@example.com",
+        "ann@example.com\u{feff}",
+    ] {
+        let mut form = form("ann");
+        form["email"] = email.into();
+        let (status, body) = register(&form).await;
+        assert_eq!((status, &body["message"]), (400, &json!(["email must be an email"])), "{email:?}");
+    }
+    for (field, text, sentence) in [
+        ("firstName", "\u{200b}", "should not be empty"),
+        ("lastName", "\u{3164}", "should not be empty"),
+        ("phone", "\u{2060}", "should not be empty"),
+        ("middleName", "\u{3164}", "should not be empty"),
+        ("firstName", "Ann\u{202e}", "must not contain invisible characters"),
+        ("phone", "12\u{200b}3", "must not contain invisible characters"),
+    ] {
+        let mut form = form("ann");
+        form[field] = text.into();
+        let (status, body) = register(&form).await;
+        assert_eq!((status, &body["message"]), (400, &json!([format!("{field} {sentence}")])), "{text:?}");
+    }
+    assert_eq!(register(&form("ann")).await.0, 201);
+
+    let ann = db.user("other").await;
+    for (title, sentence) in [
+        ("\u{3164}", "title should not be empty"),
+        ("a\u{2028}b", "title must not contain invisible characters"),
+    ] {
+        let body = json!({ "title": title, "participants": [] });
+        let (status, body) = api.ask(Some(ann), "POST", "/conversations/create", &body).await;
+        assert_eq!((status, &body["message"][0]), (400, &json!(sentence)), "{title:?}");
+    }
     db.finish().await;
 }
 

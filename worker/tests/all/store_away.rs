@@ -61,7 +61,7 @@ async fn programs_that_start_at_once_migrate_once() {
     }
     for one in starting {
         let store = one.await.unwrap().unwrap();
-        assert!(store.account_by_email("nobody@example.com").await.unwrap().is_none());
+        assert!(store.account_by_email(&["nobody@example.com".to_owned()]).await.unwrap().is_none());
     }
     db.client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
     db.finish().await;

@@ -1,6 +1,7 @@
 //! Accounts and their logins.
 
 mod ended;
+mod guesses;
 mod logins;
 mod passwords;
 mod profile;

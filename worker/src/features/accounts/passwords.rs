@@ -4,12 +4,13 @@
 //! beside the reactor; a bounded number waits in line; beyond that the answer is `busy`, before
 //! anything was computed. An unknown e-mail costs as much as a wrong password.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
-use common::limits::PASSWORDS_WAITING_MAX;
+use common::limits::{PASSWORDS_OF_NETWORK_MAX, PASSWORDS_WAITING_MAX};
+use foldhash::HashMap;
 use protocol::Reject;
 use tokio::sync::Semaphore;
 use tracing::error;
@@ -42,6 +43,15 @@ pub enum Verdict {
 pub struct Passwords {
     cores: Arc<Semaphore>,
     line: Arc<Semaphore>,
+    /// How many places in line each network has.
+    shares: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// A place in line of one network; given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    shares: Arc<Mutex<HashMap<String, usize>>>,
+    network: String,
 }
 
 impl Default for Passwords {
@@ -54,7 +64,22 @@ impl Default for Passwords {
 impl Passwords {
     /// So many at a time, and so many more in line.
     pub fn new(cores: usize, waiting: usize) -> Self {
-        Self { cores: Arc::new(Semaphore::new(cores)), line: Arc::new(Semaphore::new(cores + waiting)) }
+        let (cores, line) = (Semaphore::new(cores), Semaphore::new(cores + waiting));
+        Self { cores: Arc::new(cores), line: Arc::new(line), shares: Arc::default() }
+    }
+
+    /// A place for one password from this network, so that no network has the whole line.
+    ///
+    /// # Errors
+    /// [`Reject::Busy`] when it has [`PASSWORDS_OF_NETWORK_MAX`].
+    pub fn share(&self, network: &str) -> Result<Share, Reject> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = shares.entry(network.to_owned()).or_default();
+        if *taken >= PASSWORDS_OF_NETWORK_MAX {
+            return Err(Reject::Busy);
+        }
+        *taken += 1;
+        Ok(Share { shares: Arc::clone(&self.shares), network: network.to_owned() })
     }
 
     /// The hash to keep of a new password.
@@ -65,23 +90,19 @@ impl Passwords {
         self.run(move || hash(&password)).await
     }
 
-    /// Judges a password by a kept hash; None: there is no such account, and it is as `Wrong`, as
-    /// slowly.
+    /// Judges a password, in the ways in which it may have been hashed, today's first, by a kept hash.
+    /// None: there is no such account, and it is as `Wrong`, as slowly.
     ///
     /// # Errors
     /// [`Reject::Busy`] when the line is full.
-    pub async fn judge(&self, password: String, kept: Option<String>) -> Result<Verdict, Reject> {
+    pub async fn judge(&self, ways: Vec<String>, kept: Option<String>) -> Result<Verdict, Reject> {
         self.run(move || {
-            let Some(kept) = kept else {
-                let _ = is_the_one(&password, DECOY);
-                return Ok(Verdict::Wrong);
-            };
-            if !is_the_one(&password, &kept) {
-                Ok(Verdict::Wrong)
-            } else if kept.starts_with(TODAY) {
-                Ok(Verdict::Right)
-            } else {
-                hash(&password).map(Verdict::RightButOld)
+            let hashed = kept.as_deref().unwrap_or(DECOY);
+            let fits = ways.iter().position(|way| is_the_one(way, hashed));
+            match (kept, fits) {
+                (None, _) | (_, None) => Ok(Verdict::Wrong),
+                (Some(kept), Some(0)) if kept.starts_with(TODAY) => Ok(Verdict::Right),
+                _ => hash(&ways[0]).map(Verdict::RightButOld),
             }
         })
         .await
@@ -102,6 +123,18 @@ impl Passwords {
             error!("Hashing a password failed: {err}");
             Err(Reject::Failed)
         })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = shares.get_mut(&self.network) {
+            *taken -= 1;
+            if *taken == 0 {
+                shares.remove(&self.network);
+            }
+        }
     }
 }
 
@@ -132,30 +165,64 @@ fn is_the_one(password: &str, kept: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::text;
 
     #[tokio::test]
     async fn a_new_hash_is_argon2id_and_fits_only_its_password() {
         let passwords = Passwords::default();
         let kept = passwords.hash("xin chào".into()).await.unwrap();
         assert!(kept.starts_with(TODAY), "{kept}");
-        assert_eq!(passwords.judge("xin chào".into(), Some(kept.clone())).await, Ok(Verdict::Right));
-        assert_eq!(passwords.judge("xin chao".into(), Some(kept)).await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.judge(vec!["xin chào".into()], Some(kept.clone())).await, Ok(Verdict::Right));
+        assert_eq!(passwords.judge(vec!["xin chao".into()], Some(kept)).await, Ok(Verdict::Wrong));
         assert!(PasswordHash::new(DECOY).is_ok());
-        assert_eq!(passwords.judge("x".into(), None).await, Ok(Verdict::Wrong));
-        assert_eq!(passwords.judge("x".into(), Some("no hash".into())).await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.judge(vec!["x".into()], None).await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.judge(vec!["x".into()], Some("no hash".into())).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
     async fn the_originals_hashes_are_understood_and_replaced() {
         let passwords = Passwords::default();
         let kept = bcrypt::hash("useruser", 4).unwrap().replace("$2b$", "$2a$");
-        assert_eq!(passwords.judge("useruse".into(), Some(kept.clone())).await, Ok(Verdict::Wrong));
-        match passwords.judge("useruser".into(), Some(kept)).await {
+        assert_eq!(passwords.judge(vec!["useruse".into()], Some(kept.clone())).await, Ok(Verdict::Wrong));
+        match passwords.judge(vec!["useruser".into()], Some(kept)).await {
             Ok(Verdict::RightButOld(new)) => {
-                assert_eq!(passwords.judge("useruser".into(), Some(new)).await, Ok(Verdict::Right));
+                assert_eq!(passwords.judge(vec!["useruser".into()], Some(new)).await, Ok(Verdict::Right));
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_what_was_typed_is_understood_and_replaced() {
+        let passwords = Passwords::default();
+        let (composed, apart) = ("m\u{1ead}t kh\u{1ea9}u", "ma\u{323}\u{302}t kha\u{302}\u{309}u");
+        for (kept, typed) in [(apart, composed), (apart, apart), (composed, apart)] {
+            let kept = passwords.hash(kept.into()).await.unwrap();
+            let verdict = passwords.judge(text::passwords(typed), Some(kept.clone())).await.unwrap();
+            match verdict {
+                Verdict::Right => {}
+                Verdict::RightButOld(new) => {
+                    let today = vec![text::password(composed)];
+                    assert_eq!(passwords.judge(today, Some(new)).await, Ok(Verdict::Right));
+                }
+                Verdict::Wrong => panic!("{typed:?} is the same password"),
+            }
+            let other = text::passwords("mat khau");
+            assert_eq!(passwords.judge(other, Some(kept)).await, Ok(Verdict::Wrong));
+        }
+    }
+
+    #[test]
+    fn no_network_has_the_whole_line() {
+        let passwords = Passwords::new(1, 64);
+        let mut held: Vec<_> =
+            (0..PASSWORDS_OF_NETWORK_MAX).map(|_| passwords.share("192.0.2.1").unwrap()).collect();
+        assert_eq!(passwords.share("192.0.2.1").unwrap_err(), Reject::Busy);
+        passwords.share("192.0.2.2").unwrap();
+        held.pop();
+        held.push(passwords.share("192.0.2.1").unwrap());
+        drop(held);
+        assert!(passwords.shares.lock().unwrap().is_empty(), "nothing is kept of those who left");
     }
 
     #[tokio::test]
@@ -164,16 +231,16 @@ mod tests {
         let held = Arc::clone(&passwords.cores).acquire_owned().await.unwrap();
         let first = tokio::spawn({
             let passwords = passwords.clone();
-            async move { passwords.judge("x".into(), None).await }
+            async move { passwords.judge(vec!["x".into()], None).await }
         });
         let second = tokio::spawn({
             let passwords = passwords.clone();
-            async move { passwords.judge("x".into(), None).await }
+            async move { passwords.judge(vec!["x".into()], None).await }
         });
         while passwords.line.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(passwords.judge("x".into(), None).await, Err(Reject::Busy));
+        assert_eq!(passwords.judge(vec!["x".into()], None).await, Err(Reject::Busy));
         drop(held);
         assert_eq!(first.await.unwrap(), Ok(Verdict::Wrong));
         assert_eq!(second.await.unwrap(), Ok(Verdict::Wrong));

@@ -14,14 +14,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
+use super::guesses::{Try, may_register, network, remembered};
 use super::logins::{Digest, NewLogin, Refreshed};
 use super::passwords::Verdict;
 use super::profile as users;
 use super::store::{AccountRow, NewAccount, Taken};
 use crate::ctx::Ctx;
+use crate::metrics;
 use crate::rest::input::Body;
-use crate::rest::limit;
 use crate::rest::response::{Outcome, Refusal, ok};
+use crate::rest::text;
 
 /// Where every gateway hears that a login ended.
 const CONTROL_SUBJECT: &str = "control.gateways";
@@ -29,22 +31,26 @@ const CONTROL_SUBJECT: &str = "control.gateways";
 /// What anyone hears who may not log in, whatever the reason.
 const REFUSED: &str = "Email or password is incorrect";
 
-/// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's.
+/// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's. That an e-mail
+/// or a phone number is taken is said, after as long as it takes to make an account.
 pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
     let mut body = Body::parse(&request.body)?;
-    let email = body.email("email", NAME_CHARS_MAX);
+    let emails = body.emails("email", NAME_CHARS_MAX);
     let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
-    let phone = body.text("phone", NAME_CHARS_MAX);
-    let first_name = body.text("firstName", NAME_CHARS_MAX);
-    let middle_name = body.maybe_text("middleName", NAME_CHARS_MAX);
-    let last_name = body.text("lastName", NAME_CHARS_MAX);
+    let phone = body.label("phone", NAME_CHARS_MAX);
+    let first_name = body.label("firstName", NAME_CHARS_MAX);
+    let middle_name = body.maybe_label("middleName", NAME_CHARS_MAX);
+    let last_name = body.label("lastName", NAME_CHARS_MAX);
     let preferences = body.maybe_object("preferences", PREFERENCES_CHARS_MAX);
     body.finish()?;
-    limit(ctx, format!("register.address.{}", request.address), ctx.desk.rates.register_address).await?;
+    let network = network(request.address);
+    may_register(ctx, &network).await?;
 
-    let password = ctx.desk.passwords.hash(password).await?;
+    let passwords = &ctx.desk.passwords;
+    let _share = passwords.share(&network)?;
+    let password = passwords.hash(text::password(&password)).await?;
     let new = NewAccount {
-        email: &email,
+        email: &emails[0],
         phone: phone.trim(),
         password: &password,
         first_name: &first_name,
@@ -52,7 +58,11 @@ pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
         last_name: &last_name,
         preferences: preferences.as_deref(),
     };
-    match ctx.store.create_account(new).await? {
+    let made = match ctx.store.account_by_email(&emails).await? {
+        Some(_) => Err(Taken::Email),
+        None => ctx.store.create_account(new).await?,
+    };
+    match made {
         Ok(account) => ok(201, "Register success", &users::row_view(&account)),
         Err(Taken::Email) => Err(Refusal::bad_request("User email already exists!")),
         Err(Taken::Phone) => Err(Refusal::bad_request("Phone number is already taken")),
@@ -62,35 +72,62 @@ pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
 /// `POST /auth/login`: begins a login. Every refusal is the same, as slowly.
 pub async fn login(ctx: &Ctx, request: &ApiRequest) -> Outcome {
     let mut body = Body::parse(&request.body)?;
-    let email = body.email("email", NAME_CHARS_MAX);
+    let emails = body.emails("email", NAME_CHARS_MAX);
     let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
     body.finish()?;
-    let rates = ctx.desk.rates;
-    limit(ctx, format!("login.address.{}", request.address), rates.login_address).await?;
-    limit(ctx, format!("login.email.{}", digest_text(&email)), rates.login_email).await?;
-
-    let account = ctx.store.account_by_email(&email).await?;
-    let kept = account.as_ref().map(|account| account.password.clone());
-    let verdict = ctx.desk.passwords.judge(password, kept).await?;
-    let account = match (account, &verdict) {
-        (Some(account), Verdict::Right | Verdict::RightButOld(_)) if account.in_good_standing() => account,
-        _ => return Err(Refusal::unauthorized(REFUSED)),
+    let network = network(request.address);
+    let mut guess = Try::of(ctx, &digest_text(&emails[0]), &network).await?;
+    let account = match owner(ctx, &mut guess, &emails, &password, &network).await {
+        Ok(Some(account)) => account,
+        Ok(None) => {
+            metrics::login_refused("wrong");
+            return Err(Refusal::unauthorized(REFUSED));
+        }
+        Err(refusal) => {
+            guess.give_back().await?;
+            return Err(refusal);
+        }
     };
-    if let Verdict::RightButOld(hash) = &verdict {
-        ctx.store.upgrade_password(account.id, &account.password, hash).await?;
-    }
-
+    guess.give_back().await?;
     let (token, first) = new_refresh_token()?;
     let new = NewLogin {
         user: account.id,
         first: &first,
         refresh_ttl: ctx.refresh_ttl,
         access_ttl: ctx.access_ttl,
-        address: &digest(&request.address.to_string()),
+        address: &remembered(account.id, &network),
     };
     // None: the account was blocked while its password was judged.
     let login = ctx.store.begin_login(new).await?.ok_or_else(|| Refusal::unauthorized(REFUSED))?;
     ok(200, "Login success", &tokens(ctx, &account, login, &token))
+}
+
+/// Whose e-mail and password these are. None: they are not, or the account may not log in.
+async fn owner(
+    ctx: &Ctx,
+    guess: &mut Try<'_>,
+    emails: &[String],
+    password: &str,
+    network: &str,
+) -> Result<Option<AccountRow>, Refusal> {
+    let account = ctx.store.account_by_email(emails).await?;
+    // An e-mail without an account is asked for as well: it takes as long.
+    let user = account.as_ref().map_or(UserId(0), |account| account.id);
+    if !ctx.store.is_known_address(user, &remembered(user, network)).await? {
+        guess.from_a_stranger(&digest_text(&emails[0]), network).await?;
+    }
+    let passwords = &ctx.desk.passwords;
+    let _share = passwords.share(network).inspect_err(|_| metrics::login_refused("busy"))?;
+    let kept = account.as_ref().map(|account| account.password.clone());
+    let verdict = passwords.judge(text::passwords(password), kept).await?;
+    let account = match (account, &verdict) {
+        (Some(account), Verdict::Right | Verdict::RightButOld(_)) if account.in_good_standing() => account,
+        _ => return Ok(None),
+    };
+    if let Verdict::RightButOld(hash) = &verdict {
+        ctx.store.upgrade_password(account.id, &account.password, hash).await?;
+    }
+    Ok(Some(account))
 }
 
 /// `POST /auth/refresh`: a refresh token for the next one and a new access token. One that was spent
@@ -161,7 +198,7 @@ fn new_refresh_token() -> Result<(String, Digest), Refusal> {
     Ok((token, digest))
 }
 
-fn digest(text: &str) -> Digest {
+pub(super) fn digest(text: &str) -> Digest {
     Sha256::digest(text.as_bytes()).into()
 }
 

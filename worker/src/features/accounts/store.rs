@@ -54,7 +54,7 @@ impl AccountRow {
 #[derive(Clone, Copy)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewAccount<'a> {
-    /// Lower-cased.
+    /// As [`email`](crate::rest::text::email) writes it.
     pub email: &'a str,
     pub phone: &'a str,
     /// A hash.
@@ -92,8 +92,15 @@ const CREATE: Statement = statement(
     ),
 );
 
-const BY_EMAIL: Statement =
-    statement("account_by_email", concat!("select ", account_columns!(), " from users where email = $1"));
+const BY_EMAIL: Statement = statement(
+    "account_by_email",
+    concat!(
+        "select ",
+        account_columns!(),
+        " from users where email = any($1)
+      order by array_position($1, email) limit 1"
+    ),
+);
 
 const BY_ID: Statement =
     statement("account", concat!("select ", account_columns!(), " from users where id = $1"));
@@ -134,12 +141,13 @@ impl Store {
         }
     }
 
-    /// The account with this (lower-cased) e-mail.
+    /// The account with this e-mail, in any of the ways in which it may be kept
+    /// ([`emails`](crate::rest::text::emails)); the first counts.
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn account_by_email(&self, email: &str) -> Result<Option<AccountRow>> {
-        let rows = self.query(&BY_EMAIL, &[&email]).await?;
+    pub async fn account_by_email(&self, ways: &[String]) -> Result<Option<AccountRow>> {
+        let rows = self.query(&BY_EMAIL, &[&ways]).await?;
         Ok(rows.first().map(account_row))
     }
 

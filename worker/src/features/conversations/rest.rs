@@ -51,7 +51,7 @@ pub async fn one(ctx: &Ctx, user: UserId, id: i64) -> Outcome {
 /// other person; two people may have several conversations, as in the original.
 pub async fn create(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     let mut body = Body::parse(body)?;
-    let title = body.text("title", NAME_CHARS_MAX);
+    let title = body.label("title", NAME_CHARS_MAX);
     let avatar_url = body.maybe_text("avatarUrl", URL_BYTES_MAX).unwrap_or_default();
     let channel_id = body.maybe_number("channelId").unwrap_or(0);
     let others = participants(&mut body);

@@ -39,6 +39,13 @@ impl Client {
         self.raw(account, method, path, body).await
     }
 
+    /// Asks without an account from this address; tells the status.
+    pub async fn status_from(&self, address: &str, path: &str, body: &Value) -> u16 {
+        let mut request = request(None, "POST", path, body.to_string().into_bytes());
+        request.address = address.parse().expect("an address");
+        worker::rest::answer(&self.ctx, request).await.status
+    }
+
     /// Asks with a token.
     pub async fn ask_with(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let account = self.verify(token);

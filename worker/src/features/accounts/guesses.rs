@@ -1,0 +1,113 @@
+//! How often a password may be tried, cluster-wide. Nobody keeps somebody else out.
+//!
+//! Only wrong passwords count: a try is taken before the password is judged, so that a machine gains
+//! nothing by asking everything at once, and given back when it was right. Three counts:
+//!
+//! * of one account from one address, narrowly: a person mistypes;
+//! * of one address, over all accounts, and of one account, over all addresses, widely: a machine
+//!   guesses. An address where the account's right password was once given passes both, so guesses
+//!   from elsewhere do not lock its owner out, nor does a neighbour behind the same address.
+//!
+//! An e-mail without an account is counted in the same way: no answer tells which have one.
+
+use std::net::IpAddr;
+
+use common::directory::Rate;
+use protocol::ids::UserId;
+
+use super::rest::digest;
+use crate::ctx::Ctx;
+use crate::metrics;
+use crate::rest::response::Refusal;
+
+/// Wrong passwords of one account from one address.
+const PAIR: Rate = Rate { burst: 10, per_second: 0.1 };
+
+/// Wrong passwords of one account from all addresses where it is not known: as many as NIST SP 800-63B
+/// allows in a row.
+const ACCOUNT: Rate = Rate { burst: 100, per_second: 0.1 };
+
+/// Wrong passwords from one address. An office shares one.
+const ADDRESS: Rate = Rate { burst: 100, per_second: 2.0 };
+
+/// New accounts from one address.
+const REGISTER: Rate = Rate { burst: 100, per_second: 0.1 };
+
+/// Where a request came from, as far as one person holds it: an IPv4 address, or the /64 of an IPv6
+/// address, of which a single machine has all.
+pub(super) fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+    }
+}
+
+/// A network as it is remembered for an account: the table does not tell where people live.
+pub(super) fn remembered(user: UserId, network: &str) -> super::Digest {
+    digest(&format!("{user} at {network}"))
+}
+
+/// Takes one from what this address may register.
+pub(super) async fn may_register(ctx: &Ctx, network: &str) -> Result<(), Refusal> {
+    let key = format!("register.address.{network}");
+    ctx.directory.take_tokens(&key, 1, REGISTER).await?.map_err(Refusal::too_many)
+}
+
+/// Tries that were taken for one password, to be given back when it is right.
+pub(super) struct Try<'a> {
+    ctx: &'a Ctx,
+    taken: Vec<(String, Rate)>,
+}
+
+impl<'a> Try<'a> {
+    /// Takes the narrow one, before anything is looked up. `account`: the e-mail, as a key.
+    pub async fn of(ctx: &'a Ctx, account: &str, network: &str) -> Result<Self, Refusal> {
+        let mut guess = Self { ctx, taken: Vec::with_capacity(3) };
+        guess.take("pair", format!("login.pair.{account}.{network}"), PAIR).await?;
+        Ok(guess)
+    }
+
+    /// Takes the wide ones, for an address where the account is not known.
+    pub async fn from_a_stranger(&mut self, account: &str, network: &str) -> Result<(), Refusal> {
+        self.take("address", format!("login.address.{network}"), ADDRESS).await?;
+        self.take("account", format!("login.account.{account}"), ACCOUNT).await
+    }
+
+    /// The password was right, or nobody judged it: nothing was guessed.
+    pub async fn give_back(self) -> Result<(), Refusal> {
+        for (key, rate) in &self.taken {
+            self.ctx.directory.give_tokens(key, 1, *rate).await?;
+        }
+        Ok(())
+    }
+
+    /// What is refused here was no guess either: what was taken before is given back.
+    async fn take(&mut self, limit: &'static str, key: String, rate: Rate) -> Result<(), Refusal> {
+        if let Err(wait) = self.ctx.directory.take_tokens(&key, 1, rate).await? {
+            metrics::login_refused(limit);
+            let taken = std::mem::take(&mut self.taken);
+            Self { ctx: self.ctx, taken }.give_back().await?;
+            return Err(Refusal::too_many(wait));
+        }
+        self.taken.push((key, rate));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_what_one_person_holds() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("198.51.100.7"), "198.51.100.7");
+        assert_eq!(of("::ffff:198.51.100.7"), "198.51.100.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    }
+}
