@@ -1,4 +1,4 @@
-//! What the tests of several crates share: a migrated database for each test, the bus, directory and store of one system apart
+//! What the tests of several crates share, and `loadtest/chaos`: a migrated database for each test, the bus, directory and store of one system apart
 //! from all others on the same peers, and what becomes of a test that cannot run here.
 //!
 //! Part of no program that runs for users.
@@ -14,6 +14,21 @@ mod database;
 /// Bus, directory and store of one system.
 mod world;
 
+/// People: REST and native sockets, blocking.
+#[expect(missing_docs, reason = "the names say it")]
+pub mod person;
+
+/// What is empty as long as all is well.
+pub mod faults;
+
+use std::time::Instant;
+
 pub use self::database::{Database, connect};
 pub use self::left_out::{is_left_out, left_out, variable};
 pub use self::world::{Kind, World};
+
+/// Tests of processes run in real time.
+#[expect(clippy::disallowed_methods, reason = "processes do not share our clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}

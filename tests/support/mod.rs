@@ -5,9 +5,6 @@
 /// Programs: one process each.
 pub mod program;
 
-/// People: REST and native sockets, blocking.
-pub mod person;
-
 /// The operator's commands.
 pub mod operator;
 
@@ -16,9 +13,6 @@ pub mod nginx;
 
 /// A load of correct clients.
 pub mod load;
-
-/// What is empty as long as all is well.
-pub mod faults;
 
 /// RabbitMQ's management API.
 pub mod broker;
@@ -32,7 +26,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use testing::{faults, now, person};
 
 use self::program::Program;
 
@@ -202,12 +199,6 @@ pub fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Du
         pause(Duration::from_millis(20));
     }
     start.elapsed()
-}
-
-/// Tests of processes run in real time.
-#[expect(clippy::disallowed_methods, reason = "processes do not share our clock")]
-pub fn now() -> Instant {
-    Instant::now()
 }
 
 /// Lets real time pass, for outages of a given length.

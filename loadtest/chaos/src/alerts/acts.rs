@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::people::{self, Until};
-use super::person::exchange;
 use crate::cluster::Cluster;
 use crate::pause;
+use testing::person::exchange;
 
 /// Done once.
 pub enum Act {

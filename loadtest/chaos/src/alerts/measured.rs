@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::faults::{ONLY_A_FAULT, silent_while_well};
 use super::prometheus::Prometheus;
+use testing::faults::{ONLY_A_FAULT, silent_while_well};
 
 /// Parts of queries that find nothing as long as all is well; with those of metrics that only a fault
 /// moves.

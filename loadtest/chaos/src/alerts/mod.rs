@@ -28,20 +28,6 @@ mod seen;
 /// What came of it.
 mod table;
 
-/// The tests' people: a client of theirs is as good here.
-#[path = "../../../../tests/support/person.rs"]
-#[allow(
-    dead_code,
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "it panics where a test would; whoever plays a person here catches that"
-)]
-mod person;
-
-/// What is empty as long as all is well.
-#[path = "../../../../tests/support/faults.rs"]
-mod faults;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;

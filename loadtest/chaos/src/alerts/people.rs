@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::person::{Person, http};
 use crate::pause;
+use testing::person::{Person, http};
 
 /// Threads that go on until they are told to stop.
 #[derive(Clone, Default)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::person::exchange;
+use testing::person::exchange;
 
 /// A server.
 pub struct Prometheus {
