@@ -15,20 +15,23 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
 use crate::health::{Readiness, Sample, Stretch};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{OPS_CONNECTION_MS_MAX, OPS_CONNECTIONS_MAX, OPS_UPKEEP_MS};
 use crate::telemetry::MetricsHandle;
+
+/// Between two lines in the log about connections that could not be accepted.
+const FAULTS_LOGGED: Duration = Duration::from_secs(10);
 
 /// The admin port, bound, or none: what has to be done every few seconds is done all the same.
 pub struct Ops {
@@ -77,6 +80,7 @@ impl Ops {
         let places = Arc::new(Semaphore::new(OPS_CONNECTIONS_MAX));
         let mut upkeep = interval(Duration::from_millis(OPS_UPKEEP_MS));
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut logged: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = context.lifecycle.aborting() => return,
@@ -91,7 +95,12 @@ impl Ops {
                         });
                     },
                     Err(err) => {
-                        warn!("Admin port: accept failed: {err}");
+                        // Without descriptors it fails ten times a second.
+                        let now = Instant::now();
+                        if logged.is_none_or(|logged| now.saturating_duration_since(logged) >= FAULTS_LOGGED) {
+                            warn!("Admin port: accept failed: {err}");
+                            logged = Some(now);
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -136,6 +145,7 @@ async fn one_connection(stream: TcpStream, context: Context) {
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
+        .half_close(true)
         .header_read_timeout(limit)
         .serve_connection(TokioIo::new(stream), answer);
     if let Ok(Err(err)) = timeout(limit, served).await {
@@ -174,7 +184,9 @@ fn health(
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -210,7 +222,7 @@ mod tests {
             }
         };
 
-        check("GET /livez", &["200 OK", "alive"]).await;
+        check("GET /livez", &["200 OK", "alive", "x-content-type-options: nosniff"]).await;
         check("GET /readyz", &["503", "\"ready\":false"]).await;
         readiness.set("bus", Ok(()));
         readiness.set("store", Err("no connection".into()));

@@ -260,6 +260,17 @@ fn the_chart_offers_what_the_programs_read() {
     }
 }
 
+/// Without it all clients behind the Ingress share the limits of one address.
+#[test]
+fn the_chart_asks_for_the_proxies_that_its_ingress_is() {
+    let ingress = file("deploy/helm/chatchit/templates/ingress.yaml");
+    let (asked, _) = ingress.split_once("apiVersion").unwrap();
+    assert!(
+        asked.contains("if not .Values.gateway.env.TRUSTED_PROXIES") && asked.contains("fail \"gateway.env")
+    );
+    assert!(file("deploy/helm/chatchit/ci/everything-values.yaml").contains("TRUSTED_PROXIES"));
+}
+
 #[test]
 fn images_are_built_with_the_compiler_of_the_workspace() {
     let toolchain = file("rust-toolchain.toml");

@@ -106,6 +106,7 @@ impl Layout {
             .env("RUST_LOG", "warn");
         if !self.limited {
             command.env("UPGRADES_PER_S", "4000000000");
+            command.envs([("LOGIN_SOCKETS_MAX", "4000000000"), ("USER_SOCKETS_MAX", "4000000000")]);
             for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
                 command.env(format!("{limit}_PER_S"), "4000000000");
                 command.env(format!("{limit}_BURST"), "4000000000");
