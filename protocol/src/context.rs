@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn between_programs_it_is_a_few_bytes() {
-        use crate::{decode, encode};
+        use crate::encoding::{decode, encode};
         let context = TraceContext::begun(u128::MAX, u64::MAX).unsampled();
         assert!(!context.is_sampled());
         let bytes = encode(&Some(context));

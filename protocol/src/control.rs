@@ -9,8 +9,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, Reject, Timestamp};
 use crate::ids::{ConversationId, LoginId, NodeId, SocketId, UserId};
+use crate::lane::Lane;
+use crate::reject::Reject;
+use crate::time::Timestamp;
 
 /// The body of an envelope on `control.workers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,7 +262,7 @@ pub struct SocketView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{decode, encode};
+    use crate::encoding::{decode, encode};
 
     #[test]
     fn a_younger_question_is_silence_to_an_older_program() {
@@ -275,7 +277,7 @@ mod tests {
             question: Younger,
         }
         let ask = YoungerAsk { from: NodeId(1), number: 2, question: Younger::Weather };
-        assert_eq!(decode::<Ask>(&encode(&ask)), Err(crate::BadBytes));
+        assert_eq!(decode::<Ask>(&encode(&ask)), Err(crate::encoding::BadBytes));
     }
 
     #[test]

@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, Origin, Reject, Tag, Timestamp, TraceContext};
+use crate::context::TraceContext;
 use crate::ids::{LoginId, MessageId, UserId};
+use crate::lane::Lane;
+use crate::reject::Reject;
+use crate::time::Timestamp;
+use crate::uplink::{Origin, Tag};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
 /// gateway wraps the bytes in each wire form once and shares them among its sockets.

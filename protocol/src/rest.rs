@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Account;
+use crate::account::Account;
 
 /// A request on `api.<area>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Reject, Timestamp, TraceContext};
-use crate::events::{ClientEvent, ClientRow, Judged};
+use crate::context::TraceContext;
+use crate::events::row::{ClientEvent, ClientRow, Judged};
 use crate::ids::{ConversationId, Guid, SocketId, UserId};
+use crate::reject::Reject;
+use crate::time::Timestamp;
 
 /// Who sent an event, as the gateway knows from the token. Never from the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

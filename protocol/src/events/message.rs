@@ -4,10 +4,16 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Acknowledged, Judged, Payload, ServerRow, Way, conversation_id, read_json};
+use super::row::{Acknowledged, Judged, Payload, ServerRow, Way, conversation_id, read_json};
+use crate::account::Person;
+use crate::context::TraceContext;
+use crate::downlink::Outcome;
 use crate::ids::{ConversationId, Guid, MessageId};
+use crate::lane::Lane;
 use crate::limits::{ATTACHMENTS_MAX, CONTENT_CHARS_MAX, URL_BYTES_MAX};
-use crate::{Lane, Outcome, Person, Reject, Timestamp, TraceContext, client_events, server_events};
+use crate::reject::Reject;
+use crate::time::Timestamp;
+use crate::{client_events, server_events};
 
 /// `sendMessage`: a chat message to keep and to tell the conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

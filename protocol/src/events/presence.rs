@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Acknowledged, Judged, Way};
+use super::row::{Acknowledged, Judged, Way};
 use crate::ids::{ConversationId, UserId};
-use crate::{Lane, Reject, Timestamp, client_events, server_events};
+use crate::lane::Lane;
+use crate::reject::Reject;
+use crate::time::Timestamp;
+use crate::{client_events, server_events};
 
 /// `getOnlineUsers`: which of the asker's contacts are online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,21 +74,21 @@ server_events! {
 }
 
 /// Refuses `getOnlineUsers`.
-const GET_ONLINE_USERS_ERROR: &super::ServerRow =
-    &super::ServerRow::refusal("getOnlineUsersError", Some(Lane::Low));
+const GET_ONLINE_USERS_ERROR: &super::row::ServerRow =
+    &super::row::ServerRow::refusal("getOnlineUsersError", Some(Lane::Low));
 
 /// What clients hear.
-pub const SERVER: &[&super::ServerRow] = &[
+pub const SERVER: &[&super::row::ServerRow] = &[
     GET_ONLINE_USERS_ERROR,
-    <UserOnline as super::Payload>::ROW,
-    <UserOffline as super::Payload>::ROW,
-    <OnlineUsers as super::Payload>::ROW,
-    <ListOnline as super::Payload>::ROW,
+    <UserOnline as super::row::Payload>::ROW,
+    <UserOffline as super::row::Payload>::ROW,
+    <OnlineUsers as super::row::Payload>::ROW,
+    <ListOnline as super::row::Payload>::ROW,
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::super::ServerEvent;
+    use super::super::row::ServerEvent;
     use super::*;
 
     #[test]

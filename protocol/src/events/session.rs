@@ -3,9 +3,12 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{Acknowledged, ClientRow, Judged, Payload, ServerEvent, ServerRow, Way};
+use super::row::{Acknowledged, ClientRow, Judged, Payload, ServerEvent, ServerRow, Way};
+use crate::downlink::Outcome;
 use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
-use crate::{Outcome, Reject, Timestamp, client_events, server_events};
+use crate::reject::Reject;
+use crate::time::Timestamp;
+use crate::{client_events, server_events};
 
 /// `ping`: answered by the session at once; a heartbeat that waits in a queue measures the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +107,8 @@ impl Refusal {
     /// The event that a client hears. `event`: the row of what was refused, if its name could be read.
     pub fn into_event(self, event: Option<&'static ClientRow>) -> ServerEvent {
         let row = event.and_then(|row| row.refusal).unwrap_or(EXCEPTION);
-        let data = super::to_json(&Written { refusal: &self, event });
-        ServerEvent { row, data, outcome: Some(Outcome::Refused(self.reject)) }
+        let outcome = Some(Outcome::Refused(self.reject));
+        ServerEvent::of(row, &Written { refusal: &self, event }, outcome)
     }
 }
 
@@ -148,7 +151,8 @@ fn display<T: std::fmt::Display, S: Serializer>(thing: &T, serializer: S) -> Res
 #[cfg(test)]
 mod tests {
     use super::super::message::SendMessage;
-    use super::super::{ClientEvent as _, typing::Typing};
+    use super::super::row::ClientEvent as _;
+    use super::super::typing::Typing;
     use super::*;
 
     #[test]

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::message::MessageView;
-use super::{Acknowledged, Judged, Way, conversation_id, read_json};
+use super::row::{Acknowledged, Judged, Way, conversation_id, read_json};
 use crate::ids::ConversationId;
 use crate::limits::SYNC_CONVERSATIONS_MAX;
-use crate::{Reject, client_events, server_events};
+use crate::reject::Reject;
+use crate::{client_events, server_events};
 
 /// `sync`: the last seq the client holds of each conversation; it wants what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,14 +79,14 @@ pub struct Synced {
 server_events! { Synced = "synced", None; }
 
 /// Refuses `sync`.
-const SYNC_ERROR: &super::ServerRow = &super::ServerRow::refusal("syncError", None);
+const SYNC_ERROR: &super::row::ServerRow = &super::row::ServerRow::refusal("syncError", None);
 
 /// What clients hear.
-pub const SERVER: &[&super::ServerRow] = &[<Synced as super::Payload>::ROW, SYNC_ERROR];
+pub const SERVER: &[&super::row::ServerRow] = &[<Synced as super::row::Payload>::ROW, SYNC_ERROR];
 
 #[cfg(test)]
 mod tests {
-    use super::super::ClientEvent as _;
+    use super::super::row::ClientEvent as _;
     use super::*;
 
     #[test]

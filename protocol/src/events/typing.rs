@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::message::ConversationKind;
-use super::{Acknowledged, Judged, Way, conversation_id, read_json};
+use super::row::{Acknowledged, Judged, Way, conversation_id, read_json};
+use crate::account::Person;
 use crate::ids::ConversationId;
-use crate::{Lane, Person, Reject, Timestamp, client_events, server_events};
+use crate::lane::Lane;
+use crate::reject::Reject;
+use crate::time::Timestamp;
+use crate::{client_events, server_events};
 
 /// `typing`: the sender types, or stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +76,11 @@ pub struct TypingView {
 server_events! { TypingView = "typing", Some(Lane::Low); }
 
 /// What clients hear.
-pub const SERVER: &[&super::ServerRow] = &[<TypingView as super::Payload>::ROW];
+pub const SERVER: &[&super::row::ServerRow] = &[<TypingView as super::row::Payload>::ROW];
 
 #[cfg(test)]
 mod tests {
-    use super::super::ClientEvent as _;
+    use super::super::row::ClientEvent as _;
     use super::*;
 
     #[test]

@@ -44,7 +44,7 @@ async fn native_texts_that_are_no_events_are_answered() {
         (&long, Hears(unknown)),
         (
             r#"{"event":"sendMessage","data":{"conversationId":1e999}}"#,
-            send(r#"{"event":"sendMessageError","data":{"status":"error","code":"malformed""#),
+            send(r#"{"event":"sendMessageError","data":{"status":"error","code":"invalid""#),
         ),
         (
             r#"{"event":"sendMessage","data":{"conversationId":1.5,"content":"a"}}"#,

@@ -1,6 +1,6 @@
 //! What both dialects say, and what is refused.
 
-use super::super::{ClientEvent as _, ServerEvent};
+use super::super::row::{ClientEvent as _, ServerEvent};
 use super::*;
 
 fn text(conversation: i64, guid: Option<&str>, content: &str) -> SendMessage {

@@ -1,0 +1,274 @@
+//! A row of the table of events, and what makes one: written once, beside its payload, by
+//! [`client_events!`](crate::client_events) or [`server_events!`](crate::server_events).
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::TraceContext;
+use crate::downlink::Outcome;
+use crate::ids::{ConversationId, Guid, MessageId};
+use crate::lane::Lane;
+use crate::reject::Reject;
+
+/// Where an event from a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Onto this lane, in the order of its conversation.
+    Lane(Lane),
+    /// To a worker as a request on this subject; its answer is this event. One at a time per socket.
+    Request {
+        /// The bus's subject.
+        subject: &'static str,
+        /// The name of the event that answers.
+        answer: &'static str,
+    },
+    /// Nowhere: the session answers.
+    Session,
+}
+
+impl Way {
+    /// The lane, if it is one.
+    pub const fn lane(self) -> Option<Lane> {
+        if let Self::Lane(lane) = self { Some(lane) } else { None }
+    }
+}
+
+/// When an acknowledgement that a Socket.IO client waits for is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// When the bus has it, with `{"status":"queued"}`.
+    Queued,
+    /// When the bus has it, with `messageQueued`, which every form hears.
+    MessageQueued,
+    /// With the event that answers it.
+    Answered,
+}
+
+/// One row of the table: an event that clients say.
+#[derive(Debug)]
+pub struct ClientRow {
+    /// On the wire.
+    pub name: &'static str,
+    /// Where it goes.
+    pub way: Way,
+    /// When it is acknowledged.
+    pub acknowledged: Acknowledged,
+    /// The event that refuses it; None: `exception`.
+    pub refusal: Option<&'static ServerRow>,
+    /// Checks the JSON of its data.
+    pub judge: fn(&str) -> Result<Judged, Reject>,
+}
+
+/// What a gateway must know of an event to forward it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The conversation whose order the event belongs to.
+    pub conversation: Option<ConversationId>,
+    /// The client's name for the message it sends.
+    pub guid: Option<Guid>,
+    /// The kept message it is about.
+    pub message: Option<MessageId>,
+    /// The client's trace. May be [`TraceContext::INVALID`].
+    pub context: Option<TraceContext>,
+    /// Events of a socket with the same number, in a row, are worth one within
+    /// [`TYPING_MS_MIN`](crate::limits::TYPING_MS_MIN).
+    pub fold: Option<u32>,
+}
+
+/// A payload that clients say.
+pub trait ClientEvent: Sized {
+    /// Its row.
+    const ROW: &'static ClientRow;
+
+    /// Reads and checks the JSON of its data.
+    ///
+    /// # Errors
+    /// [`Reject::Malformed`] when the data is no JSON, [`Reject::Invalid`] when a field is missing,
+    /// of the wrong type or out of range, [`Reject::TooLarge`] when there is more than a limit allows.
+    fn parse(data: &str) -> Result<Self, Reject>;
+
+    /// What a gateway must know of it.
+    fn judged(&self) -> Judged {
+        Judged::default()
+    }
+}
+
+/// One row of the table: an event that clients hear.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServerRow {
+    /// On the wire.
+    pub name: &'static str,
+    /// The lane of what it answers or tells of. None: it comes from no lane.
+    pub lane: Option<Lane>,
+    /// It shows a chat message: what `trace` and spans follow.
+    pub shows_message: bool,
+}
+
+impl ServerRow {
+    /// The row of an event that refuses another one.
+    pub const fn refusal(name: &'static str, lane: Option<Lane>) -> Self {
+        Self { name, lane, shows_message: false }
+    }
+}
+
+/// A payload that clients hear.
+pub trait Payload: Serialize {
+    /// Its row.
+    const ROW: &'static ServerRow;
+
+    /// What programs read of it, so that none has to parse its JSON.
+    fn outcome(&self) -> Option<Outcome> {
+        None
+    }
+}
+
+/// An event for clients, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerEvent {
+    row: &'static ServerRow,
+    data: Box<str>,
+    outcome: Option<Outcome>,
+}
+
+impl<P: Payload> From<P> for ServerEvent {
+    fn from(payload: P) -> Self {
+        Self { row: P::ROW, data: to_json(&payload), outcome: payload.outcome() }
+    }
+}
+
+impl ServerEvent {
+    /// An event whose row is not its payload's own: a refusal.
+    pub(super) fn of<T: Serialize>(row: &'static ServerRow, payload: &T, outcome: Option<Outcome>) -> Self {
+        Self { row, data: to_json(payload), outcome }
+    }
+
+    /// The event's name on the wire.
+    pub const fn name(&self) -> &'static str {
+        self.row.name
+    }
+
+    /// Its row of the table.
+    pub const fn row(&self) -> &'static ServerRow {
+        self.row
+    }
+
+    /// The JSON of its data.
+    pub const fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// What programs read of it.
+    pub const fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+}
+
+/// What nearly every event's data fits into.
+const DATA_BYTES_USUAL: usize = 1_024;
+
+fn to_json<T: Serialize>(payload: &T) -> Box<str> {
+    // Growing by doubling would copy a chat message three times.
+    let mut text = Vec::with_capacity(DATA_BYTES_USUAL);
+    serde_json::to_writer(&mut text, payload).expect("plain data always encodes");
+    String::from_utf8(text).expect("JSON is text").into_boxed_str()
+}
+
+/// The events that clients may say, by name.
+#[derive(Debug)]
+pub struct Events(Vec<&'static ClientRow>);
+
+impl Events {
+    /// A table of these rows.
+    ///
+    /// # Panics
+    /// When two rows have one name.
+    pub fn of(nouns: &[&[&'static ClientRow]]) -> Self {
+        let mut rows = nouns.concat();
+        rows.sort_unstable_by_key(|row| row.name);
+        assert!(rows.windows(2).all(|two| two[0].name != two[1].name), "two events have one name");
+        Self(rows)
+    }
+
+    /// The row of an event; None: there is no such event.
+    pub fn find(&self, name: &str) -> Option<&'static ClientRow> {
+        self.0.binary_search_by_key(&name, |row| row.name).ok().map(|at| self.0[at])
+    }
+
+    /// All rows, by name.
+    pub fn rows(&self) -> &[&'static ClientRow] {
+        &self.0
+    }
+}
+
+/// Rows of events that clients say. The payload has a function `parse`; `judged` may be given.
+#[macro_export]
+macro_rules! client_events {
+    ($($(#[$doc:meta])* $payload:ty = $name:literal {
+        way: $way:expr, acknowledged: $acknowledged:expr, refusal: $refusal:expr, judged: $judged:expr $(,)?
+    })*) => {
+        $(impl $crate::events::row::ClientEvent for $payload {
+            const ROW: &'static $crate::events::row::ClientRow = &$crate::events::row::ClientRow {
+                name: $name,
+                way: $way,
+                acknowledged: $acknowledged,
+                refusal: $refusal,
+                judge: |data| Ok($crate::events::row::ClientEvent::judged(&<$payload>::read(data)?)),
+            };
+
+            fn parse(data: &str) -> Result<Self, $crate::reject::Reject> {
+                <$payload>::read(data)
+            }
+
+            fn judged(&self) -> $crate::events::row::Judged {
+                let judged: fn(&Self) -> $crate::events::row::Judged = $judged;
+                judged(self)
+            }
+        })*
+
+        /// What clients may say.
+        pub const CLIENT: &[&$crate::events::row::ClientRow] =
+            &[$(<$payload as $crate::events::row::ClientEvent>::ROW,)*];
+    };
+}
+
+/// Rows of events that clients hear.
+#[macro_export]
+macro_rules! server_events {
+    ($($payload:ty = $name:literal, $lane:expr;)*) => {
+        $(impl $crate::events::row::Payload for $payload {
+            const ROW: &'static $crate::events::row::ServerRow =
+                &$crate::events::row::ServerRow { name: $name, lane: $lane, shows_message: false };
+        })*
+    };
+}
+
+/// Reads the JSON of an event's data.
+///
+/// # Errors
+/// [`Reject::Malformed`]: it is no JSON. [`Reject::Invalid`]: it is JSON, but not what was asked for.
+pub fn read_json<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Reject> {
+    serde_json::from_str(data).map_err(|err| {
+        let is_json = || serde_json::from_str::<&serde_json::value::RawValue>(data).is_ok();
+        // A text with half of a surrogate pair is JSON, and no text.
+        if err.is_data() || is_json() { Reject::Invalid } else { Reject::Malformed }
+    })
+}
+
+/// A conversation's id as clients write it.
+///
+/// # Errors
+/// [`Reject::Invalid`]: it is beyond 2^53, what a JavaScript number holds, or below 1.
+pub fn conversation_id(id: i64) -> Result<ConversationId, Reject> {
+    if (1..=1 << 53).contains(&id) { Ok(ConversationId(id)) } else { Err(Reject::Invalid) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_character_is_a_wrong_field_of_a_frame_that_is_understood() {
+        assert_eq!(read_json::<String>(r#""\ud83d""#), Err(Reject::Invalid));
+        assert_eq!(read_json::<serde_json::Value>("{"), Err(Reject::Malformed));
+        assert_eq!(read_json::<String>("7"), Err(Reject::Invalid));
+    }
+}
