@@ -43,6 +43,7 @@ pub fn statements() -> Vec<Statement> {
         conversations::STATEMENTS,
         messages::STATEMENTS,
         messages::HISTORY_STATEMENTS,
+        messages::CHANGE_STATEMENTS,
         presence::STATEMENTS,
         operator::STATEMENTS,
         operator::TRACE_STATEMENTS,

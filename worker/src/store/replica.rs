@@ -4,9 +4,9 @@
 //! ([`Standing`](super::Standing)), in one short statement; so a replica decides nothing. Its rows
 //! count only if its own head is not below the primary's: a head is committed with its message, so
 //! a replica with that head has every message up to it, and whatever a client has heard of was
-//! committed before the primary was asked. That rests on messages only ever being inserted. A
-//! statement that changes or deletes one must first move something in the conversation's row that
-//! is compared here as well (a test holds that there is none).
+//! committed before the primary was asked. What changes a message moves `change_seq` of its
+//! conversation in the same statement, and that is compared as well (a test holds that there is no
+//! other statement that changes one).
 //!
 //! Everything else is the primary's: a replica that is behind, slow or away costs at most its
 //! limit of time, and then nothing for a while.

@@ -29,6 +29,9 @@ mod operator;
 /// Saving, reading and marking chat messages.
 mod store_messages;
 
+/// The counters of a conversation, and what happened to its messages.
+mod store_changes;
+
 /// A database that goes away and comes back.
 mod store_away;
 

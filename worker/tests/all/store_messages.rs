@@ -287,7 +287,7 @@ async fn history_pages_by_seq_from_either_end() {
     assert_eq!(db.store.history(eve, talk, newest).await.unwrap(), None);
 
     let standing = db.store.standings(alice, &[talk]).await.unwrap()[&talk];
-    assert_eq!(standing, Standing { head: 25, verified: 1 });
+    assert_eq!(standing, Standing { head: 25, change_seq: 0, verified: 1 });
     let wanted = [(talk, 21, standing), (ConversationId(99), 0, standing), (talk, 25, standing)];
     let after = db.store.messages_after(&wanted, 2).await.unwrap();
     assert_eq!(after.iter().map(|one| one.seq).collect::<Vec<_>>(), [22, 23]);

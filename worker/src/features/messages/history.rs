@@ -161,7 +161,7 @@ pub(crate) const STATEMENTS: &[Statement] =
 macro_rules! after {
     () => {
         concat!(
-            "select pg_is_in_recovery() as follows, c.head_seq, w.conversation_id as of, w.verified, m.*
+            "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, w.conversation_id as of, w.verified, m.*
   from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
        as w (conversation_id, seq, verified, place)
   join conversations c on c.id = w.conversation_id
@@ -217,7 +217,7 @@ const HISTORY: Statement = statement(
 const REPLICA_HISTORY: Statement = statement(
     "replica_history",
     concat!(
-        "select pg_is_in_recovery() as follows, c.head_seq, c.id as of, $2::bigint as verified, m.*
+        "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, c.id as of, $2::bigint as verified, m.*
   from conversations c
   ",
         page!(),
@@ -245,11 +245,16 @@ macro_rules! message {
 const MESSAGE: Statement = statement("message", message!(""));
 const MESSAGE_OF: Statement = statement("message_of", message!(" and m.conversation_id = $3"));
 
-/// Whether these rows are of a server that has, in each conversation, what the primary has.
+/// Whether these rows are of a server that has, in each conversation, what the primary has: every
+/// message, and what happened to them.
 fn has_heads(rows: &[Row], wanted: &[(ConversationId, u64, Standing)]) -> bool {
-    let heads: HashMap<i64, u64> =
-        rows.iter().map(|row| (row.get("of"), unsigned(row.get("head_seq")))).collect();
-    wanted.iter().all(|(id, _, standing)| heads.get(&id.0).is_some_and(|head| *head >= standing.head))
+    let pair = |row: &Row| (unsigned(row.get("head_seq")), unsigned(row.get("change_seq")));
+    let there: HashMap<i64, (u64, u64)> = rows.iter().map(|row| (row.get("of"), pair(row))).collect();
+    wanted.iter().all(|(id, _, standing)| {
+        there
+            .get(&id.0)
+            .is_some_and(|(head, changes)| *head >= standing.head && *changes >= standing.change_seq)
+    })
 }
 
 /// None: there is no row for somebody who may not read it.

@@ -1,6 +1,7 @@
 //! Chat messages: send, read, histories, `sync`.
 
 mod answers;
+mod changes;
 mod events;
 mod history;
 mod rest;
@@ -19,6 +20,8 @@ pub const FEATURE: Feature = Feature {
 };
 
 pub use self::answers::{Answer, Answers};
+pub use self::changes::Change;
+pub(crate) use self::changes::STATEMENTS as CHANGE_STATEMENTS;
 pub(crate) use self::events::admit;
 pub(crate) use self::history::STATEMENTS as HISTORY_STATEMENTS;
 pub use self::history::{History, HistoryPage};

@@ -78,6 +78,8 @@ impl Audience {
 pub struct Standing {
     /// The newest seq.
     pub head: u64,
+    /// How many changes of messages there were.
+    pub change_seq: u64,
     /// How many are verified.
     pub verified: i64,
 }
@@ -250,7 +252,11 @@ impl Store {
         conversations: &[ConversationId],
     ) -> Result<HashMap<ConversationId, Standing>> {
         let rows = self.query(&STANDINGS, &[&user.0, &ids(conversations)]).await?;
-        let standing = |row: &Row| Standing { head: unsigned(row.get(1)), verified: row.get(2) };
+        let standing = |row: &Row| Standing {
+            head: unsigned(row.get(1)),
+            change_seq: unsigned(row.get(2)),
+            verified: row.get(3),
+        };
         Ok(rows.iter().map(|row| (ConversationId(row.get(0)), standing(row))).collect())
     }
 
@@ -310,7 +316,7 @@ const HEADS: Statement = statement(
 const STANDINGS: Statement = statement(
     "standings",
     concat!(
-        "select c.id, c.head_seq, ",
+        "select c.id, c.head_seq, c.change_seq, ",
         heads_counted!("c.id"),
         "
   from participants p join conversations c on c.id = p.conversation_id

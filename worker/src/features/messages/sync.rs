@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn standing(head: u64) -> Standing {
-        Standing { head, verified: 2 }
+        Standing { head, change_seq: 0, verified: 2 }
     }
 
     #[test]
