@@ -56,7 +56,14 @@ impl Ops {
     pub async fn bind(addr: Option<SocketAddr>) -> io::Result<Self> {
         let listener = match addr {
             Some(addr) => {
-                let named = |err: io::Error| io::Error::new(err.kind(), format!("{addr}: {err}"));
+                let named = |err: io::Error| {
+                    io::Error::new(
+                        err.kind(),
+                        format!(
+                            "{addr} (ADMIN_PORT and ADMIN_BIND): {err}; free it, or choose another ADMIN_PORT"
+                        ),
+                    )
+                };
                 Some(TcpListener::bind(addr).await.map_err(named)?)
             }
             None => None,

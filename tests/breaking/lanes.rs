@@ -66,7 +66,7 @@ fn talk(cluster: &Cluster, opened: impl Fn()) -> Report {
         ("--cache", cache.to_str().unwrap()),
     ]
     .map(|(name, value)| [name.to_owned(), value.to_owned()]);
-    let options = Options::parse(arguments.into_iter().flatten()).unwrap().unwrap();
+    let options = Options::read(arguments.into_iter().flatten()).unwrap();
     let report = run_watched(&options, |moment, _| {
         if moment == Moment::Opened {
             opened();

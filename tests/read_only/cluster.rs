@@ -228,7 +228,7 @@ fn a_cluster_behind_nginx_is_one_server_whose_gateways_may_leave() {
     let cache = format!("{}/swarm-nginx-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
     let words =
         format!("--senders 8 --conversations 8 --messages 400 --form both --url {url} --cache {cache}");
-    let options = Options::parse(words.split(' ').map(str::to_owned)).unwrap().unwrap();
+    let options = Options::read(words.split(' ').map(str::to_owned)).unwrap();
     let report = run_watched(&options, |_, _| {}).unwrap();
     assert!(report.is_clean, "{report}");
 

@@ -40,7 +40,7 @@ impl Load {
         ];
         let arguments = arguments.iter().chain(more);
         let words = arguments.flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]);
-        let options = Options::parse(words).unwrap().unwrap();
+        let options = Options::read(words).unwrap();
         let (opened, wait) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             run_watched(&options, |moment, _| {

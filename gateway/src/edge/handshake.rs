@@ -271,37 +271,9 @@ fn offers(headers: &HeaderMap) -> Offers<'_> {
     offers
 }
 
-/// A parameter of the query, percent-decoded; bytes that are no UTF-8 make it absent.
+/// A parameter of the query, decoded; the first of several.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    if !value.contains('%') {
-        return Some(Cow::Borrowed(value));
-    }
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        match (byte, after.get(..2).and_then(hex)) {
-            (b'%', Some(decoded_byte)) => {
-                decoded.push(decoded_byte);
-                rest = &after[2..];
-            }
-            _ => {
-                decoded.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-fn hex(digits: &[u8]) -> Option<u8> {
-    let mut value = 0;
-    for digit in digits {
-        // Less than 16, twice: it fits.
-        value = value * 16 + char::from(*digit).to_digit(16)? as u8;
-    }
-    Some(value)
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -331,8 +303,9 @@ mod tests {
         check("", None);
         check("a=1&token=x", Some("x"));
         check("token=a%2Eb%2", Some("a.b%2"));
-        check("token=%zz%+1", Some("%zz%+1"));
-        check("token=%ff", None);
+        check("token=%zz%+1", Some("%zz% 1"));
+        check("token=%ff", Some("\u{fffd}"));
+        check("token=x&token=y", Some("x"));
         check("tokens=x", None);
     }
 }

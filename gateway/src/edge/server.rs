@@ -65,7 +65,15 @@ pub fn listen(bind: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
+/// The same at one address; an error names the settings.
 fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
+    open(addr).map_err(|err| {
+        let what = format!("{addr} (PORT and BIND): {err}; free it, or choose another PORT");
+        io::Error::new(err.kind(), what)
+    })
+}
+
+fn open(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         // The system's default is a setting of its own (net.ipv6.bindv6only).

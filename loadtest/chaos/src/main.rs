@@ -52,6 +52,12 @@ fn main() -> anyhow::Result<ExitCode> {
             named.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         return alerts::run(&names);
     }
+    // A misspelt word would run nothing, or everything but what was meant.
+    let is_known = |word: &&String| FAULTS.iter().any(|fault| fault.name.contains(&***word));
+    if let Some(word) = words.iter().find(|word| !is_known(word)) {
+        eprintln!("chaos: no fault's name contains '{word}'; usage: chaos [alerts | WORD...]");
+        return Ok(ExitCode::from(64));
+    }
     let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.name.contains(&**word));
     let cluster = Cluster::up(["3", "2", "3"])?;
     let mut table = Table::default();
@@ -88,8 +94,7 @@ fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
         ("--cache", cluster.accounts.display().to_string()),
         ("--jwt-secret", cluster.secret.clone()),
     ];
-    let options = Options::parse(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]))
-        .map_err(anyhow::Error::msg)?
+    let options = Options::read(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]))
         .context("options of a run")?;
     let (opened, wait) = mpsc::channel();
     std::thread::scope(|scope| {

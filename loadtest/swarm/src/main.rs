@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use swarm::options::{HELP, Options};
+use swarm::options::Options;
 use swarm::run::run;
 
 /// Something acknowledged was lost, doubled or reordered, or could not be verified.
@@ -11,10 +11,18 @@ const EXIT_NOT_CLEAN: u8 = 1;
 /// The run could not be set up.
 const EXIT_SETUP: u8 = 2;
 
+/// As everywhere: the command line is not understood.
+const EXIT_USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    let outcome = Options::parse(std::env::args().skip(1)).and_then(|options| {
-        let Some(options) = options else { return Ok((HELP.to_owned(), true)) };
-        let report = run(&options)?;
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(err) => {
+            let _ = err.print();
+            return if err.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = run(&options).and_then(|report| {
         let text = if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
         Ok((text, report.is_clean))
     });

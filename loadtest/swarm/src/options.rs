@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, ValueEnum};
 
 /// Which wire forms the sockets speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Forms {
     /// All native.
     Native,
     /// All Socket.IO.
+    #[value(name = "socketio")]
     SocketIo,
     /// Every other one.
     Both,
@@ -49,175 +52,112 @@ impl Address {
 }
 
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "swarm",
+    about = "Loads a ChatChit cluster, and judges it",
+    after_help = "Exit codes: 0 fine; 1 something acknowledged was lost, doubled or reordered, seqs have gaps, or it\n\
+        could not be verified; 2 the run could not be set up; 64 the command line is not understood."
+)]
 pub struct Options {
-    /// Gateways; a socket that is lost tries the next one.
+    /// Gateways, comma-separated; a socket that is lost tries the next one. Loopback only, unless
+    /// --allow-remote
+    #[arg(long = "url", value_name = "URL", value_delimiter = ',', value_parser = address, default_value = "http://127.0.0.1:8080")]
     pub urls: Vec<Address>,
-    /// Idle sockets beside those that take part.
+    /// Idle sockets beside those that take part
+    #[arg(long, default_value_t = 0)]
     pub sockets: u32,
-    /// Users that send.
+    /// Users that send
+    #[arg(long, default_value_t = 10)]
     pub senders: u32,
-    /// Conversations, made anew for each run.
+    /// Conversations, made anew for each run
+    #[arg(long, default_value_t = 10)]
     pub conversations: u32,
-    /// Members of each conversation.
+    /// Members of each conversation
+    #[arg(long, default_value_t = 3)]
     pub members: u32,
-    /// Messages in all; None: as many as `seconds` allow.
+    /// Messages in all; 1,000 unless --seconds says how long
+    #[arg(long)]
     pub messages: Option<u64>,
-    /// How long to send.
+    /// How long to send, in seconds
+    #[arg(long)]
     pub seconds: Option<u64>,
-    /// Messages per second in all (open loop); None: flat out.
+    /// Messages per second in all, at fixed times (open loop): latency counts from the scheduled time.
+    /// Without it: flat out
+    #[arg(long)]
     pub rate: Option<f64>,
-    /// Flat out: unacknowledged messages per sender.
+    /// Flat out: unacknowledged messages per sender
+    #[arg(long, default_value_t = 64)]
     pub window: usize,
-    /// Unacknowledged messages per sender and conversation.
+    /// Unacknowledged messages per sender and conversation
+    #[arg(long, default_value_t = 1)]
     pub pipeline: usize,
-    /// Bytes of a message's content.
+    /// Bytes of a message's content
+    #[arg(long, default_value_t = 150)]
     pub bytes: usize,
-    /// Wire forms.
+    /// Wire forms of the sockets; both: every other one
+    #[arg(long, value_enum, default_value_t = Forms::Both)]
     pub form: Forms,
-    /// Choice of conversations, jitter, phases.
+    /// Choice of conversations, jitter, phases
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Threads of the generator.
+    /// Threads of the generator
+    #[arg(long, default_value_t = 1)]
     pub threads: usize,
-    /// Silence after which a message is sent again.
+    /// Milliseconds of silence after which a message is sent again
+    #[arg(long, default_value_t = 5_000)]
     pub resend_ms: u64,
-    /// No progress for so long ends the wait for deliveries.
+    /// Seconds without progress that end the wait for deliveries
+    #[arg(long = "settle", value_name = "SECONDS", default_value_t = 10)]
     pub settle_s: u64,
-    /// How long the final `sync` may take.
+    /// Seconds that the final `sync` may take
+    #[arg(long = "sync", value_name = "SECONDS", default_value_t = 30)]
     pub sync_s: u64,
-    /// How long all sockets may take to open.
+    /// Seconds that all sockets may take to open
+    #[arg(long = "connect", value_name = "SECONDS", default_value_t = 60)]
     pub connect_s: u64,
-    /// The whole run stops after so long.
+    /// Seconds after which the whole run stops
+    #[arg(long = "deadline", value_name = "SECONDS", default_value_t = 600)]
     pub deadline_s: u64,
-    /// Accounts and tokens are kept here between runs.
+    /// Accounts and tokens are kept in CACHE-<port>-<seed>.json between runs
+    #[arg(long, default_value_os_t = std::env::temp_dir().join("chatchit-swarm"))]
     pub cache: PathBuf,
-    /// Signs tokens instead of logging in.
+    /// Sign tokens instead of logging in (or SWARM_JWT_SECRET)
+    #[arg(long)]
     pub jwt_secret: Option<String>,
-    /// Print JSON.
+    /// Print JSON
+    #[arg(long)]
     pub json: bool,
-    /// Hosts other than loopback may be loaded.
+    /// Load hosts other than this machine too
+    #[arg(long)]
     pub allow_remote: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            urls: vec![Address { host: "127.0.0.1".into(), port: 8080 }],
-            sockets: 0,
-            senders: 10,
-            conversations: 10,
-            members: 3,
-            messages: None,
-            seconds: None,
-            rate: None,
-            window: 64,
-            pipeline: 1,
-            bytes: 150,
-            form: Forms::Both,
-            seed: 1,
-            threads: 1,
-            resend_ms: 5_000,
-            settle_s: 10,
-            sync_s: 30,
-            connect_s: 60,
-            deadline_s: 600,
-            cache: std::env::temp_dir().join("chatchit-swarm"),
-            jwt_secret: None,
-            json: false,
-            allow_remote: false,
-        }
+        <Self as Parser>::parse_from(["swarm"])
     }
 }
 
-/// What `--help` prints.
-pub const HELP: &str = "\
-swarm: loads a ChatChit cluster, and judges it
-
-  --url URL[,URL...]     gateways [http://127.0.0.1:8080]; loopback only, unless --allow-remote
-  --sockets N            idle sockets beside those that take part [0]
-  --senders N            users that send [10]
-  --conversations N      conversations, new in each run [10]
-  --members N            members of each conversation [3]
-  --messages N           messages in all [1000, unless --seconds]
-  --seconds N            how long to send
-  --rate N               messages per second in all, at fixed times (open loop): latency counts
-                         from the scheduled time. Without it: flat out
-  --window N             flat out: unacknowledged messages per sender [64]
-  --pipeline N           unacknowledged messages per sender and conversation [1]
-  --bytes N              content of a message [150]
-  --form native|socketio|both    [both: every other socket]
-  --seed N               [1]        --threads N      of the generator [1]
-  --resend-ms N          silence after which a message goes out again [5000]
-  --settle N             seconds without progress that end the wait for deliveries [10]
-  --sync N               seconds the final sync may take [30]
-  --connect N            seconds all sockets may take to open [60]
-  --deadline N           seconds after which the whole run stops [600]
-  --cache PREFIX         accounts and tokens are kept in PREFIX-<port>-<seed>.json
-  --jwt-secret SECRET    sign tokens instead of logging in (or SWARM_JWT_SECRET)
-  --json                 print JSON
-
-Exit code: 0 fine; 1 something acknowledged was lost, doubled or reordered, seqs have gaps, or it
-could not be verified; 2 the run could not be set up.
-";
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|err| format!("{err:#}"))
+}
 
 impl Options {
-    /// Reads the arguments; None: help was asked for.
+    /// Reads the arguments.
     ///
     /// # Errors
-    /// An argument is unknown, malformed or out of range.
-    pub fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
-        let mut options = Self { jwt_secret: std::env::var("SWARM_JWT_SECRET").ok(), ..Self::default() };
-        while let Some(name) = args.next() {
-            match name.as_str() {
-                "--help" | "-h" => return Ok(None),
-                "--json" => options.json = true,
-                "--allow-remote" => options.allow_remote = true,
-                _ => {
-                    let value = args.next().with_context(|| format!("{name} needs a value (see --help)"))?;
-                    options.set(&name, &value).with_context(|| format!("{name} {value}"))?;
-                }
-            }
-        }
+    /// An argument is unknown, malformed or out of range; or the text that `--help` asks for.
+    pub fn read(args: impl Iterator<Item = String>) -> Result<Self, clap::Error> {
+        let mut options = Self::try_parse_from(std::iter::once("swarm".to_owned()).chain(args))?;
+        options.jwt_secret = options.jwt_secret.or_else(|| std::env::var("SWARM_JWT_SECRET").ok());
         if options.messages.is_none() && options.seconds.is_none() {
             options.messages = Some(1_000);
         }
-        options.check()?;
-        Ok(Some(options))
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
-        match name {
-            "--url" => self.urls = value.split(',').map(Address::parse).collect::<Result<_, _>>()?,
-            "--sockets" => self.sockets = value.parse()?,
-            "--senders" => self.senders = value.parse()?,
-            "--conversations" => self.conversations = value.parse()?,
-            "--members" => self.members = value.parse()?,
-            "--messages" => self.messages = Some(value.parse()?),
-            "--seconds" => self.seconds = Some(value.parse()?),
-            "--rate" => self.rate = Some(value.parse()?),
-            "--window" => self.window = value.parse()?,
-            "--pipeline" => self.pipeline = value.parse()?,
-            "--bytes" => self.bytes = value.parse()?,
-            "--seed" => self.seed = value.parse()?,
-            "--threads" => self.threads = value.parse()?,
-            "--resend-ms" => self.resend_ms = value.parse()?,
-            "--settle" => self.settle_s = value.parse()?,
-            "--sync" => self.sync_s = value.parse()?,
-            "--connect" => self.connect_s = value.parse()?,
-            "--deadline" => self.deadline_s = value.parse()?,
-            "--cache" => self.cache = value.into(),
-            "--jwt-secret" => self.jwt_secret = Some(value.to_owned()),
-            "--form" => {
-                self.form = match value {
-                    "native" => Forms::Native,
-                    "socketio" => Forms::SocketIo,
-                    "both" => Forms::Both,
-                    _ => bail!("not one of native, socketio, both"),
-                }
-            }
-            _ => bail!("no such argument (see --help)"),
-        }
-        Ok(())
+        let refused =
+            |err: anyhow::Error| Self::command().error(ErrorKind::ValueValidation, format!("{err:#}"));
+        options.check().map_err(refused)?;
+        Ok(options)
     }
 
     /// Everything is within its range, and no host is loaded by accident.
@@ -250,17 +190,17 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> anyhow::Result<Option<Options>> {
-        Options::parse(line.split_whitespace().map(str::to_owned))
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Options::read(line.split_whitespace().map(str::to_owned))
     }
 
     #[test]
     fn arguments_are_read() {
-        let options =
-            parse("--url http://127.0.0.1:8081,http://[::1]:8082/ --rate 500 --seconds 5").unwrap().unwrap();
+        let options = parse("--url http://127.0.0.1:8081,http://[::1]:8082/ --rate 500 --seconds 5").unwrap();
         assert_eq!(options.urls[1].authority(), "[::1]:8082");
         assert_eq!((options.rate, options.seconds, options.messages), (Some(500.0), Some(5), None));
-        assert!(parse("--help").unwrap().is_none());
+        assert_eq!(parse("--help").unwrap_err().kind(), ErrorKind::DisplayHelp);
+        assert_eq!((options.resend_ms, options.form), (5_000, Forms::Both));
     }
 
     #[test]

@@ -177,11 +177,7 @@ pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 impl<'a> Query<'a> {
     /// Reads a query. The first of several values counts.
     pub fn parse(query: &'a str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
-        });
-        Self(pairs.collect())
+        Self(form_urlencoded::parse(query.as_bytes()).collect())
     }
 
     /// A value that is there and not empty.
@@ -203,29 +199,6 @@ impl<'a> Query<'a> {
     pub fn pages(&self) -> bool {
         ["page", "limit", "size", "before"].iter().any(|name| self.get(name).is_some())
     }
-}
-
-/// Percent-decoding, with `+` for a space; what is no escape stays as it is.
-fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escape = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (byte, escape.filter(|hex| hex.bytes().all(|one| one.is_ascii_hexdigit()))) {
-            (b'%', Some(hex)) => {
-                out.push(u8::from_str_radix(hex, 16).unwrap_or_default());
-                at += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            _ => out.push(byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::bus::{Envelope, Subject};
 use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PREFERENCES_CHARS_MAX};
+use common::random;
 use protocol::ids::{LoginId, UserId};
-use protocol::{self, Account, ApiRequest, Control, Reject, Timestamp};
+use protocol::{self, Account, ApiRequest, Control, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
@@ -89,7 +90,7 @@ pub async fn login(ctx: &Ctx, request: &ApiRequest) -> Outcome {
         }
     };
     guess.give_back().await?;
-    let (token, first) = new_refresh_token()?;
+    let (token, first) = new_refresh_token();
     let new = NewLogin {
         user: account.id,
         first: &first,
@@ -190,12 +191,10 @@ fn tokens(ctx: &Ctx, account: &AccountRow, login: LoginId, refresh_token: &str) 
 }
 
 /// 256 random bits, and what the store may know of them.
-fn new_refresh_token() -> Result<(String, Digest), Refusal> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| Refusal::from(Reject::Failed))?;
-    let token = URL_SAFE_NO_PAD.encode(bytes);
+fn new_refresh_token() -> (String, Digest) {
+    let token = URL_SAFE_NO_PAD.encode(random::bytes::<32>());
     let digest = digest(&token);
-    Ok((token, digest))
+    (token, digest)
 }
 
 pub(super) fn digest(text: &str) -> Digest {

@@ -1,10 +1,11 @@
 //! Histories, a message, sending.
 
 use common::limits::{API_ANSWER_BYTES_MAX, HISTORY_SIZE_MAX};
-use protocol::Reject;
+use common::random;
 use protocol::events::ClientEvent as _;
 use protocol::events::message::{MessageView, SendMessage};
-use protocol::ids::{ConversationId, Guid, MessageId, NodeId, UserId};
+use protocol::ids::{ConversationId, Guid, MessageId, UserId};
+use protocol::{Reject, Timestamp};
 use serde_json::{Value, json};
 
 use super::answers::Answer;
@@ -86,8 +87,7 @@ pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     limit(ctx, format!("send.rest.{user}"), ctx.desk.rates.send_user).await?;
     let guid = match event.guid.take() {
         Some(guid) => guid,
-        // As random as a node's id: one of 2^64 among the sender's messages of a conversation.
-        None => Guid::new(&format!("rest-{}", NodeId::random())).map_err(|_| Refusal::failed())?,
+        None => Guid::new(&random::uuid_v7(Timestamp::now())).map_err(|_| Refusal::failed())?,
     };
     event.guid = Some(guid);
     // Traces begin at gateways, which know how many are recorded.
