@@ -397,6 +397,18 @@ pub const LANE_QUIET_MS: u64 = 200;
 /// Between two looks of a worker at its peers.
 pub const PEERS_WATCH_MS: u64 = 2_000;
 
+/// How often a worker writes to PostgreSQL only to see whether it can: a disk that fills while no
+/// event comes is seen within this.
+pub const WRITE_WATCH_MS: u64 = 30_000;
+
+/// A worker that has not been in line for a shard for this long is not ready. Several times the longest
+/// pause before it tries again.
+pub const SHARD_ASTRAY_MS: u64 = 3_000;
+
+/// A worker whose store is away for this long gives its shards to others. Longer than a connection
+/// takes to come back.
+pub const UNFIT_MS: u64 = 2_000;
+
 /// A draining worker finishes what it works on within this.
 pub const WORKER_DRAIN_MS_MAX: u64 = 15_000;
 

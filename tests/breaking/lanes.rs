@@ -80,7 +80,7 @@ fn talk(cluster: &Cluster, opened: impl Fn()) -> Report {
 /// What no client could: everybody types at once, half of them where they are no members.
 fn type_a_lot(prefix: &str) {
     let url = std::env::var("AMQP_URL").unwrap();
-    let config = BusConfig { url, prefix: prefix.into(), queues: QueueKind::Classic };
+    let config = BusConfig { url, prefix: prefix.into(), queues: QueueKind::Classic, ca_file: None };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let bus = Bus::connect(config, NodeId::random()).await.unwrap();

@@ -67,7 +67,7 @@ pub fn message(conversation: i64, user: i64, guid: &str, content: &str) -> Envel
 /// As a worker does after the last attempt.
 pub fn set_aside(prefix: &str, envelopes: &[Envelope], reason: &str) {
     let url = std::env::var("AMQP_URL").unwrap();
-    let config = BusConfig { url, prefix: prefix.into(), queues: QueueKind::Classic };
+    let config = BusConfig { url, prefix: prefix.into(), queues: QueueKind::Classic, ca_file: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let bus = Bus::connect(config, NodeId::random()).await.unwrap();

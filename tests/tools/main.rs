@@ -8,6 +8,9 @@ mod support;
 /// `make run`, from outside.
 mod one_process;
 
+/// The same on a disk that is full.
+mod full_disk;
+
 /// Variables, defaults, versions.
 mod deploy;
 

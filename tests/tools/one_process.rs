@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::support::person::{Person, Socket, call, http};
 use crate::support::{free_port, until};
 
-struct Site {
-    port: u16,
-    data: PathBuf,
+/// One process with its data folder.
+pub(crate) struct Site {
+    pub port: u16,
+    pub data: PathBuf,
 }
 
 impl Site {
@@ -38,7 +39,7 @@ impl Site {
         command
     }
 
-    fn start(&self) -> Child {
+    pub fn start(&self) -> Child {
         let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
         // Kept open: a program that cannot print ends.
         let mut words = BufReader::new(child.stdout.take().unwrap());
@@ -61,7 +62,7 @@ impl Site {
     }
 
     /// Everything that a conversation has, as it is shown to this person.
-    fn contents(&self, person: &Person, conversation: i64) -> HashSet<String> {
+    pub fn contents(&self, person: &Person, conversation: i64) -> HashSet<String> {
         let mut contents = HashSet::new();
         for page in 1.. {
             let path = format!("/conversations/{conversation}/message?page={page}&size=100&order=desc");
@@ -81,7 +82,7 @@ impl Site {
         let _ = std::fs::remove_dir_all(real);
     }
 
-    fn stop(&self, mut child: Child) {
+    pub fn stop(&self, mut child: Child) {
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(child.wait().unwrap().success());

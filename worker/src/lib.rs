@@ -12,6 +12,12 @@ pub mod ctx;
 /// Start, run, drain.
 mod run;
 
+/// How the peers are, for the readiness report.
+mod peers;
+
+/// Says that this worker is there, and hears who else is.
+mod roll_call;
+
 /// The table of event to handler.
 mod dispatch;
 

@@ -7,20 +7,19 @@
 
 use std::time::Duration;
 
-use common::bus::{Arrival, Bus, Envelope, GroupSubscription, Health, Pattern, Subject, Subscription};
+use common::bus::{Arrival, Bus, GroupSubscription, Pattern, Subject, Subscription};
 use common::control::Ear;
 use common::directory::Directory;
-use common::health::{Readiness, State};
-use common::lanes::share::Roll;
+use common::health::Readiness;
 use common::lanes::{Apart, Consumer, Engine};
 use common::lifecycle::Lifecycle;
-use common::limits::{BEAT_MS, PEERS_WATCH_MS, WORKER_DRAIN_MS_MAX};
+use common::limits::WORKER_DRAIN_MS_MAX;
 use common::recorder::Recorder;
-use protocol::control::{Beat, Part, Says};
+use protocol::control::{Part, Says};
 use protocol::ids::NodeId;
 use protocol::{self, Downlink};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -30,11 +29,10 @@ use crate::ctx::Ctx;
 use crate::dispatch::Dispatcher;
 use crate::features::{self, accounts, presence};
 use crate::operator::Desk;
+use crate::peers;
 use crate::requests;
+use crate::roll_call::{self, BEATS_SUBJECT};
 use crate::store::Store;
-
-/// Where workers hear each other.
-const BEATS_SUBJECT: &str = "control.workers";
 
 /// What REST and `sync` are asked on, and the group that answers.
 const REQUESTS_PATTERN: &str = "api.*";
@@ -113,10 +111,11 @@ impl Worker {
             self;
         let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let (views, seen) = (consumer.views(), consumer.views());
         let desk = Desk {
             node: ctx.node,
             recorder: ctx.recorder.clone(),
-            views: consumer.views(),
+            views,
             live: live.subscribe(),
             readiness: readiness.clone(),
             lifecycle: lifecycle.clone(),
@@ -128,10 +127,14 @@ impl Worker {
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
-        helpers.spawn(over.clone().run_until_cancelled_owned(watch_bus(ctx.bus.clone(), readiness.clone())));
-        helpers.spawn(over.clone().run_until_cancelled_owned(watch_peers(ctx.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(peers::store(ctx.clone(), readiness.clone())));
+        helpers
+            .spawn(over.clone().run_until_cancelled_owned(peers::directory(ctx.clone(), readiness.clone())));
+        let shards = peers::shards(seen, readiness.clone());
+        helpers.spawn(over.clone().run_until_cancelled_owned(shards));
         helpers.spawn(over.clone().run_until_cancelled_owned(desk.listen(ear)));
-        let roll_call = roll_call(ctx.clone(), beats, live);
+        let roll_call = roll_call::answer(ctx.clone(), readiness.clone(), beats, live);
         helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
         info!(node.id = %ctx.node, "Worker up");
 
@@ -139,7 +142,7 @@ impl Worker {
         info!(node.id = %ctx.node, "Draining");
         readiness.set("worker", Err("draining".into()));
         draining.cancel();
-        say(&ctx, Says::Bye).await;
+        roll_call::say(&ctx, Says::Bye).await;
         tasks.close();
         tokio::select! {
             done = timeout(Duration::from_millis(WORKER_DRAIN_MS_MAX), tasks.wait()) => if done.is_err() {
@@ -156,54 +159,6 @@ impl Worker {
     }
 }
 
-/// Says each second that this worker is there, and tells the consumer who else is.
-async fn roll_call(ctx: Ctx, mut beats: Subscription, live: watch::Sender<Vec<NodeId>>) {
-    let mut roll = Roll::new(ctx.node);
-    let mut ticks = interval(Duration::from_millis(BEAT_MS));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    say(&ctx, Says::Hello).await;
-    loop {
-        let known = roll.live(Instant::now());
-        tokio::select! {
-            arrival = beats.next() => match arrival {
-                Some(Arrival::Envelopes(envelopes)) => {
-                    for envelope in envelopes {
-                        let Ok(beat) = protocol::decode::<Beat>(&envelope.body) else { continue };
-                        if beat.node == ctx.node {
-                            continue;
-                        }
-                        roll.on_beat(beat, Instant::now());
-                        if beat.says == Says::Hello {
-                            say(&ctx, Says::Here).await;
-                        }
-                    }
-                    // A change is told at once; that nothing changed, with the next tick.
-                    let heard = roll.live(Instant::now());
-                    if heard != known {
-                        live.send_replace(heard);
-                    }
-                }
-                Some(Arrival::Lapse) => roll.on_lapse(Instant::now()),
-                None => return,
-            },
-            _ = ticks.tick() => {
-                say(&ctx, Says::Here).await;
-                live.send_replace(roll.live(Instant::now()));
-            }
-        }
-    }
-}
-
-/// Beats are transient, and one more comes in a second: a bus that is away is not waited for.
-async fn say(ctx: &Ctx, says: Says) {
-    let body = protocol::encode(&Beat { node: ctx.node, says });
-    let Ok(subject) = Subject::new(BEATS_SUBJECT) else { return };
-    if let Err(err) = ctx.bus.publish(Envelope { subject, key: 0, body }).await {
-        tracing::debug!("A beat was not taken: {err}");
-    }
-}
-
 /// Answers to what the API put on a lane come back like those of any socket.
 async fn hear_answers(ctx: Ctx, mut inbox: Subscription) {
     while let Some(arrival) = inbox.next().await {
@@ -214,34 +169,5 @@ async fn hear_answers(ctx: Ctx, mut inbox: Subscription) {
                 Err(err) => warn!("A delivery cannot be read: {err}"),
             }
         }
-    }
-}
-
-/// Keeps the readiness report's line about the bus.
-async fn watch_bus(bus: Bus, readiness: Readiness) {
-    let mut health = bus.health();
-    loop {
-        let state = match *health.borrow_and_update() {
-            Health::Up => State::Ok,
-            // An alarm of the whole broker: other workers can do no more than this one.
-            Health::Blocked => State::Degraded("the broker refuses publishes".to_owned()),
-            Health::Down => State::Down("there is no connection to the broker".to_owned()),
-        };
-        readiness.report_as("bus", state);
-        if health.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Keeps the lines about the other peers: also of a worker that has nothing to do.
-async fn watch_peers(ctx: Ctx, readiness: Readiness) {
-    let mut ticks = interval(Duration::from_millis(PEERS_WATCH_MS));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        ctx.store.measure();
-        readiness.set("store", ctx.store.ping().await.map_err(|err| err.to_string()));
-        readiness.set("directory", ctx.directory.live_nodes().await.map(drop).map_err(|err| err.to_string()));
     }
 }

@@ -54,6 +54,7 @@ mod look;
 /// The names of everything measured here.
 mod metrics;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,8 @@ pub struct BusConfig {
     pub prefix: String,
     /// Kind of the durable queues.
     pub queues: QueueKind,
+    /// Authorities in PEM that are trusted beside the machine's, for `amqps://`.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for BusConfig {

@@ -2,6 +2,7 @@
 //! whether that means "in this process" or an error.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use super::{Env, Secret};
 use crate::bus::{BusConfig, QueueKind};
@@ -14,17 +15,19 @@ pub struct Peers {
     /// `RABBITMQ_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_VHOST`;
     /// `CHATCHIT_QUEUES` is `classic` (one broker, the default) or `quorum` (a cluster).
     pub bus: Option<BusConfig>,
-    /// `REDIS_NODES` (comma-separated `host:port` or URLs), `REDIS_URL`, or `REDIS_HOST`, `_PORT`;
+    /// `REDIS_NODES` (comma-separated `host:port` or URLs, `rediss://` with TLS), `REDIS_URL`, or `REDIS_HOST`, `_PORT`;
     /// `REDIS_PASSWORD` goes to nodes without their own.
     pub directory: Option<DirectoryConfig>,
-    /// `DATABASE_URL`, or `POSTGRES_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DB`.
+    /// `DATABASE_URL`, or `POSTGRES_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DB`, `_SSLMODE`.
     pub database_url: Option<Secret>,
     /// `DATABASE_REPLICA_URL`: a streaming replica of it that pages of histories may be read from.
     pub database_replica_url: Option<Secret>,
 }
 
 impl Peers {
-    /// Reads the section. `CHATCHIT_PREFIX` (default `chatchit`) begins every queue and key, so
+    /// Reads the section. `CHATCHIT_CA_FILE` names authorities in PEM that are trusted for `amqps://`
+    /// beside the machine's, for `rediss://` instead of them, and for PostgreSQL as `sslrootcert` of URLs
+    /// that have none. `CHATCHIT_PREFIX` (default `chatchit`) begins every queue and key, so
     /// that two systems may share their peers.
     pub fn from_env(env: &mut Env) -> Self {
         let prefix = prefix(env);
@@ -77,7 +80,7 @@ fn bus(env: &mut Env, prefix: &str) -> Option<BusConfig> {
             format!("amqp://{}:{}@{host}:{port}/{}", quoted(&user), quoted(&password), quoted(&vhost))
         }
     };
-    Some(BusConfig { url, prefix: prefix.to_owned(), queues })
+    Some(BusConfig { url, prefix: prefix.to_owned(), queues, ca_file: ca_file(env) })
 }
 
 fn directory(env: &mut Env, prefix: &str) -> Option<DirectoryConfig> {
@@ -95,12 +98,12 @@ fn directory(env: &mut Env, prefix: &str) -> Option<DirectoryConfig> {
         .filter(|node| !node.is_empty())
         .map(|node| redis_url(node, password.as_deref()))
         .collect();
-    if nodes.is_empty() || nodes.iter().any(|node| !has_scheme(node, &["redis"])) {
+    if nodes.is_empty() || nodes.iter().any(|node| !has_scheme(node, &["redis", "rediss"])) {
         env.problem(
-            "REDIS_NODES (or REDIS_URL) should be host:port or redis://host:port, comma-separated".into(),
+            "REDIS_NODES (or REDIS_URL) should be host:port, redis://host:port or rediss://host:port, comma-separated".into(),
         );
     }
-    Some(DirectoryConfig { nodes, prefix: prefix.to_owned() })
+    Some(DirectoryConfig { nodes, prefix: prefix.to_owned(), ca_file: ca_file(env) })
 }
 
 fn redis_url(node: &str, password: Option<&str>) -> String {
@@ -108,6 +111,21 @@ fn redis_url(node: &str, password: Option<&str>) -> String {
     match password {
         Some(password) if !rest.contains('@') => format!("{scheme}://:{}@{rest}", quoted(password)),
         _ => format!("{scheme}://{rest}"),
+    }
+}
+
+fn ca_file(env: &mut Env) -> Option<PathBuf> {
+    env.text(&["CHATCHIT_CA_FILE"]).map(PathBuf::from)
+}
+
+/// A database's URL names its authorities itself, or they are those of all peers.
+fn with_authorities(env: &mut Env, url: String) -> Secret {
+    match ca_file(env) {
+        Some(path) if !url.contains("sslrootcert=") => {
+            let join = if url.contains('?') { '&' } else { '?' };
+            Secret::new(format!("{url}{join}sslrootcert={}", quoted(&path.to_string_lossy())))
+        }
+        _ => Secret::new(url),
     }
 }
 
@@ -122,7 +140,10 @@ fn database(env: &mut Env) -> Option<Secret> {
     let name = env.text(&["POSTGRES_DB"]).unwrap_or_else(|| user.clone());
     let password = env.text(&["POSTGRES_PASSWORD"]).map(|password| format!(":{}", quoted(&password)));
     let password = password.unwrap_or_default();
-    Some(Secret::new(format!("postgres://{}{password}@{host}:{port}/{}", quoted(&user), quoted(&name))))
+    let mode = env.text(&["POSTGRES_SSLMODE"]).map(|mode| format!("?sslmode={}", quoted(&mode)));
+    let (user, name, mode) = (quoted(&user), quoted(&name), mode.unwrap_or_default());
+    let url = format!("postgres://{user}{password}@{host}:{port}/{name}{mode}");
+    Some(with_authorities(env, url))
 }
 
 fn postgres_url(env: &mut Env, name: &'static str) -> Option<Secret> {
@@ -130,7 +151,7 @@ fn postgres_url(env: &mut Env, name: &'static str) -> Option<Secret> {
     if !has_scheme(&url, &["postgres", "postgresql"]) {
         env.problem(format!("{name} should begin with postgres:// or postgresql://"));
     }
-    Some(Secret::new(url))
+    Some(with_authorities(env, url))
 }
 
 fn has_scheme(url: &str, schemes: &[&str]) -> bool {
@@ -190,6 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn authorities_are_named_once_for_all_peers() {
+        let (peers, problems) = peers(&[
+            ("AMQP_URL", "amqps://u:p@mq"),
+            ("REDIS_NODES", "rediss://r1:7000"),
+            ("DATABASE_URL", "postgres://u:p@db/chat?sslmode=verify-full"),
+            ("DATABASE_REPLICA_URL", "postgres://db2/chat?sslrootcert=own.pem"),
+            ("CHATCHIT_CA_FILE", "/etc/our ca.pem"),
+        ]);
+        assert!(problems.is_empty(), "{problems:?}");
+        let file = Some(PathBuf::from("/etc/our ca.pem"));
+        assert_eq!((peers.bus.unwrap().ca_file, peers.directory.unwrap().ca_file), (file.clone(), file));
+        let url = "postgres://u:p@db/chat?sslmode=verify-full&sslrootcert=%2Fetc%2Four%20ca.pem";
+        assert_eq!(peers.database_url.unwrap().expose(), url);
+        let replica = peers.database_replica_url.unwrap();
+        assert_eq!(replica.expose(), "postgres://db2/chat?sslrootcert=own.pem");
+    }
+
+    #[test]
     fn the_original_names_make_the_same_urls() {
         let (peers, problems) = peers(&[
             ("RABBITMQ_HOST", "mq"),
@@ -215,7 +254,7 @@ mod tests {
         };
         check("AMQP_URL", "http://u:pw@mq");
         check("AMQP_URL", "amqp://u:pw@mq1,mq2");
-        check("REDIS_NODES", "rediss://:pw@r:7000");
+        check("REDIS_NODES", "http://:pw@r:7000");
         check("REDIS_NODES", " , ");
         check("DATABASE_URL", "mysql://u:pw@db");
         check("DATABASE_REPLICA_URL", "u:pw@db2/chat");

@@ -24,6 +24,7 @@ mod metrics;
 /// The directory in Redis Cluster: the only place that says `redis`.
 mod redis;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct DirectoryConfig {
     pub nodes: Vec<String>,
     /// Prefix of every key.
     pub prefix: String,
+    /// Authorities in PEM that are trusted instead of the machine's, for `rediss://`.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for DirectoryConfig {

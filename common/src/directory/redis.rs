@@ -97,7 +97,7 @@ struct Kept {
 impl Redis {
     pub(super) async fn connect(config: DirectoryConfig) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Shared {
-            link: Link::open(config.nodes).await?,
+            link: Link::open(config.nodes, config.ca_file.as_deref()).await?,
             keys: Keys::new(&config.prefix),
             live: Mutex::default(),
             reading_live: tokio::sync::Mutex::default(),

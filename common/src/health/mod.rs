@@ -88,8 +88,8 @@ pub struct Readiness {
     program: &'static str,
     node: NodeId,
     parts: Arc<Mutex<BTreeMap<&'static str, Part>>>,
-    /// Of another program in the same process.
-    others: Vec<Self>,
+    /// Of other programs in the same process.
+    others: Arc<Mutex<Vec<Self>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,13 +101,14 @@ struct Part {
 impl Readiness {
     /// Nothing has reported yet, so nothing is ready.
     pub fn new(program: &'static str, node: NodeId) -> Self {
-        Self { program, node, parts: Arc::default(), others: Vec::new() }
+        Self { program, node, parts: Arc::default(), others: Arc::default() }
     }
 
-    /// The same with the parts of another program in this process.
+    /// The same under another name, with the parts of another program in this process. All clones have
+    /// them from now on: half of a process is not ready.
     pub fn with(mut self, program: &'static str, other: Self) -> Self {
         self.program = program;
-        self.others.push(other);
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
         self
     }
 
@@ -139,7 +140,8 @@ impl Readiness {
 
     fn all(&self) -> BTreeMap<&'static str, Part> {
         let mut all = self.lock().clone();
-        for (name, part) in self.others.iter().flat_map(Self::all) {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, part) in others.iter().flat_map(Self::all) {
             match all.get(name) {
                 Some(known) if known.state.worth() <= part.state.worth() => {}
                 _ => drop(all.insert(name, part)),
@@ -339,9 +341,10 @@ mod tests {
     fn of_two_programs_in_one_process_the_worse_counts() {
         let (one, other) = (Readiness::new("one", NodeId(1)), Readiness::new("other", NodeId(2)));
         one.set("bus", Ok(()));
-        let both = one.with("both", other.clone());
+        let both = one.clone().with("both", other.clone());
         assert!(both.is_ready());
         other.set("bus", Err("away".into()));
+        assert!(!one.is_ready(), "whichever port is asked");
         other.set("store", Ok(()));
         assert_eq!(both.report(), [("bus", State::Down("away".into())), ("store", State::Ok)]);
         assert!(!both.is_ready());

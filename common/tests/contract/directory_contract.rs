@@ -359,7 +359,7 @@ fn tokens_that_are_given_back_can_be_taken_again() {
 async fn connecting_has_a_deadline() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nodes = vec![format!("redis://{}", silent.local_addr().unwrap())];
-    let connecting = Directory::connect(DirectoryConfig { nodes, prefix: "silent".into() });
+    let connecting = Directory::connect(DirectoryConfig { nodes, prefix: "silent".into(), ca_file: None });
     let limit = Duration::from_millis(DIRECTORY_CONNECT_MS_MAX + 1_000);
     let outcome = tokio::time::timeout(limit, connecting).await.expect("an answer in time");
     assert!(outcome.is_err());

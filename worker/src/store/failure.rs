@@ -37,6 +37,16 @@ struct Conflict(String);
 #[error("{0}")]
 struct Late(String);
 
+/// A write failed for want of room, or because the disk failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoRoom(String);
+
+/// Whether a write failed for want of room: it says nothing about reads, which go on.
+pub(super) fn is_full(err: &StoreError) -> bool {
+    matches!(err, StoreError::Unavailable(err) if err.downcast_ref::<NoRoom>().is_some())
+}
+
 /// The name of the unique constraint that stands against a statement.
 pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
     match err {
@@ -82,7 +92,10 @@ pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
         Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => {
             anyhow::Error::new(Conflict(db.constraint().unwrap_or_default().to_owned()))
         }
-        Some(db) => anyhow::Error::msg(format!("{} ({})", db.message(), db.code().code())),
+        Some(db) => {
+            let words = format!("{} ({})", db.message(), db.code().code());
+            if lacks_room(db.code()) { anyhow::Error::new(NoRoom(words)) } else { anyhow::Error::msg(words) }
+        }
         None => anyhow::Error::new(err),
     };
     match stuck {
@@ -102,6 +115,11 @@ fn cause(code: &SqlState) -> Option<Cause> {
         "40001" | "40P01" => Some(Cause::Conflict),
         _ => None,
     }
+}
+
+/// The disk is full (53100) or fails (58030), or the server takes no writes at all (25006).
+fn lacks_room(code: &SqlState) -> bool {
+    matches!(code.code(), "53100" | "58030" | "25006")
 }
 
 /// By class: connections (08), resources (53), the operator (57), the system (58), a transaction

@@ -4,12 +4,13 @@ use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram}
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
+use super::failure::is_full;
 use super::{Result, StoreError};
 
 /// Seconds of a statement, waiting for a connection included. Label `statement`.
 pub const STATEMENT_SECONDS: &str = "worker_store_statement_seconds";
 
-/// Statements without an answer. Labels `statement`, `reason` (unavailable, fault, and the causes
+/// Statements without an answer. Labels `statement`, `reason` (unavailable, full, fault, and the causes
 /// that end one statement alone: lock, slow, size, conflict).
 pub const FAILURES: &str = "worker_store_failures_total";
 
@@ -62,6 +63,7 @@ impl Timer {
             .record(self.start.elapsed().as_secs_f64());
         let reason = match outcome {
             Ok(_) | Err(StoreError::Reject(_)) => return,
+            Err(err) if is_full(err) => "full",
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Stuck(cause, _)) => cause.name(),
             Err(StoreError::Fault(_)) => "fault",

@@ -2,13 +2,18 @@
 //!
 //! On a connection of its own: migrations may take longer than statements, and the advisory lock,
 //! under which one program at a time migrates, ends with it.
+//!
+//! A program also runs on a schema that a later version has migrated, so that a version can be taken
+//! back. A migration first *expands*: it adds what the new version needs and leaves what the version
+//! before needs. A later one *contracts*, and says so in `schema_floor`: the newest migration that a
+//! program has to know from then on.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use common::limits::{MIGRATION_LOCK_MS_MAX, MIGRATION_MS_MAX, STATEMENT_GRACE_MS, STORE_WAIT_MS_MAX};
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
+use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::pool;
@@ -30,16 +35,32 @@ pub(super) async fn run(url: &str) -> anyhow::Result<Vec<String>> {
 
 async fn migrated(url: &str) -> anyhow::Result<Vec<String>> {
     // No limit for locks yet: another program's whole migration is waited for.
-    let settings = pool::settings(url, MIGRATION_MS_MAX, 0, "")?;
+    let (settings, tls) = pool::settings(url, MIGRATION_MS_MAX, 0, "")?;
     let wait = Duration::from_millis(STORE_WAIT_MS_MAX);
-    let connecting = timeout(wait, settings.connect(NoTls)).await.context("no connection in time")?;
+    let connecting = timeout(wait, settings.connect(tls)).await.context("no connection in time")?;
     let (mut client, connection) = connecting.context("connecting to migrate")?;
     let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
     // A change of a table that stands behind somebody's lock has everybody else stand behind it:
     // it gives up as statements do, and the program is started again.
     client.batch_execute(&format!("set lock_timeout = {MIGRATION_LOCK_MS_MAX}")).await?;
-    let report = embedded::migrations::runner().run_async(&mut client).await?;
+    let runner = embedded::migrations::runner().set_abort_missing(false);
+    let known = runner.get_migrations().iter().map(|one| one.version()).max().unwrap_or_default();
+    fits(&client, i64::from(known)).await?;
+    let report = runner.run_async(&mut client).await?;
     client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// Whether a program that knows migrations up to `known` may run on this schema.
+async fn fits(client: &Client, known: i64) -> anyhow::Result<()> {
+    client.batch_execute("create table if not exists schema_floor (migration bigint not null)").await?;
+    let row = client.query_one("select coalesce(max(migration), 0) from schema_floor", &[]).await?;
+    let floor: i64 = row.try_get(0)?;
+    ensure!(
+        known >= floor,
+        "this version knows the schema up to migration {known}, and the database needs {floor}: start a newer \
+         version, or restore the database of before"
+    );
+    Ok(())
 }

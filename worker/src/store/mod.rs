@@ -12,8 +12,14 @@
 /// Connections to a server, and their limits.
 mod pool;
 
+/// TLS to a server.
+mod tls;
+
 /// A read replica: when its rows count.
 mod replica;
+
+/// Whether the primary has room to write.
+mod room;
 
 /// Why there is no answer.
 mod failure;
@@ -43,12 +49,14 @@ pub use common::lanes::Cause;
 
 use self::pool::{Connections, PRIMARY};
 use self::replica::Replica;
+use self::room::Room;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     primary: Connections,
     replica: Option<Replica>,
+    room: Room,
     url: String,
 }
 
@@ -64,7 +72,7 @@ impl Store {
     /// The URL is not understood, or PostgreSQL cannot be reached with it.
     pub async fn connect(url: &str, connections: usize) -> anyhow::Result<Self> {
         let primary = Connections::to(url, connections, PRIMARY)?;
-        let store = Self { primary, replica: None, url: url.to_owned() };
+        let store = Self { primary, replica: None, room: Room::new(), url: url.to_owned() };
         store.ping().await.context("PostgreSQL does not answer")?;
         Ok(store)
     }
@@ -113,7 +121,7 @@ impl Store {
     pub(crate) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let outcome = self.primary.query(statement, params).await;
-        timer.stop(&outcome);
+        self.note(timer, &outcome);
         outcome
     }
 
@@ -127,8 +135,15 @@ impl Store {
     ) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let outcome = self.primary.query_locked(lock, statement, params).await;
-        timer.stop(&outcome);
+        self.note(timer, &outcome);
         outcome
+    }
+
+    fn note<T>(&self, timer: metrics::Timer, outcome: &Result<T>) {
+        timer.stop(outcome);
+        if let Err(err) = outcome {
+            self.room.note(err);
+        }
     }
 
     /// The replica, if there is one that may be asked now.

@@ -15,10 +15,11 @@ use common::spans::{self, Kind, Span, Value};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row};
+use tokio_postgres::{Config, Row};
 
 use super::failure::{Result, StoreError, late, outdated, sort};
 use super::metrics;
+use super::tls::Tls;
 
 /// What the store asks, under the name that its metrics have. There are no others: the tests look
 /// at each of them (see [`super::statements`]).
@@ -71,7 +72,13 @@ const PLANNER: &str = " -c plan_cache_mode=force_generic_plan -c random_page_cos
 
 /// The settings of a server's URL with ours: who we are, when a dead line is noticed, and, as
 /// options of the connection so that they hold from its first statement on, the server's limits.
-pub(super) fn settings(url: &str, statement_ms: u64, lock_ms: u64, more: &str) -> anyhow::Result<Config> {
+pub(super) fn settings(
+    url: &str,
+    statement_ms: u64,
+    lock_ms: u64,
+    more: &str,
+) -> anyhow::Result<(Config, Tls)> {
+    let (url, tls) = Tls::of(url)?;
     let mut config: Config = url.parse().context("the database URL is not understood")?;
     let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
     config
@@ -86,7 +93,7 @@ pub(super) fn settings(url: &str, statement_ms: u64, lock_ms: u64, more: &str) -
         .keepalives_idle(Duration::from_secs(15))
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(3);
-    Ok(config)
+    Ok((config, tls))
 }
 
 /// Connections to one server. Cheap to clone.
@@ -99,9 +106,9 @@ pub(super) struct Connections {
 impl Connections {
     /// At most so many, made when they are needed.
     pub(super) fn to(url: &str, most: usize, limits: Limits) -> anyhow::Result<Self> {
-        let config = settings(url, limits.statement, LOCK_MS_MAX, PLANNER)?;
+        let (config, tls) = settings(url, limits.statement, LOCK_MS_MAX, PLANNER)?;
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config, NoTls, fast);
+        let manager = Manager::from_config(config, tls, fast);
         let pool = Pool::builder(manager).max_size(most.max(1)).build().context("the pool of connections")?;
         Ok(Self { pool, limits })
     }

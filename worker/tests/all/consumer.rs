@@ -21,6 +21,7 @@ on_both! {
     a_conversation_whose_row_is_locked_waits_alone;
     a_worker_whose_bus_ends_with_it_works_off_its_lanes;
     a_worker_that_leaves_gives_its_shards_to_the_next;
+    a_worker_cut_off_its_database_gives_its_shards_to_another;
 }
 
 /// For each conversation the contents in the order first heard, and how often anything was heard
@@ -38,6 +39,47 @@ fn told(heard: &[Heard]) -> (BTreeMap<i64, Vec<(u64, String)>>, usize) {
         }
     }
     (conversations, again)
+}
+
+/// One of two workers alone loses PostgreSQL: within seconds the other one does all of the work, and
+/// the first takes its share again when it can.
+async fn a_worker_cut_off_its_database_gives_its_shards_to_another(cluster: Cluster) {
+    const CONVERSATIONS: usize = 24;
+    let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
+    let mut conversations = Vec::new();
+    for _ in 0..CONVERSATIONS {
+        conversations.push(cluster.conversation(&[alice, bob]).await);
+    }
+    let mut gateway = cluster.gateway(&[alice, bob]).await;
+    let proxy = Proxy::before(&cluster.url).await;
+    let cut_off = cluster.worker_with(&proxy.url, |_| {}).await;
+    let other = cluster.worker().await;
+    let from = gateway.sender(alice, 1);
+    let say_in_all = |round: usize| {
+        let says = conversations.iter().map(|talk| says(from, *talk, &format!("{round}-{talk}"), "x"));
+        says.collect::<Vec<_>>()
+    };
+    cluster.publish(say_in_all(0)).await;
+    gateway.count("messageComing", CONVERSATIONS).await;
+
+    proxy.cut();
+    cluster.publish(say_in_all(1)).await;
+    let told = gateway.count("messageComing", CONVERSATIONS);
+    // 2 s until it is sure, a beat, a hold that ends: with a margin for a busy machine.
+    timeout(std::time::Duration::from_secs(10), told).await.expect("the other worker does it");
+    assert!(!cut_off.readiness.is_ready(), "it says that it cannot work");
+
+    proxy.mend().await;
+    let is_ready = async {
+        while !cut_off.readiness.is_ready() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, is_ready).await.expect("it is ready again");
+    cluster.publish(say_in_all(2)).await;
+    gateway.count("messageComing", CONVERSATIONS).await;
+    cut_off.drain().await;
+    other.drain().await;
 }
 
 async fn quarantined(cluster: &Cluster) -> Vec<Quarantined> {

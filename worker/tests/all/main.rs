@@ -38,6 +38,9 @@ mod store_away;
 /// Nothing waits for PostgreSQL without an end.
 mod store_limits;
 
+/// TLS to PostgreSQL.
+mod store_tls;
+
 /// Histories from a streaming replica.
 mod store_replica;
 

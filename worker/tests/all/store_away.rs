@@ -67,6 +67,63 @@ async fn programs_that_start_at_once_migrate_once() {
     db.finish().await;
 }
 
+/// A version is taken back: the program of before runs on the schema of the later one, which only
+/// added to it, until a migration says that it must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_runs_on_the_schema_of_the_version_after_it() {
+    let Some(db) = Database::fresh().await else { return };
+    let later = "alter table users add column later text;
+        insert into refinery_schema_history (version, name, applied_on, checksum)
+        values (1000, 'later', '2027-01-01T00:00:00Z', '1')";
+    db.client.batch_execute(later).await.unwrap();
+    let started = Store::connect(&db.url, 1).await.unwrap();
+    assert_eq!(started.migrate_and_tell().await.unwrap(), Vec::<String>::new());
+    let alice = db.user("alice").await;
+    let talk = db.conversation(&[alice]).await;
+    db.say(alice, talk, "g").await;
+
+    db.client.batch_execute("insert into schema_floor values (1000)").await.unwrap();
+    let refused = format!("{:#}", started.migrate().await.unwrap_err());
+    assert!(refused.contains("needs 1000: start a newer version"), "{refused}");
+    db.finish().await;
+}
+
+/// A write that has no room is remembered, whatever else goes on, until one succeeds that needs room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_room_is_down_until_it_can_write() {
+    let Some(db) = Database::fresh().await else { return };
+    let alice = db.user("alice").await;
+    let talk = db.conversation(&[alice]).await;
+    let room = db.store.room();
+    db.store.can_write().await.unwrap();
+    assert_eq!(*room.borrow(), None);
+    // The server's own words for a full disk, for rows and for new tables.
+    let full = "create function full_disk() returns trigger language plpgsql as
+            $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;
+        create trigger full_disk before insert on messages execute function full_disk();
+        create function full_disk_ddl() returns event_trigger language plpgsql as
+            $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;
+        create event trigger full_disk on ddl_command_start when tag in ('CREATE TABLE AS')
+            execute function full_disk_ddl()";
+    db.client.batch_execute(full).await.unwrap();
+
+    assert!(db.store.ping().await.is_ok(), "asking is no writing");
+    assert!(matches!(
+        db.store.save_messages(&[text(alice, talk, "g")]).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(room.borrow().as_ref().is_some_and(|lack| lack.contains("53100")), "{:?}", *room.borrow());
+    assert!(db.store.account(alice).await.unwrap().is_some(), "reads go on");
+    assert!(db.store.can_write().await.is_err());
+    assert!(room.borrow().is_some());
+
+    db.client.batch_execute("drop event trigger full_disk; drop function full_disk() cascade").await.unwrap();
+    db.store.can_write().await.unwrap();
+    assert_eq!(*room.borrow(), None);
+    db.say(alice, talk, "g").await;
+    db.finish().await;
+}
+
 #[tokio::test]
 async fn a_store_that_is_not_there_says_so_at_once() {
     let Err(err) = Store::connect("postgres://nobody@127.0.0.1:1/none", 1).await else {

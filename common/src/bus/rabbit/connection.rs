@@ -4,12 +4,14 @@
 //! resolves there. Whoever uses a link holds a [`Live`] of it, works until something fails or
 //! `dead` says so, and asks for the next one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::StreamExt;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::watch;
@@ -45,6 +47,8 @@ pub(super) struct Link {
     next: AtomicUsize,
     names: Names,
     queues: QueueKind,
+    /// Certificates in PEM to trust beside the machine's.
+    authorities: Option<String>,
     node: NodeId,
     publishing: Option<Publishing>,
     live: watch::Sender<Option<Live>>,
@@ -79,7 +83,11 @@ impl Link {
         let next = AtomicUsize::new(random::below(uris.len() as u64) as usize);
         let names = Names::new(&config.prefix);
         let (queues, live) = (config.queues, watch::Sender::new(None));
-        Ok(Arc::new(Self { name, uris, next, names, queues, node, publishing, live, closing }))
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("the certificates in {}", path.display()))
+        };
+        let authorities = config.ca_file.as_ref().map(read).transpose()?;
+        Ok(Arc::new(Self { name, uris, next, names, queues, authorities, node, publishing, live, closing }))
     }
 
     /// The first connection, to whichever node takes it; afterwards a task keeps the link alive.
@@ -153,7 +161,10 @@ impl Link {
         let name = format!("chatchit {} {}", self.node, self.name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connect = async {
-            let connection = Connection::connect_uri(uri, properties).await.context("connect")?;
+            let tls = OwnedTLSConfig { identity: None, cert_chain: self.authorities.clone() };
+            let runtime = lapin::runtime::default_runtime()?;
+            let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+            let connection = connecting.await.context("connect")?;
             if let Some(Publishing { declares, .. }) = self.publishing {
                 let channel = connection.create_channel().await.context("open a channel")?;
                 if declares {

@@ -4,6 +4,7 @@
 //! not notice is a master that hangs with its connection open: it would be asked for ever. When an
 //! answer stays away, the whole connection is built anew from the nodes that answer.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use ::redis::{
-    Cmd, ErrorKind, FromRedisValue, ProtocolVersion, RedisError, Script, ServerErrorKind, ToRedisArgs, cmd,
-    from_redis_value,
+    Cmd, ErrorKind, FromRedisValue, ProtocolVersion, RedisError, Script, ServerErrorKind, TlsCertificates,
+    ToRedisArgs, cmd, from_redis_value,
 };
 use anyhow::{Context as _, anyhow};
 use tokio::time::{sleep, timeout};
@@ -36,8 +37,15 @@ struct Shared {
 }
 
 impl Link {
-    pub(super) async fn open(nodes: Vec<String>) -> anyhow::Result<Self> {
-        let client = ClusterClientBuilder::new(nodes)
+    pub(super) async fn open(nodes: Vec<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let is_secret = nodes.iter().any(|node| node.starts_with("rediss://"));
+        let mut builder = ClusterClientBuilder::new(nodes);
+        if let Some(path) = ca_file.filter(|_| is_secret) {
+            let read = std::fs::read(path);
+            let root_cert = read.with_context(|| format!("the certificates in {}", path.display()))?;
+            builder = builder.certs(TlsCertificates { client_tls: None, root_cert: Some(root_cert) });
+        }
+        let client = builder
             // RESP3 for its notice of a closed connection: it is repaired before it is needed.
             .use_protocol(ProtocolVersion::RESP3)
             .retries(3)

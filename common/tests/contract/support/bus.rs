@@ -36,7 +36,7 @@ impl Rig {
             _ => QueueKind::Classic,
         };
         let prefix = format!("test{}", NodeId::random());
-        Some(Self::Rabbit(BusConfig { url, prefix, queues }))
+        Some(Self::Rabbit(BusConfig { url, prefix, queues, ca_file: None }))
     }
 
     /// Whether this bus keeps by itself what it has taken.

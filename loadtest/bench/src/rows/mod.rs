@@ -56,8 +56,12 @@ pub fn users(from: usize, count: usize) -> Vec<UserId> {
 /// # Errors
 /// RabbitMQ is away.
 pub async fn bus(places: &Places, prefix: &str) -> anyhow::Result<Bus> {
-    let config =
-        BusConfig { url: places.amqp_url.clone(), prefix: prefix.into(), queues: QueueKind::Classic };
+    let config = BusConfig {
+        url: places.amqp_url.clone(),
+        prefix: prefix.into(),
+        queues: QueueKind::Classic,
+        ca_file: None,
+    };
     Ok(Bus::connect(config, NodeId::random()).await?)
 }
 

@@ -166,6 +166,17 @@ pub const GROUPS: &[&[Case]] = &[
             end: &[Sql("drop trigger poison on messages; drop function poison()")],
         },
         Case {
+            name: "PostgreSQL says of every message that its disk is full",
+            fires: &[wanted("StoreFull", 60)],
+            also: PEER_AWAY,
+            prepare: NOTHING,
+            begin: &[Sql("create function full_disk() returns trigger language plpgsql as \
+                          $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$; \
+                          create trigger full_disk before insert on messages execute function full_disk()")],
+            repeats: NO_REPEAT,
+            end: &[Sql("drop trigger full_disk on messages; drop function full_disk()")],
+        },
+        Case {
             name: "a read replica that nobody runs",
             fires: &[wanted("ReplicaPaused", 780)],
             also: &[],
