@@ -90,8 +90,6 @@ fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
         });
         let refused = refused.expect("the disk is full");
         until(soon(), "it says that it is not ready", || !is_ready());
-        let (_, words) = http(site.port, "GET", "/readyz", None, "").unwrap();
-        assert!(words.contains("53100") || words.contains("No space left"), "{words}");
 
         disk.make_room();
         until(Duration::from_secs(20), "it is ready by itself", is_ready);
