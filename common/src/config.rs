@@ -203,7 +203,7 @@ pub struct AuthConfig {
 /// HS256 is as strong as its secret: RFC 7518, 3.2 asks for as many bits as the hash has.
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// Used in development mode when no secret is given; public, so refused everywhere else.
+/// Used in development mode when no secret is given; public, so refused wherever others come.
 const DEVELOPMENT_SECRET: &str = "development only: everybody can read this secret";
 
 /// What example files and tutorials put where a secret belongs.
@@ -236,9 +236,29 @@ impl AuthConfig {
         Self { access_secret, access_ttl, refresh_ttl }
     }
 
-    /// Whether this is the public secret of development mode; worth a warning at the start.
-    pub fn is_public(&self) -> bool {
-        self.access_secret.expose() == DEVELOPMENT_SECRET
+    /// Whether the secret would be refused outside of development mode: others may know it.
+    pub fn is_weak(&self) -> bool {
+        weakness(Some(&self.access_secret)).is_some()
+    }
+
+    /// A weak secret makes everybody anybody: only what nobody else reaches may run with one. `setting`
+    /// names what decides that.
+    pub fn refuse_weak_unless(&self, is_here: bool, setting: &str, env: &mut Env) {
+        if self.is_weak() && !is_here {
+            env.problem(format!(
+                "JWT_ACCESS_TOKEN is not a secret, which CHATCHIT_ENV=development allows only when {setting} is a \
+                 loopback address (make a secret with: openssl rand -base64 48)"
+            ));
+        }
+    }
+
+    /// Says at the start that the secret is weak.
+    pub fn warn_if_weak(&self) {
+        if self.is_weak() {
+            tracing::warn!(
+                "Development mode: JWT_ACCESS_TOKEN is not a secret, so whoever reaches this machine can be anybody"
+            );
+        }
     }
 }
 
@@ -339,11 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn what_others_reach_has_a_secret_even_in_development() {
+        let check = |pairs: &[(&str, &str)], is_here: bool, accepted: bool| {
+            let read = |env: &mut Env| AuthConfig::from_env(env).refuse_weak_unless(is_here, "BIND", env);
+            let found = problems(read, pairs);
+            assert_eq!(found.is_empty(), accepted, "{pairs:?}: {found:?}");
+        };
+        let development = ("CHATCHIT_ENV", "development");
+        check(&[development], true, true);
+        check(&[development], false, false);
+        check(&[development, ("JWT_ACCESS_TOKEN", "short")], false, false);
+        check(&[development, ("JWT_ACCESS_TOKEN", STRONG)], false, true);
+        check(&[("JWT_ACCESS_TOKEN", STRONG)], false, true);
+    }
+
+    #[test]
     fn secrets_are_not_printed() {
         let mut env = Env::from_pairs([("JWT_ACCESS_TOKEN", STRONG)]);
         let auth = AuthConfig::from_env(&mut env);
         assert!(!format!("{auth:?}").contains(STRONG));
-        assert!(!auth.is_public());
+        assert!(!auth.is_weak());
         assert_eq!(auth.access_ttl, days(7));
     }
 }

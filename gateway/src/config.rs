@@ -98,6 +98,7 @@ impl ClusterConfig {
     pub fn from_env(mut env: Env) -> Result<Self, ConfigError> {
         let gateway = Config::from_env(&mut env);
         let auth = AuthConfig::from_env(&mut env);
+        auth.refuse_weak_unless(gateway.bind.is_some_and(|bind| bind.is_loopback()), "BIND", &mut env);
         let Peers { bus, directory, .. } = Peers::from_env(&mut env);
         if bus.is_none() {
             env.problem("AMQP_URL (or RABBITMQ_HOST) is missing".into());

@@ -30,6 +30,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     };
     telemetry::init_logs("gateway");
+    config.auth.warn_if_weak();
     config.gateway.runtime()?.block_on(run(config))?;
     Ok(ExitCode::SUCCESS)
 }

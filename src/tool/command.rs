@@ -147,7 +147,7 @@ pub enum Command {
     #[command(after_help = reads!("DATABASE_URL"))]
     Migrate(Form),
 
-    /// Make an account, or show one and its logins
+    /// Make an account, block one, or show one and its logins
     #[command(subcommand, after_help = reads!("DATABASE_URL"))]
     User(Accounts),
 }
@@ -202,6 +202,26 @@ pub enum Accounts {
     /// printed once.
     #[command(after_help = reads!("DATABASE_URL"))]
     Create(NewUser),
+    /// Block an account: it is out at once, and cannot log in
+    ///
+    /// Its logins end, as by a logout: sockets are closed with 4503, tokens are refused, and it neither
+    /// reads nor sends. The same happens within seconds if is_blocked is set, or is_active cleared,
+    /// in the database.
+    #[command(after_help = reads!("AMQP_URL, REDIS_NODES, DATABASE_URL"))]
+    Block {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Take a block away: the user may log in again
+    #[command(after_help = reads!("DATABASE_URL"))]
+    Unblock {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Show an account and its logins: no password, no token
     #[command(after_help = reads!("DATABASE_URL"))]
     Show {
@@ -293,7 +313,9 @@ impl Command {
             )
             | Self::Tail { form, .. }
             | Self::Migrate(form)
-            | Self::User(Accounts::Show { form, .. }) => *form,
+            | Self::User(
+                Accounts::Show { form, .. } | Accounts::Block { form, .. } | Accounts::Unblock { form, .. },
+            ) => *form,
             Self::User(Accounts::Create(new)) => new.form,
         }
     }

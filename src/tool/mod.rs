@@ -37,6 +37,9 @@ mod sockets;
 /// `user`, `migrate`.
 mod accounts;
 
+/// `user block`, `user unblock`.
+mod blocking;
+
 /// `trace`.
 mod trace;
 
@@ -119,6 +122,8 @@ async fn carry_out(command: &Command) -> Result<Outcome, Failure> {
         Command::Trace { guid, hint, asked } => trace::trace(&peers, &out, asked.wait, guid, hint).await,
         Command::Migrate(_) => accounts::migrate(&peers, &out).await,
         Command::User(Accounts::Create(new)) => accounts::create(&peers, &out, new).await,
+        Command::User(Accounts::Block { user, .. }) => blocking::block(&peers, &out, &user.whose).await,
+        Command::User(Accounts::Unblock { user, .. }) => blocking::unblock(&peers, &out, &user.whose).await,
         Command::User(Accounts::Show { user, .. }) => accounts::show(&peers, &out, &user.whose).await,
     }
 }

@@ -18,7 +18,7 @@ use super::values::Whose;
 use super::{Failure, Outcome};
 
 /// Where every gateway hears that a login ended.
-const GATEWAYS_SUBJECT: &str = "control.gateways";
+pub const GATEWAYS_SUBJECT: &str = "control.gateways";
 
 /// Who answered, and who should have.
 struct Heard {
@@ -142,7 +142,7 @@ async fn ask(
     Ok(Heard { answers, silent })
 }
 
-fn nobody(out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+pub fn nobody(out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
     out.say(&json!({ "user": null, "found": false }), &format!("there is no user {whose}"))?;
     Ok(Outcome::Partly)
 }

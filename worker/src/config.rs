@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use common::bus::BusConfig;
 use common::config::{AuthConfig, Env, Peers};
 use common::limits::STORE_CONNECTIONS_MAX;
 use common::{recorder, spans};
@@ -67,6 +68,8 @@ impl Config {
             (self.peers.directory.is_none(), "REDIS_NODES (or REDIS_HOST)"),
             (self.peers.database_url.is_none(), "DATABASE_URL (or POSTGRES_HOST)"),
         ];
+        let is_here = self.peers.bus.as_ref().is_none_or(BusConfig::is_here);
+        self.auth.refuse_weak_unless(is_here, "the broker's (AMQP_URL)", env);
         for (_, name) in missing.into_iter().filter(|(missing, _)| *missing) {
             env.problem(format!("{name} is needed"));
         }
@@ -92,6 +95,27 @@ mod tests {
         let mut env = Env::from_pairs([("WORK_SLOTS", "0"), ("CHATCHIT_ENV", "development")]);
         Config::from_env(&mut env).for_a_cluster(&mut env);
         assert_eq!(env.finish().unwrap_err().0.len(), 4);
+    }
+
+    #[test]
+    fn a_worker_of_a_cluster_has_a_secret_even_in_development() {
+        let problems = |broker: &'static str| {
+            let mut env = Env::from_pairs([
+                ("CHATCHIT_ENV", "development"),
+                ("AMQP_URL", broker),
+                ("REDIS_NODES", "127.0.0.1:7000"),
+                ("DATABASE_URL", "postgres://127.0.0.1/chat"),
+            ]);
+            Config::from_env(&mut env).for_a_cluster(&mut env);
+            env.finish().err().map_or(0, |err| err.0.len())
+        };
+        for here in ["amqp://localhost/x", "amqp://u:p@127.0.0.1:5672/%2f", "amqp://[::1]:5672"] {
+            assert_eq!(problems(here), 0, "{here}");
+        }
+        for elsewhere in ["amqp://rabbit", "amqp://127.0.0.1,amqp://rabbit:5672", "amqp://localhost@rabbit/"]
+        {
+            assert_eq!(problems(elsewhere), 1, "{elsewhere}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::init_logs("worker");
+    config.auth.warn_if_weak();
     config.runtime()?.block_on(run(config))?;
     Ok(ExitCode::SUCCESS)
 }

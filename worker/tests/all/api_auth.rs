@@ -436,6 +436,43 @@ async fn an_account_blocked_in_the_database_is_logged_out_everywhere() {
 }
 
 #[tokio::test]
+async fn a_blocked_account_reads_nothing_until_it_is_unblocked() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let (alice, bob) = (db.user("alice").await, db.user("bob").await);
+    let talk = db.conversation(&[alice, bob]).await;
+    let message = db.say(bob, talk, "hello").await.message;
+    let login = db.login(alice, [1; 32]).await;
+    let paths = [
+        "/users/me".to_owned(),
+        "/conversations".to_owned(),
+        format!("/conversations/{talk}"),
+        format!("/conversations/{talk}/message"),
+        format!("/chat/messages/{message}"),
+    ];
+    let read = async |path: &str, who| api.ask(Some(who), "GET", path, &Value::Null).await.0;
+    for path in &paths {
+        assert_eq!(read(path, alice).await, 200, "{path}");
+    }
+    assert!(db.store.set_blocked(alice, true).await.unwrap());
+    for path in &paths {
+        assert!(matches!(read(path, alice).await, 401 | 403 | 404), "{path}");
+        if path != "/users/me" {
+            assert_eq!(read(path, bob).await, 200, "{path}: others read on");
+        }
+    }
+    assert!(db.store.standings(alice, &[talk]).await.unwrap().is_empty(), "nor by `sync`");
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(db.store.ended_logins_of(alice, hour).await.unwrap(), [login]);
+
+    assert!(db.store.set_blocked(alice, false).await.unwrap());
+    assert_eq!(read("/users/me", alice).await, 200);
+    assert_eq!(db.store.ended_logins_of(alice, hour).await.unwrap(), [login], "a login that ended stays so");
+    assert!(!db.store.set_blocked(protocol::ids::UserId(1 << 50), true).await.unwrap());
+    db.finish().await;
+}
+
+#[tokio::test]
 async fn a_blocked_account_cannot_refresh() {
     let Some(db) = Database::fresh().await else { return };
     let api = Client::new(db.store.clone());

@@ -15,5 +15,5 @@ pub use self::logins::{Digest, NewLogin, Refreshed};
 pub use self::passwords::{Passwords, Verdict};
 pub(crate) use self::profile::me;
 pub(crate) use self::rest::{login, logout, refresh, register};
-pub(crate) use self::store::STATEMENTS;
 pub use self::store::{AccountRow, NewAccount, Taken};
+pub(crate) use self::store::{STATEMENTS, in_good_standing};

@@ -1,7 +1,7 @@
 //! Accounts as their owners see them. No view has a password.
 
-use protocol::Role;
 use protocol::ids::UserId;
+use protocol::{Reject, Role};
 use serde_json::{Value, json};
 
 use super::store::AccountRow;
@@ -15,6 +15,9 @@ const STARS: &str = "*********";
 pub async fn me(ctx: &Ctx, user: UserId) -> Outcome {
     let account = ctx.store.account(user).await?;
     let account = account.ok_or_else(|| Refusal::not_found(format!("User with ID {user} not found")))?;
+    if !account.in_good_standing() {
+        return Err(Reject::Unauthorized.into());
+    }
     ok(200, "Get current user information success", &profile_view(&account))
 }
 

@@ -74,6 +74,18 @@ pub enum Taken {
     Phone,
 }
 
+/// A condition of every statement that reads or writes for a user: the account is in good standing.
+macro_rules! in_good_standing {
+    ($user:literal) => {
+        concat!(
+            "exists (select 1 from users s where s.id = ",
+            $user,
+            " and s.is_active and not s.is_blocked)"
+        )
+    };
+}
+pub(crate) use in_good_standing;
+
 macro_rules! account_columns {
     () => {
         "id, email, phone, password, role, is_active, is_blocked, first_name, middle_name, last_name, \

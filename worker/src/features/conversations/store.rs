@@ -1,11 +1,12 @@
 //! Conversations and who takes part in them.
 
 use common::limits::{PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
-use protocol::Timestamp;
 use protocol::events::message::{ConversationKind, MessageView};
 use protocol::ids::{ConversationId, UserId};
+use protocol::{Reject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::features::accounts::in_good_standing;
 use crate::features::messages::{kind, maybe_message_view, message_columns};
 use crate::store::rows::{maybe_moment, moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, statement};
@@ -170,6 +171,8 @@ const LIST: Statement = statement(
         " from (select count(*) as total from mine) total
       left join page on true ",
         last_message_join!(),
+        " where ",
+        in_good_standing!("$1"),
         " order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc"
     ),
 );
@@ -182,6 +185,9 @@ const ONE: Statement = statement(
         page_columns!(),
         " from participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.conversation_id = $3 and p.status = 'VERIFIED' and c.deleted_at is null
+           and ",
+        in_good_standing!("p.user_id"),
+        "
     )
     select ",
         dressed!(),
@@ -219,7 +225,7 @@ impl Store {
     /// title, in any case.
     ///
     /// # Errors
-    /// The store has no answer.
+    /// The store has no answer; [`Reject::Unauthorized`]: the account is blocked.
     pub async fn conversations_of(
         &self,
         user: UserId,
@@ -230,7 +236,9 @@ impl Store {
     ) -> Result<ConversationPage> {
         let shown = PARTICIPANTS_LISTED_MAX;
         let rows = self.query(&LIST, &[&user.0, &shown, &search, &oldest_first, &limit, &offset]).await?;
-        let total = rows.first().map_or(0, |row| unsigned(row.get("total")));
+        // There is a row even of no conversation, but for an account that is blocked.
+        let first = rows.first().ok_or(Reject::Unauthorized)?;
+        let total = unsigned(first.get("total"));
         let present = rows.iter().filter(|row| row.get::<_, Option<i64>>("c_id").is_some());
         let conversations = present.map(conversation_row).collect::<Result<_>>()?;
         Ok(ConversationPage { total, conversations })

@@ -11,6 +11,7 @@ use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, Guid, MessageId, UserId};
 
 use super::store::{Standing, kind};
+use crate::features::accounts::in_good_standing;
 use crate::store::rows::{maybe_moment, moment, signed, unsigned};
 use crate::store::{Json, Params, Result, Row, Statement, Store, StoreError, statement};
 
@@ -208,7 +209,9 @@ const HISTORY: Statement = statement(
   join conversations c on c.id = p.conversation_id
   ",
         page!(),
-        "where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null"
+        "where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null
+   and ",
+        in_good_standing!("p.user_id")
     ),
 );
 
@@ -237,7 +240,8 @@ macro_rules! message {
   join conversations c on c.id = m.conversation_id
   join participants p on p.conversation_id = m.conversation_id and p.user_id = $2
   join users u on u.id = m.sender_id
- where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED'",
+ where m.id = $1 and m.deleted_at is null and c.deleted_at is null and p.status = 'VERIFIED' and ",
+            in_good_standing!("p.user_id"),
             $where
         )
     };

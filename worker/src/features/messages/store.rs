@@ -13,6 +13,7 @@ use protocol::ids::{ConversationId, Guid, MessageId, UserId};
 use protocol::{Person, Reject, Timestamp};
 
 use super::history::{heads_counted, person};
+use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, statement};
 
@@ -321,7 +322,8 @@ const STANDINGS: Statement = statement(
         "
   from participants p join conversations c on c.id = p.conversation_id
  where p.user_id = $1 and p.conversation_id = any($2::bigint[])
-   and p.status = 'VERIFIED' and c.deleted_at is null"
+   and p.status = 'VERIFIED' and c.deleted_at is null and ",
+        in_good_standing!("p.user_id")
     ),
 );
 
@@ -342,6 +344,7 @@ with wanted as materialized (
     select p.id, p.read_seq, p.read_at, tops.seq, p.user_id, p.conversation_id
       from tops join participants p using (conversation_id, user_id)
      where p.status = 'VERIFIED'
+       and exists (select 1 from users s where s.id = p.user_id and s.is_active and not s.is_blocked)
      order by p.id
        for no key update of p
 ), moved as (

@@ -1,5 +1,7 @@
 //! What only an operator asks for: accounts of any role, and the logins of an account.
 
+use std::time::Duration;
+
 use protocol::ids::{LoginId, UserId};
 use protocol::{Role, Timestamp};
 
@@ -18,7 +20,7 @@ pub struct LoginRow {
     pub expires_at: Option<Timestamp>,
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[CREATE, LOGINS, HAS_LOGIN];
+pub(crate) const STATEMENTS: &[Statement] = &[CREATE, LOGINS, HAS_LOGIN, BLOCK, ENDED_OF];
 
 const CREATE: Statement = statement(
     "create_account_of",
@@ -42,7 +44,37 @@ const LOGINS: Statement = statement(
 
 const HAS_LOGIN: Statement = statement("has_login", "select 1 from logins where id = $1 and user_id = $2");
 
+/// A trigger ends the logins of an account that is blocked.
+const BLOCK: Statement = statement(
+    "set_blocked",
+    "update users set is_blocked = $2, updated_at = clock_timestamp() where id = $1 returning id",
+);
+
+const ENDED_OF: Statement = statement(
+    "ended_logins_of",
+    "select id from logins
+      where user_id = $1 and ended_at > clock_timestamp() - make_interval(secs => $2)",
+);
+
 impl Store {
+    /// Blocks an account, and so ends its logins; or takes the block away. False: there is no such
+    /// account.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn set_blocked(&self, user: UserId, is_blocked: bool) -> Result<bool> {
+        Ok(!self.query(&BLOCK, &[&user.0, &is_blocked]).await?.is_empty())
+    }
+
+    /// The logins of a user that ended and whose access tokens may be alive.
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn ended_logins_of(&self, user: UserId, access_ttl: Duration) -> Result<Vec<LoginId>> {
+        let rows = self.query(&ENDED_OF, &[&user.0, &access_ttl.as_secs_f64()]).await?;
+        Ok(rows.iter().map(|row| LoginId(row.get("id"))).collect())
+    }
+
     /// Makes an account of this role, in one statement: there is no moment in which it is another.
     ///
     /// # Errors

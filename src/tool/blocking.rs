@@ -1,0 +1,64 @@
+//! `user block` and `user unblock`.
+
+use anyhow::{Context as _, anyhow};
+use common::bus::{Envelope, Subject};
+use protocol::ids::{LoginId, UserId};
+use protocol::{self, Control};
+use serde_json::json;
+
+use super::peers::Peers;
+use super::print::{Out, count};
+use super::sockets::{GATEWAYS_SUBJECT, nobody};
+use super::values::Whose;
+use super::{Failure, Outcome};
+
+/// Blocks an account: it is written first, because that alone refuses what the user does next; then the
+/// gateways are told to close its sockets.
+pub async fn block(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+    peers.need(true, true, true)?;
+    let Some((user, ended)) = write(peers, whose, true).await? else { return nobody(out, whose) };
+    let told = tell(peers, user, &ended).await;
+    told.context(
+        "the account is blocked, and workers close its sockets within seconds of reaching the other peers",
+    )?;
+    let text = format!("user {user} is blocked; {} ended", count(ended.len(), "login"));
+    out.say(&json!({ "user": user, "found": true, "isBlocked": true, "endedLogins": ended }), &text)?;
+    Ok(Outcome::Good)
+}
+
+/// Takes a block away: the user may log in again.
+pub async fn unblock(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+    peers.need(false, false, true)?;
+    let Some((user, _)) = write(peers, whose, false).await? else { return nobody(out, whose) };
+    let json = json!({ "user": user, "found": true, "isBlocked": false });
+    out.say(&json, &format!("user {user} is not blocked; logins that ended stay ended"))?;
+    Ok(Outcome::Good)
+}
+
+/// The user, and its logins that ended and whose tokens may be alive. None: there is no such user.
+async fn write(
+    peers: &Peers,
+    whose: &Whose,
+    is_blocked: bool,
+) -> Result<Option<(UserId, Vec<LoginId>)>, Failure> {
+    let Some(user) = peers.user(whose).await? else { return Ok(None) };
+    let store = peers.store().await?;
+    if !store.set_blocked(user, is_blocked).await.map_err(|err| anyhow!(err))? {
+        return Ok(None);
+    }
+    let ended = store.ended_logins_of(user, peers.access_ttl).await.map_err(|err| anyhow!(err))?;
+    Ok(Some((user, ended)))
+}
+
+async fn tell(peers: &Peers, user: UserId, ended: &[LoginId]) -> anyhow::Result<()> {
+    let ttls: Vec<_> = ended.iter().map(|login| (*login, peers.access_ttl)).collect();
+    peers.directory().await?.end_logins(&ttls).await.context("Redis")?;
+    let bus = peers.bus().await?;
+    for login in ended {
+        let subject = Subject::new(GATEWAYS_SUBJECT).context("a subject")?;
+        let body = protocol::encode(&Control::EndLogin { user, login: *login });
+        bus.publish(Envelope { subject, key: 0, body }).await.context("RabbitMQ")?;
+    }
+    bus.drain().await;
+    Ok(())
+}
