@@ -4,7 +4,11 @@
 /// Of what operators use.
 mod operators;
 
+/// Of REST.
+mod rest;
+
 pub use self::operators::*;
+pub use self::rest::*;
 pub use protocol::limits::*;
 
 // ---- Frames and sockets -------------------------------------------------------------------
@@ -308,7 +312,8 @@ pub const PRESENCE_TELL_MS_MAX: u64 = 8_000;
 /// presence: its cost grows with their square.
 pub const PRESENCE_PARTICIPANTS_MAX: usize = 100;
 
-/// Conversations of a user through which its presence is seen: the newest.
+/// Conversations of a user through which its presence is seen: first those it takes part in, then the
+/// last active.
 pub const PRESENCE_CONVERSATIONS_MAX: usize = 200;
 
 /// People who see a user come and go, and whom it sees: what fits an envelope.
@@ -338,8 +343,14 @@ pub const TRANSACTION_IDLE_MS_MAX: u64 = 10_000;
 /// Waiting for a connection, new or from the pool.
 pub const STORE_WAIT_MS_MAX: u64 = 2_000;
 
-/// Connections of one worker to PostgreSQL.
+/// Connections of one worker to PostgreSQL, for the lanes.
 pub const STORE_CONNECTIONS_MAX: usize = 8;
+
+/// Connections of one worker for cheap routes and `sync`: a few rows each, so few are enough.
+pub const STORE_CONNECTIONS_REST: usize = 4;
+
+/// Connections of one worker for heavy routes: what all of them together may cost PostgreSQL.
+pub const STORE_CONNECTIONS_HEAVY: usize = 4;
 
 /// A migration's statement, and all of a migration together with waiting for another program that
 /// migrates: a large table may be rewritten.
@@ -365,9 +376,6 @@ pub const HOLD_MS_MIN: u64 = 25;
 
 /// Longest pause: how late a worker notices that the peer is back, or that it shall let go.
 pub const HOLD_MS_MAX: u64 = 1_000;
-
-/// REST requests that one worker works on at once; over it, it answers `busy`.
-pub const API_REQUESTS_MAX: usize = 256;
 
 /// First pause of a conversation whose statements the store ends; doubled up to the longest. One try
 /// after each pause costs its shard [`LOCK_MS_MAX`] or [`STATEMENT_MS_MAX`].

@@ -50,7 +50,7 @@ pub use self::downlink::{Control, Downlink, Forms, Outcome, Recipients, Urgency}
 pub use self::encoding::{BadBytes, decode, encode};
 pub use self::lane::Lane;
 pub use self::reject::Reject;
-pub use self::rest::{ApiRequest, ApiResponse};
+pub use self::rest::{ApiRequest, ApiResponse, RequestHeaders, ResponseHeaders};
 pub use self::time::Timestamp;
 pub use self::uplink::{Origin, Sender, Tag, Uplink};
 

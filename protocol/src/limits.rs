@@ -86,6 +86,10 @@ pub const TYPING_REPEAT_MS_MIN: u64 = 1_000;
 /// What a client that hears `busy` is told to wait.
 pub const BUSY_RETRY_MS: u64 = 1_000;
 
+/// Bytes of each header of a REST request that reaches a route; a longer one is ignored. Browsers write
+/// `Accept-Language` in at most about 100.
+pub const REST_HEADER_BYTES_MAX: usize = 512;
+
 const _: () = {
     let content = 12 * CONTENT_CHARS_MAX;
     // A file and its thumbnail.

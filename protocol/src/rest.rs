@@ -23,6 +23,21 @@ pub struct ApiRequest {
     /// The body, at most [`crate::limits::HTTP_BODY_BYTES_MAX`].
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// What else the client wrote that a route may look at.
+    #[serde(default, skip_serializing_if = "RequestHeaders::is_empty")]
+    pub headers: RequestHeaders,
+}
+
+/// The headers of a request that reach a route: a closed list. Nothing else crosses the bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestHeaders {
+    /// `Accept-Language`: the languages that the client would rather read.
+    pub accept_language: Option<String>,
+    /// `If-None-Match`: the versions that the client holds.
+    pub if_none_match: Option<String>,
+    /// `Range`: the part that the client asks for.
+    pub range: Option<String>,
 }
 
 /// The answer.
@@ -33,11 +48,44 @@ pub struct ApiResponse {
     /// JSON; empty for 204.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// What else the client is to read.
+    #[serde(default, skip_serializing_if = "ResponseHeaders::is_empty")]
+    pub headers: ResponseHeaders,
+}
+
+/// The headers that a route may answer: a closed list, beside those that the gateway writes itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResponseHeaders {
+    /// `Allow`: the methods that the path has (405).
+    pub allow: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`: the name under which a browser saves the body.
+    pub content_disposition: Option<String>,
+    /// `ETag`: the version of the body.
+    pub etag: Option<String>,
+    /// `Location`: where the thing that was made is.
+    pub location: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
 }
 
 impl ApiResponse {
     /// The body as shared bytes.
     pub fn into_body(self) -> Bytes {
         self.body.into()
+    }
+}
+
+impl RequestHeaders {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl ResponseHeaders {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }

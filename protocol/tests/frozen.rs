@@ -14,7 +14,8 @@ use protocol::events::message::SendMessage;
 use protocol::ids::{ConversationId, LoginId, MessageId, NodeId, SocketId, UserId};
 use protocol::{
     Account, ApiRequest, ApiResponse, BadBytes, Control, Downlink, Forms, Lane, Origin, Outcome, Recipients,
-    Reject, Role, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency, decode, encode,
+    Reject, RequestHeaders, ResponseHeaders, Role, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency,
+    decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +95,10 @@ fn every_kind(mut check: impl Checks) {
     check.one("kept", &Outcome::Kept(MessageId(9)));
     check.one("control", &Control::EndLogin { user: UserId(7), login: LoginId(5) });
     check.one("beat", &Beat { node: NodeId(1), says: Says::Hello });
-    check.one("api-response", &ApiResponse { status: 200, body: b"{}".to_vec() });
+    check.one(
+        "api-response",
+        &ApiResponse { status: 200, body: b"{}".to_vec(), headers: ResponseHeaders::default() },
+    );
     let account = Account { user: UserId(7), login: LoginId(1), role: Role::User, expires_s: 9 };
     check.one(
         "api-request",
@@ -105,6 +109,7 @@ fn every_kind(mut check: impl Checks) {
             account: Some(account),
             address: [127, 0, 0, 1].into(),
             body: b"{}".to_vec(),
+            headers: RequestHeaders::default(),
         },
     );
     check.one("synced", &Ok::<String, Reject>("{}".into()));

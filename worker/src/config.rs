@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use common::bus::BusConfig;
 use common::config::{AuthConfig, Env, Peers};
-use common::limits::STORE_CONNECTIONS_MAX;
+use common::limits::{STORE_CONNECTIONS_HEAVY, STORE_CONNECTIONS_MAX, STORE_CONNECTIONS_REST};
 use common::{recorder, spans};
 
 /// What a worker needs to know.
@@ -13,9 +13,13 @@ pub struct Config {
     /// `WORK_SLOTS` (4): pieces of work at once. More take more connections to PostgreSQL and make
     /// smaller batches.
     pub slots: usize,
-    /// `STORE_CONNECTIONS`: connections to PostgreSQL; for the lanes and for REST together. To the
-    /// read replica, as many again.
+    /// `STORE_CONNECTIONS` (8): connections to PostgreSQL for the lanes. To the read replica, as many
+    /// again, of this and of the two below.
     pub store_connections: usize,
+    /// `STORE_CONNECTIONS_REST` (4): connections to PostgreSQL for REST routes that cost little.
+    pub store_connections_rest: usize,
+    /// `STORE_CONNECTIONS_HEAVY` (4): connections to PostgreSQL for pages and searches over REST.
+    pub store_connections_heavy: usize,
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9091): health and metrics. Port 0: none.
     pub admin: Option<SocketAddr>,
     /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
@@ -44,12 +48,22 @@ impl Config {
         if slots == 0 || slots > 64 {
             env.problem(format!("WORK_SLOTS should be 1 to 64, not {slots}"));
         }
-        if store_connections == 0 || store_connections > 256 {
-            env.problem(format!("STORE_CONNECTIONS should be 1 to 256, not {store_connections}"));
+        let store_connections_rest = env.number(&["STORE_CONNECTIONS_REST"], STORE_CONNECTIONS_REST);
+        let store_connections_heavy = env.number(&["STORE_CONNECTIONS_HEAVY"], STORE_CONNECTIONS_HEAVY);
+        for (name, connections) in [
+            ("STORE_CONNECTIONS", store_connections),
+            ("STORE_CONNECTIONS_REST", store_connections_rest),
+            ("STORE_CONNECTIONS_HEAVY", store_connections_heavy),
+        ] {
+            if connections == 0 || connections > 256 {
+                env.problem(format!("{name} should be 1 to 256, not {connections}"));
+            }
         }
         Self {
             slots,
             store_connections,
+            store_connections_rest,
+            store_connections_heavy,
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),
             finish_lanes: false,

@@ -1,6 +1,8 @@
 //! What every handler and every route is given: handles, all cheap to clone.
 
-use std::sync::Arc;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::auth::Signer;
@@ -13,9 +15,12 @@ use protocol::control::Stage;
 use protocol::ids::NodeId;
 use protocol::{Timestamp, Uplink};
 
-use crate::features::typing::RecentAudiences;
-use crate::rest::Desk;
 use crate::store::Store;
+
+/// One value of each type; all clones share them. So a feature keeps what it must remember, and
+/// nothing here names a feature.
+#[derive(Clone, Default)]
+pub(crate) struct Own(Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>);
 
 /// The worker's surroundings.
 #[derive(Clone)]
@@ -34,10 +39,8 @@ pub struct Ctx {
     pub refresh_ttl: Duration,
     /// How long an access token lives: for so long an ended login is remembered.
     pub access_ttl: Duration,
-    /// What the API keeps: password slots, who waits for an answer.
-    pub desk: Arc<Desk>,
-    /// Memberships that typing may be judged by.
-    pub typing: RecentAudiences,
+    /// What features keep in this process beside the peers.
+    pub(crate) own: Own,
     /// What is remembered of the way of messages.
     pub recorder: Recorder,
 }
@@ -47,6 +50,14 @@ impl Ctx {
     pub(crate) fn fanout(&self) -> Fanout {
         let Self { bus, directory, recorder, .. } = self.clone();
         Fanout { bus, directory, recorder }
+    }
+
+    /// What a feature keeps in this process, made when it is first asked for.
+    pub fn own<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        let mut own = self.own.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = own.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        // Under a type's id there is only a value of that type.
+        Arc::clone(kept).downcast().unwrap_or_default()
     }
 
     /// Remembers where a chat message is now; nothing else is remembered.
@@ -65,8 +76,7 @@ impl Ctx {
             signer: Arc::new(Signer::new(auth)),
             refresh_ttl: auth.refresh_ttl,
             access_ttl: auth.access_ttl,
-            desk: Arc::default(),
-            typing: RecentAudiences::default(),
+            own: Own::default(),
             recorder: Recorder::new(0),
         }
     }

@@ -24,6 +24,11 @@ pub(crate) fn answered(area: &'static str, outcome: &'static str, took: Duration
     histogram!("worker_request_seconds", "area" => area).record(took.as_secs_f64());
 }
 
+/// A REST request was refused before its route saw it: `full` (this worker), `person_at_once`, `person_rate`.
+pub(crate) fn rest_refused(reason: &'static str) {
+    counter!("worker_rest_refusals_total", "reason" => reason).increment(1);
+}
+
 /// What a `sync` was answered: the worst of its conversations names the whole.
 pub(crate) fn synced(synced: &Synced) {
     let of = |outcome: &'static str, conversations: usize| {

@@ -15,7 +15,7 @@ use protocol::{self, Lane, Timestamp, Uplink};
 use tokio::sync::watch;
 
 /// What the answers are made of.
-pub(crate) struct Desk {
+pub(crate) struct Inspector {
     pub node: NodeId,
     /// What it remembers.
     pub recorder: Recorder,
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
     pub lifecycle: Lifecycle,
 }
 
-impl Desk {
+impl Inspector {
     /// Answers until the bus drains: also while this worker does.
     pub fn listen(self, ear: Ear) -> impl Future<Output = ()> + Send {
         let (readiness, lifecycle) = (self.readiness.clone(), self.lifecycle.clone());

@@ -1,5 +1,6 @@
 //! Keeps the worker's lines of the readiness report: also of a worker that has nothing to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::{Bus, Health, LaneView};
@@ -8,6 +9,7 @@ use common::limits::{BEAT_MS, PEERS_WATCH_MS, SHARD_ASTRAY_MS, WRITE_WATCH_MS};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::ctx::Ctx;
+use crate::rest::RestState;
 
 /// The broker.
 pub(crate) async fn bus(bus: Bus, readiness: Readiness) {
@@ -28,7 +30,7 @@ pub(crate) async fn bus(bus: Bus, readiness: Readiness) {
 
 /// PostgreSQL. A server that answers is not one that keeps: once the store is down, whatever for,
 /// it is down until a write succeeds. From time to time one is tried although nothing is wrong.
-pub(crate) async fn store(ctx: Ctx, readiness: Readiness) {
+pub(crate) async fn store(ctx: Ctx, rest: Arc<RestState>, readiness: Readiness) {
     let mut ticks = interval(Duration::from_millis(PEERS_WATCH_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut room = ctx.store.room();
@@ -40,6 +42,7 @@ pub(crate) async fn store(ctx: Ctx, readiness: Readiness) {
             Ok(()) = room.changed() => {}
         }
         ctx.store.measure();
+        rest.measure();
         let lack = room.borrow_and_update().clone();
         if let Some(lack) = &lack {
             readiness.set("store", Err(lack.clone()));

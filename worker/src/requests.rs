@@ -6,27 +6,37 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{GroupDelivery, GroupSubscription};
-use common::limits::{API_REQUESTS_MAX, BUSY_RETRY_MS, REQUEST_MS_MAX};
+use common::limits::{API_REQUESTS_MAX, BUSY_RETRY_MS, REQUEST_MS_MAX, SYNC_REQUESTS_MAX};
 use futures_util::FutureExt as _;
 use protocol::events::ClientEvent as _;
 use protocol::events::sync::Sync;
-use protocol::{self, ApiRequest, ApiResponse, Reject, Uplink};
+use protocol::{self, ApiRequest, ApiResponse, Reject, ResponseHeaders, Uplink};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use crate::ctx::Ctx;
 use crate::features::messages::sync;
-use crate::{metrics, rest};
+use crate::metrics;
+use crate::rest::RestState;
 
 /// The subject of `sync`; every other subject of the group is REST.
 const SYNC_SUBJECT: &str = "api.sync";
 
+/// Room for requests, so that neither kind takes the other's.
+struct Slots {
+    sync: Arc<Semaphore>,
+    rest: Arc<Semaphore>,
+}
+
+fn slots(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most))
+}
+
 /// Answers requests until the worker leaves, then finishes those it has begun.
-pub(crate) async fn serve(ctx: Ctx, mut requests: GroupSubscription, leaving: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(API_REQUESTS_MAX));
+pub(crate) async fn serve(rest: Arc<RestState>, mut requests: GroupSubscription, leaving: CancellationToken) {
+    let slots = Slots { sync: slots(SYNC_REQUESTS_MAX), rest: slots(API_REQUESTS_MAX - SYNC_REQUESTS_MAX) };
     let tasks = TaskTracker::new();
     loop {
         let delivery = tokio::select! {
@@ -35,7 +45,8 @@ pub(crate) async fn serve(ctx: Ctx, mut requests: GroupSubscription, leaving: Ca
         };
         let Some(delivery) = delivery else { break };
         let is_sync = delivery.envelope.subject.as_str() == SYNC_SUBJECT;
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let of_area = if is_sync { &slots.sync } else { &slots.rest };
+        let Ok(slot) = Arc::clone(of_area).try_acquire_owned() else {
             metrics::answered(area(is_sync), "busy", Duration::ZERO);
             if is_sync {
                 metrics::sync_ended("busy");
@@ -43,10 +54,10 @@ pub(crate) async fn serve(ctx: Ctx, mut requests: GroupSubscription, leaving: Ca
             settle(delivery, refuse(is_sync, Reject::Busy));
             continue;
         };
-        let ctx = ctx.clone();
+        let rest = Arc::clone(&rest);
         tasks.spawn(async move {
             let begun = Instant::now();
-            let (answer, outcome) = answer(&ctx, &delivery.envelope.body, is_sync).await;
+            let (answer, outcome) = answer(&rest, &delivery.envelope.body, is_sync).await;
             metrics::answered(area(is_sync), outcome, begun.elapsed());
             settle(delivery, answer);
             drop(slot);
@@ -57,8 +68,8 @@ pub(crate) async fn serve(ctx: Ctx, mut requests: GroupSubscription, leaving: Ca
     tasks.wait().await;
 }
 
-async fn answer(ctx: &Ctx, body: &[u8], is_sync: bool) -> (Bytes, &'static str) {
-    let work = AssertUnwindSafe(route(ctx, body, is_sync)).catch_unwind();
+async fn answer(rest: &RestState, body: &[u8], is_sync: bool) -> (Bytes, &'static str) {
+    let work = AssertUnwindSafe(route(rest, body, is_sync)).catch_unwind();
     match timeout(Duration::from_millis(REQUEST_MS_MAX), work).await {
         Ok(Ok(answer)) => (answer, "answered"),
         Ok(Err(_panic)) => {
@@ -72,15 +83,15 @@ async fn answer(ctx: &Ctx, body: &[u8], is_sync: bool) -> (Bytes, &'static str) 
     }
 }
 
-async fn route(ctx: &Ctx, body: &[u8], is_sync: bool) -> Bytes {
+async fn route(rest: &RestState, body: &[u8], is_sync: bool) -> Bytes {
     if is_sync && let Ok(Uplink { from, data, .. }) = protocol::decode(body) {
         return protocol::encode(&match Sync::parse(&data) {
-            Ok(event) => sync::missed(ctx, &from, &event).await,
+            Ok(event) => sync::missed(rest.cheap(), &from, &event).await,
             Err(reject) => Err(reject),
         });
     }
     match protocol::decode::<ApiRequest>(body) {
-        Ok(request) => protocol::encode(&rest::answer(ctx, request).await),
+        Ok(request) => protocol::encode(&rest.answer(&request).await),
         Err(_) => refuse(is_sync, Reject::Malformed),
     }
 }
@@ -97,7 +108,8 @@ fn refuse(is_sync: bool, reject: Reject) -> Bytes {
         reject.code(),
         reject.sentence()
     );
-    protocol::encode(&ApiResponse { status: reject.status(), body: body.into_bytes() })
+    let (status, headers) = (reject.status(), ResponseHeaders::default());
+    protocol::encode(&ApiResponse { status, body: body.into_bytes(), headers })
 }
 
 fn settle(delivery: GroupDelivery, answer: Bytes) {

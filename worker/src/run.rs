@@ -5,6 +5,7 @@
 //! [`WORKER_DRAIN_MS_MAX`]. What it could not finish, or all of it after an abort, comes back from
 //! the broker to another worker: nothing depends on a polite end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::{Arrival, Bus, GroupSubscription, Pattern, Subject, Subscription};
@@ -27,10 +28,12 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::dispatch::Dispatcher;
+use crate::features::messages::Answers;
 use crate::features::{self, accounts, presence};
-use crate::operator::Desk;
+use crate::operator::Inspector;
 use crate::peers;
 use crate::requests;
+use crate::rest::{Pools, RestState};
 use crate::roll_call::{self, BEATS_SUBJECT};
 use crate::store::Store;
 
@@ -46,6 +49,7 @@ pub struct Worker {
     finish_lanes: bool,
     consumer: Consumer,
     requests: GroupSubscription,
+    rest: Arc<RestState>,
     beats: Subscription,
     inbox: Subscription,
     ear: Ear,
@@ -87,8 +91,10 @@ impl Worker {
             handle: dispatcher.into_handle(ctx.clone()),
         };
         let consumer = Consumer::start(engine, config.slots, heard).await?;
+        let pools = Pools { cheap: config.store_connections_rest, heavy: config.store_connections_heavy };
+        let rest = Arc::new(RestState::new(&ctx, features::routes(), pools)?);
         let finish_lanes = config.finish_lanes;
-        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live })
+        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live })
     }
 
     /// This start of this worker.
@@ -107,12 +113,12 @@ impl Worker {
     /// # Errors
     /// None so far: whatever happens while it works is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, beats, inbox, ear, live } =
+        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live } =
             self;
         let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (views, seen) = (consumer.views(), consumer.views());
-        let desk = Desk {
+        let inspector = Inspector {
             node: ctx.node,
             recorder: ctx.recorder.clone(),
             views,
@@ -121,19 +127,23 @@ impl Worker {
             lifecycle: lifecycle.clone(),
         };
         tasks.spawn(consumer.run(draining.clone(), finish_lanes));
-        tasks.spawn(requests::serve(ctx.clone(), requests, draining.clone()));
+        tasks.spawn(requests::serve(Arc::clone(&rest), requests, draining.clone()));
         tasks.spawn(presence::watch(ctx.clone(), draining.clone()));
         tasks.spawn(accounts::watch_ended_logins(ctx.clone(), draining.clone()));
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
         helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
         helpers.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
-        helpers.spawn(over.clone().run_until_cancelled_owned(peers::store(ctx.clone(), readiness.clone())));
+        helpers.spawn(over.clone().run_until_cancelled_owned(peers::store(
+            ctx.clone(),
+            rest,
+            readiness.clone(),
+        )));
         helpers
             .spawn(over.clone().run_until_cancelled_owned(peers::directory(ctx.clone(), readiness.clone())));
         let shards = peers::shards(seen, readiness.clone());
         helpers.spawn(over.clone().run_until_cancelled_owned(shards));
-        helpers.spawn(over.clone().run_until_cancelled_owned(desk.listen(ear)));
+        helpers.spawn(over.clone().run_until_cancelled_owned(inspector.listen(ear)));
         let roll_call = roll_call::answer(ctx.clone(), readiness.clone(), beats, live);
         helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
         info!(node.id = %ctx.node, "Worker up");
@@ -165,7 +175,7 @@ async fn hear_answers(ctx: Ctx, mut inbox: Subscription) {
         let Arrival::Envelopes(envelopes) = arrival else { continue };
         for envelope in envelopes {
             match protocol::decode::<Downlink<'_>>(&envelope.body) {
-                Ok(downlink) => ctx.desk.answers.hear(&downlink),
+                Ok(downlink) => ctx.own::<Answers>().hear(&downlink),
                 Err(err) => warn!("A delivery cannot be read: {err}"),
             }
         }

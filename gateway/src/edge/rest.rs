@@ -11,8 +11,10 @@ use common::bus::{RequestError, Subject};
 use common::limits::{ANSWER_BYTES_SMALL, HTTP_BODY_BYTES_MAX, HTTP_BODY_MS_MAX, REQUEST_MS_MAX};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use protocol::{self, ApiRequest, ApiResponse};
+use protocol::limits::REST_HEADER_BYTES_MAX;
+use protocol::{self, ApiRequest, ApiResponse, RequestHeaders, ResponseHeaders};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -72,6 +74,7 @@ async fn forward(
         account: bearer(&head.headers).and_then(|token| node.account(token, node.now().wall).ok()),
         address,
         body: body.to_vec(),
+        headers: request_headers(&head.headers),
     };
     let deadline = Duration::from_millis(REQUEST_MS_MAX);
     let answer = node.bus.request(subject(path)?, protocol::encode(&asked), deadline).await;
@@ -86,11 +89,45 @@ async fn forward(
         Failure::Damaged
     })?;
     let status = StatusCode::from_u16(answer.status).map_err(|_| Failure::Damaged)?;
+    let headers = answer.headers.clone();
     let body = answer.into_body();
     if body.len() > ANSWER_BYTES_SMALL {
         node.shares.may_answer(address, body.len()).map_err(Failure::NotTaken)?;
     }
-    Ok(json(status, node.shares.count(address, body)))
+    let mut response = json(status, node.shares.count(address, body));
+    write_headers(headers, response.headers_mut());
+    Ok(response)
+}
+
+/// What reaches a route of the headers of a request.
+fn request_headers(headers: &HeaderMap) -> RequestHeaders {
+    let text = |name: HeaderName| {
+        let value = headers.get(name)?.to_str().ok()?;
+        (value.len() <= REST_HEADER_BYTES_MAX).then(|| value.to_owned())
+    };
+    RequestHeaders {
+        accept_language: text(header::ACCEPT_LANGUAGE),
+        if_none_match: text(header::IF_NONE_MATCH),
+        range: text(header::RANGE),
+    }
+}
+
+/// Writes what a route answered beside its body. A value that is none for a header is left out.
+fn write_headers(from: ResponseHeaders, to: &mut HeaderMap) {
+    let ResponseHeaders { allow, cache_control, content_disposition, etag, location, retry_after_s } = from;
+    let pairs = [
+        (header::ALLOW, allow),
+        (header::CACHE_CONTROL, cache_control),
+        (header::CONTENT_DISPOSITION, content_disposition),
+        (header::ETAG, etag),
+        (header::LOCATION, location),
+        (header::RETRY_AFTER, retry_after_s.map(|seconds| seconds.to_string())),
+    ];
+    for (name, value) in pairs {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            to.insert(name, value);
+        }
+    }
 }
 
 /// `api.<area>`: the first segment of the path when it is a plain word, else `other`.
@@ -140,5 +177,29 @@ mod tests {
         check("/control", "api.control");
         check("/control.programs", "api.other");
         check("/../control.programs", "api.other");
+    }
+
+    #[test]
+    fn headers_pass_both_ways_from_a_closed_list() {
+        let mut asked = HeaderMap::new();
+        asked.insert("if-none-match", HeaderValue::from_static("\"7\""));
+        asked.insert("cookie", HeaderValue::from_static("secret"));
+        asked.insert("accept-language", HeaderValue::from_str(&"x".repeat(600)).unwrap());
+        let passed = request_headers(&asked);
+        let expect = RequestHeaders { if_none_match: Some("\"7\"".into()), ..RequestHeaders::default() };
+        assert_eq!(passed, expect);
+
+        let mut written = HeaderMap::new();
+        written.insert("retry-after", HeaderValue::from_static("1"));
+        let answered = ResponseHeaders {
+            location: Some("/conversations/7".into()),
+            etag: Some("a\nb".into()),
+            retry_after_s: Some(5),
+            ..ResponseHeaders::default()
+        };
+        write_headers(answered, &mut written);
+        assert_eq!(written["location"], "/conversations/7");
+        assert_eq!(written["retry-after"], "5");
+        assert_eq!(written.len(), 2, "what is no header's value is left out");
     }
 }

@@ -10,7 +10,7 @@ use common::directory::Directory;
 use common::lifecycle::Lifecycle;
 use gateway::Gateway;
 use protocol::ids::{LoginId, NodeId, UserId};
-use protocol::{Account, ApiResponse, Person, Role, Timestamp};
+use protocol::{Account, ApiResponse, Person, ResponseHeaders, Role, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,7 @@ impl Alone {
     /// A worker that gives every REST request the same answer, so much later.
     pub async fn serve(&self, after: Duration, status: u16, body: Vec<u8>) -> JoinHandle<()> {
         let mut requests = self.bus.queue_subscribe(Pattern::new("api.*").unwrap(), "api").await.unwrap();
-        let answer = protocol::encode(&ApiResponse { status, body });
+        let answer = protocol::encode(&ApiResponse { status, body, headers: ResponseHeaders::default() });
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
                 if !after.is_zero() {

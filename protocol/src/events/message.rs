@@ -140,16 +140,17 @@ text_enum!(CallType { Voice = "VOICE", Video = "VIDEO", });
 text_enum!(CallStatus { Invited = "INVITED", Missed = "MISSED", Ongoing = "ONGOING", Ended = "ENDED", });
 
 impl Attachment {
-    /// Only links that a browser fetches without running them: `https:`, `http:`, or a path of our own.
     fn is_safe(&self) -> bool {
-        let is_link = |url: &str| {
-            let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-            let is_web = matches!(scheme.as_deref(), Some("https" | "http"));
-            let is_ours = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
-            url.len() <= URL_BYTES_MAX && !url.contains(char::is_control) && (is_web || is_ours)
-        };
         is_link(&self.file_url) && (self.thumb_url.is_empty() || is_link(&self.thumb_url))
     }
+}
+
+/// Whether a browser fetches this without running it: `https:`, `http:`, or a path of our own.
+pub fn is_link(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let is_web = matches!(scheme.as_deref(), Some("https" | "http"));
+    let is_ours = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
+    url.len() <= URL_BYTES_MAX && !url.contains(char::is_control) && (is_web || is_ours)
 }
 
 impl SendMessage {

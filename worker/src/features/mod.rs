@@ -21,33 +21,40 @@ pub mod presence;
 pub mod operator;
 
 use crate::dispatch::EventRow;
+use crate::rest::route::Route;
 use crate::store::{self, Statement};
 
-/// What one noun brings to the worker.
+/// What a feature adds to the worker. The router, the permission table, the tests of statements and
+/// of documents read it from here.
 #[derive(Debug)]
 pub struct Feature {
-    /// The noun.
+    /// As its folder is called.
     pub name: &'static str,
-    /// What happens with what clients say.
+    /// What happens with what clients say over sockets.
     pub events: &'static [EventRow],
+    /// What is asked over REST.
+    pub routes: &'static [Route],
+    /// What is asked of PostgreSQL, file by file.
+    pub statements: &'static [&'static [Statement]],
 }
 
-/// All features: the one list.
-pub const ALL: &[&Feature] = &[&messages::FEATURE, &typing::FEATURE, &presence::FEATURE];
+/// All of them.
+pub const ALL: &[&Feature] = &[
+    &accounts::FEATURE,
+    &conversations::FEATURE,
+    &messages::FEATURE,
+    &typing::FEATURE,
+    &presence::FEATURE,
+    &operator::FEATURE,
+];
+
+/// The one table of routes.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    ALL.iter().flat_map(|feature| feature.routes)
+}
 
 /// Everything that is ever asked of PostgreSQL, for tests of rules that hold for all of it.
 pub fn statements() -> Vec<Statement> {
-    let parts = [
-        store::STATEMENTS,
-        accounts::STATEMENTS,
-        conversations::STATEMENTS,
-        messages::STATEMENTS,
-        messages::HISTORY_STATEMENTS,
-        messages::CHANGE_STATEMENTS,
-        presence::STATEMENTS,
-        operator::STATEMENTS,
-        operator::TRACE_STATEMENTS,
-        accounts::LOGIN_STATEMENTS,
-    ];
-    parts.concat()
+    let of_features = ALL.iter().flat_map(|feature| feature.statements.iter().copied());
+    std::iter::once(store::STATEMENTS).chain(of_features).flatten().copied().collect()
 }

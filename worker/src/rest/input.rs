@@ -19,6 +19,7 @@ pub struct Body {
 impl Body {
     /// Reads a body; an empty one has no fields.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let bytes = without_mark(bytes);
         let fields = if bytes.iter().all(u8::is_ascii_whitespace) {
             Map::new()
         } else {
@@ -155,6 +156,11 @@ impl Body {
     }
 }
 
+/// A body without the byte order mark that some programs write before JSON (RFC 8259, 8.1).
+pub fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// A positive whole number that JavaScript can hold.
 pub fn positive(value: &Value) -> Option<i64> {
     let number = match value {
@@ -175,7 +181,7 @@ pub fn id(text: &str) -> Result<i64, Refusal> {
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    /// Reads a query. The first of several values counts.
+    /// Reads a query, percent-encoded or not. The first of several values counts.
     pub fn parse(query: &'a str) -> Self {
         Self(form_urlencoded::parse(query.as_bytes()).collect())
     }
@@ -193,6 +199,11 @@ impl<'a> Query<'a> {
     pub fn number(&self, name: &str) -> Result<Option<u32>, ()> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().ok().filter(|number| *number > 0).map(Some).ok_or(())
+    }
+
+    /// How many rows it asks for, if it says so.
+    pub fn page_size(&self) -> Option<u32> {
+        ["size", "limit"].iter().find_map(|name| self.number(name).ok().flatten())
     }
 
     /// Whether it asks for a page of something.
@@ -257,6 +268,8 @@ mod tests {
     fn a_body_is_nothing_or_an_object() {
         assert!(Body::parse(b"").is_ok());
         assert!(Body::parse(b" \n").is_ok());
+        let mut marked = Body::parse("\u{feff}{\"title\":\"t\"}".as_bytes()).unwrap();
+        assert_eq!(marked.text("title", 5), "t");
         for bad in ["[", "[]", "7", "{", "\u{0}"] {
             assert!(Body::parse(bad.as_bytes()).is_err(), "{bad}");
         }

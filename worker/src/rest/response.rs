@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::directory::DirectoryError;
 use common::limits::BUSY_RETRY_MS;
-use protocol::{ApiResponse, Reject};
+use protocol::{ApiResponse, Reject, ResponseHeaders};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{error, warn};
@@ -22,10 +22,12 @@ pub struct Refusal {
     /// A sentence, or a list of them.
     message: Value,
     retry_in_ms: Option<u64>,
+    /// For 405: the methods that the path has.
+    allow: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Envelope<'a, T> {
+struct Body<'a, T> {
     #[serde(rename = "statusCode")]
     status: u16,
     message: &'a str,
@@ -34,8 +36,8 @@ struct Envelope<'a, T> {
 
 /// It went well.
 pub fn ok<T: Serialize>(status: u16, message: &str, data: &T) -> Outcome {
-    match serde_json::to_vec(&Envelope { status, message, data }) {
-        Ok(body) => Ok(ApiResponse { status, body }),
+    match serde_json::to_vec(&Body { status, message, data }) {
+        Ok(body) => Ok(ApiResponse { status, body, headers: ResponseHeaders::default() }),
         Err(err) => {
             error!("An answer cannot be written: {err}");
             Err(Refusal::failed())
@@ -51,7 +53,17 @@ impl Refusal {
 
     /// 400 with a sentence for each field that is wrong.
     pub fn invalid(sentences: Vec<String>) -> Self {
-        Self { status: 400, message: sentences.into(), retry_in_ms: None }
+        Self { message: sentences.into(), ..Self::new(400, "") }
+    }
+
+    /// 401, where a token is needed and there is none that is valid.
+    pub fn no_token() -> Self {
+        Self::unauthorized("Token không hợp lệ")
+    }
+
+    /// 405, with the methods that the path has.
+    pub fn other_methods(sentence: impl Into<String>, allow: String) -> Self {
+        Self { allow: Some(allow), ..Self::new(405, sentence) }
     }
 
     /// 401
@@ -87,7 +99,7 @@ impl Refusal {
     }
 
     fn new(status: u16, sentence: impl Into<String>) -> Self {
-        Self { status, message: Value::String(sentence.into()), retry_in_ms: None }
+        Self { status, message: Value::String(sentence.into()), retry_in_ms: None, allow: None }
     }
 
     /// As it goes out.
@@ -97,7 +109,9 @@ impl Refusal {
         if let Some(ms) = self.retry_in_ms {
             body["retryInMs"] = ms.into();
         }
-        ApiResponse { status: self.status, body: body.to_string().into_bytes() }
+        let retry_after_s = self.retry_in_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX));
+        let headers = ResponseHeaders { allow: self.allow, retry_after_s, ..ResponseHeaders::default() };
+        ApiResponse { status: self.status, body: body.to_string().into_bytes(), headers }
     }
 }
 
@@ -145,9 +159,18 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         413 => "Payload Too Large",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
     }
+}
+
+/// Says where the thing that was made is.
+pub fn located(outcome: Outcome, path: String) -> Outcome {
+    outcome.map(|mut response| {
+        response.headers.location = Some(path);
+        response
+    })
 }

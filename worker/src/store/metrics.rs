@@ -77,15 +77,15 @@ pub fn waited(start: Instant) {
     histogram!("worker_store_wait_seconds").record(start.elapsed().as_secs_f64());
 }
 
-/// How the pool is now: connections `busy`, `idle`, and `free` to be opened; statements that wait.
-pub fn pool(status: &Status) {
+/// How a pool is now (`lanes`, `cheap`, `heavy`): connections `busy`, `idle`, and `free` to be opened; statements that wait.
+pub fn pool(pool: &'static str, status: &Status) {
     let connections = |state: &'static str, count: usize| {
-        gauge!("worker_store_connections", "state" => state).set(count as f64);
+        gauge!("worker_store_connections", "pool" => pool, "state" => state).set(count as f64);
     };
     connections("busy", status.size.saturating_sub(status.available));
     connections("idle", status.available);
     connections("free", status.max_size.saturating_sub(status.size));
-    gauge!("worker_store_waiting_statements").set(status.waiting as f64);
+    gauge!("worker_store_waiting_statements", "pool" => pool).set(status.waiting as f64);
 }
 
 /// Counts a batch that another worker was faster with.

@@ -58,6 +58,8 @@ pub struct Store {
     replica: Option<Replica>,
     room: Room,
     url: String,
+    /// The label of what is measured of the pool.
+    pool: &'static str,
 }
 
 const PING: Statement = statement("ping", "select 1");
@@ -72,7 +74,7 @@ impl Store {
     /// The URL is not understood, or PostgreSQL cannot be reached with it.
     pub async fn connect(url: &str, connections: usize) -> anyhow::Result<Self> {
         let primary = Connections::to(url, connections, PRIMARY)?;
-        let store = Self { primary, replica: None, room: Room::new(), url: url.to_owned() };
+        let store = Self { primary, replica: None, room: Room::new(), url: url.to_owned(), pool: "lanes" };
         store.ping().await.context("PostgreSQL does not answer")?;
         Ok(store)
     }
@@ -85,6 +87,17 @@ impl Store {
     pub fn with_replica(self, url: &str, connections: usize) -> anyhow::Result<Self> {
         let replica = Replica::at(url, connections).context("the replica")?;
         Ok(Self { replica: Some(replica), ..self })
+    }
+
+    /// The same servers through connections of its own, under a name for its measurements: whatever is
+    /// asked here takes none of the others. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// A pool cannot be made.
+    pub fn beside(&self, pool: &'static str, connections: usize) -> anyhow::Result<Self> {
+        let primary = Connections::to(&self.url, connections, PRIMARY)?;
+        let replica = self.replica.as_ref().map(|replica| replica.beside(connections)).transpose()?;
+        Ok(Self { primary, replica, pool, ..self.clone() })
     }
 
     /// Brings the schema up to date. Any number of programs may do so at once: one works, the
@@ -114,7 +127,7 @@ impl Store {
 
     /// Tells how the pool of the primary is now.
     pub fn measure(&self) {
-        self.primary.measure();
+        self.primary.measure(self.pool);
     }
 
     /// Runs one statement on the primary.

@@ -114,8 +114,8 @@ impl Connections {
     }
 
     /// Tells how the pool is now.
-    pub(super) fn measure(&self) {
-        metrics::pool(&self.pool.status());
+    pub(super) fn measure(&self, pool: &'static str) {
+        metrics::pool(pool, &self.pool.status());
     }
 
     /// One statement, its own transaction.

@@ -27,6 +27,7 @@ use super::pool::{Connections, Params, REPLICA, Statement};
 #[derive(Clone)]
 pub(crate) struct Replica {
     connections: Connections,
+    url: String,
     /// It did not answer, and is not asked before this.
     paused: Arc<Mutex<Option<Instant>>>,
 }
@@ -34,7 +35,13 @@ pub(crate) struct Replica {
 impl Replica {
     /// Nothing is connected yet: a replica that is away keeps no program from starting.
     pub(super) fn at(url: &str, connections: usize) -> anyhow::Result<Self> {
-        Ok(Self { connections: Connections::to(url, connections, REPLICA)?, paused: Arc::default() })
+        let paused = Arc::default();
+        Ok(Self { connections: Connections::to(url, connections, REPLICA)?, url: url.to_owned(), paused })
+    }
+
+    /// The same server through connections of its own. The pause is shared.
+    pub(super) fn beside(&self, connections: usize) -> anyhow::Result<Self> {
+        Ok(Self { connections: Connections::to(&self.url, connections, REPLICA)?, ..self.clone() })
     }
 
     /// Whether it may be asked now. After a pause one caller tries, and the others wait for what

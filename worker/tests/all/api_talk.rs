@@ -18,7 +18,7 @@ async fn what_is_not_there_or_not_allowed_says_so_as_the_original_did() {
     let alice = db.user("alice").await;
     let cases = [
         (None, "GET", "/nope", 404, "Cannot GET /nope"),
-        (Some(alice), "PUT", "/users/me", 404, "Cannot PUT /users/me"),
+        (Some(alice), "PUT", "/users/me", 405, "Cannot PUT /users/me"),
         (None, "GET", "/init", 404, "Cannot GET /init"),
         (None, "GET", "/users/me", 401, "Token không hợp lệ"),
         (None, "GET", "/conversations", 401, "Token không hợp lệ"),
@@ -359,5 +359,105 @@ async fn a_database_that_is_away_is_busy_and_not_the_clients_fault() {
     assert!(!body.to_string().contains("users"), "nothing of the inside: {body}");
     db.client.batch_execute("alter table users_away rename to users").await.unwrap();
     assert_eq!(api.ask(Some(alice), "GET", "/users/me", &NONE).await.0, 200);
+    db.finish().await;
+}
+
+/// All pages of each size and order: each message once, however large the messages are.
+#[tokio::test]
+async fn every_message_is_on_exactly_one_page() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let alice = db.user("alice").await;
+    let talk = db.conversation(&[alice]).await;
+    let batch: Vec<_> = (0..60)
+        .map(|n| {
+            let mut new = text(alice, talk, &format!("m{n}"));
+            new.event.content =
+                if n % 3 == 2 { "short \"quoted\"".into() } else { "\u{1f600}".repeat(8_000) };
+            new
+        })
+        .collect();
+    db.store.save_messages(&batch).await.unwrap();
+    for (size, order) in [(60, "desc"), (60, "asc"), (40, "desc"), (40, "asc"), (7, "desc"), (3, "asc")] {
+        let (mut seqs, mut page, mut pages) = (Vec::new(), 1, 1);
+        while page <= pages {
+            let path = format!("/conversations/{talk}/message?page={page}&size={size}&order={order}");
+            let (status, body) = api.ask(Some(alice), "GET", &path, &NONE).await;
+            assert_eq!(status, 200, "{path}");
+            let data = &body["data"];
+            let result = data["result"].as_array().unwrap();
+            assert!(!result.is_empty() && result.len() as u64 <= data["size"].as_u64().unwrap(), "{path}");
+            seqs.extend(result.iter().map(|one| one["seq"].as_u64().unwrap()));
+            pages = data["totalPage"].as_u64().unwrap();
+            page += 1;
+        }
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=60).collect::<Vec<_>>(), "{size} {order}");
+    }
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn nobody_reads_the_address_of_another_person() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let (alice, bob) = (db.user("alice").await, db.user("bob").await);
+    let form = json!({ "title": "t", "participants": [{ "userId": bob, "type": "MEMBER" }] });
+    let (_, made) = api.ask(Some(alice), "POST", "/conversations/create", &form).await;
+    let talk = protocol::ids::ConversationId(made["data"]["id"].as_i64().unwrap());
+    let said = db.say(bob, talk, "g").await;
+    let mut answers = vec![made];
+    for path in [
+        "/conversations".to_owned(),
+        format!("/conversations/{talk}"),
+        format!("/conversations/{talk}/message"),
+        format!("/chat/conversations/{talk}/messages"),
+        format!("/chat/messages/{}", said.message),
+    ] {
+        let (status, body) = api.ask(Some(alice), "GET", &path, &NONE).await;
+        assert_eq!(status, 200, "{path}");
+        answers.push(body);
+    }
+    for body in answers {
+        assert!(body.to_string().contains("\"bob\""), "{body}");
+        assert!(!body.to_string().contains("@example.com"), "{body}");
+    }
+    db.finish().await;
+}
+
+#[tokio::test]
+async fn conversations_are_made_at_a_rate_counted_in_members_too() {
+    let Some(db) = Database::fresh().await else { return };
+    let api = Client::new(db.store.clone());
+    let (alice, bob) = (db.user("alice").await, db.user("bob").await);
+    let form = |avatar: &str| json!({ "title": "t", "avatarUrl": avatar, "participants": [{ "userId": bob, "type": "MEMBER" }] });
+    let make =
+        async |user, avatar: &str| api.ask(Some(user), "POST", "/chat/conversations", &form(avatar)).await;
+    for bad in ["javascript:alert(1)", "data:text/html,x", "file:///x"] {
+        let (status, body) = make(alice, bad).await;
+        assert_eq!((status, &body["message"]), (400, &json!(["avatarUrl must be an http or https URL"])));
+    }
+    let mut refused = 0;
+    for _ in 0..common::limits::CONVERSATIONS_BURST + 5 {
+        refused += u32::from(make(alice, "https://a.example/x.png").await.0 == 429);
+    }
+    assert!((3..=5).contains(&refused), "{refused}");
+    assert_eq!(make(bob, "").await.0, 400, "another person is not slowed: it only names itself");
+
+    // A group of the largest size, and then there is no room for as large a one.
+    let carol = db.user("carol").await;
+    db.client
+        .batch_execute(
+            "insert into users (email, phone, password) select 'x' || n || '@example.com', 'x' || n, ''
+               from generate_series(1, 4000) n",
+        )
+        .await
+        .unwrap();
+    let ids = db.client.query("select id from users where phone like 'x%'", &[]).await.unwrap();
+    let others: Vec<_> =
+        ids.iter().map(|row| json!({ "userId": row.get::<_, i64>(0), "type": "MEMBER" })).collect();
+    let large = json!({ "title": "t", "participants": others });
+    assert_eq!(api.ask(Some(carol), "POST", "/conversations/create", &large).await.0, 201);
+    assert_eq!(api.ask(Some(carol), "POST", "/conversations/create", &large).await.0, 429);
     db.finish().await;
 }

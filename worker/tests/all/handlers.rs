@@ -204,6 +204,7 @@ async fn sync_returns_exactly_what_is_missing(cluster: Cluster) {
 
     let nobody = json!({"current": [], "missed": [], "gaps": [], "unknown": [first, second]});
     assert_eq!(ask(&cluster, eve, &[(first, 3), (second, 1)]).await, nobody);
+    assert_eq!(ask(&cluster, eve, &[(first, 5), (second, 250)]).await, nobody, "a right guess tells nothing");
     let current = json!({"current": [first, second], "missed": [], "gaps": [], "unknown": []});
     assert_eq!(ask(&cluster, bob, &[(first, 5), (second, 250)]).await, current);
     worker.drain().await;

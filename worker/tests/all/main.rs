@@ -23,6 +23,9 @@ mod api_auth;
 /// Conversations and messages over the API.
 mod api_talk;
 
+/// The table of routes.
+mod routes;
+
 /// What only an operator asks of the store.
 mod operator;
 

@@ -20,6 +20,7 @@ const RULES: &str = include_str!("citus/rules.sql");
 /// These ask every node, and why that is well.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("conversations_of", "a user's conversations are on all nodes; one short index scan on each"),
+    ("conversations_made", "counts what a user has made when it makes one more; as `conversations_of`"),
     ("circles", "whose presence is told: a user's conversations are on all nodes, as above"),
     ("places_of_sender", "only an operator asks it, for an old message; as `conversations_of`"),
     ("message", "its id is all that the route has; one look into an index on each"),

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use protocol::events::message::MessageRead;
 use protocol::ids::{Guid, LoginId, NodeId, SocketId, UserId};
 use protocol::{
-    self, Account, ApiRequest, ApiResponse, Control, Downlink, Forms, Lane, Recipients, Role, Sender,
-    Timestamp, Uplink, Urgency,
+    self, Account, ApiRequest, ApiResponse, Control, Downlink, Forms, Lane, Recipients, RequestHeaders,
+    ResponseHeaders, Role, Sender, Timestamp, Uplink, Urgency,
 };
 
 /// What each reader makes of the bytes: none may panic, all may refuse.
@@ -53,6 +53,7 @@ fn whole() -> [Bytes; 5] {
         account: Some(account),
         address: [127, 0, 0, 1].into(),
         body: b"{}".to_vec(),
+        headers: RequestHeaders::default(),
     };
     let batch = [
         Envelope {
@@ -67,7 +68,11 @@ fn whole() -> [Bytes; 5] {
         protocol::encode(&uplink()),
         protocol::encode(&downlink()),
         protocol::encode(&request),
-        protocol::encode(&ApiResponse { status: 200, body: b"{}".to_vec() }),
+        protocol::encode(&ApiResponse {
+            status: 200,
+            body: b"{}".to_vec(),
+            headers: ResponseHeaders::default(),
+        }),
     ]
 }
 

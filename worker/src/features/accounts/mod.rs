@@ -10,10 +10,25 @@ mod store;
 
 pub(crate) use self::ended::watch as watch_ended_logins;
 pub use self::ended::{EndedLogin, look as look_for_ended_logins};
-pub(crate) use self::logins::STATEMENTS as LOGIN_STATEMENTS;
 pub use self::logins::{Digest, NewLogin, Refreshed};
 pub use self::passwords::{Passwords, Verdict};
-pub(crate) use self::profile::me;
-pub(crate) use self::rest::{login, logout, refresh, register};
+pub(crate) use self::store::in_good_standing;
 pub use self::store::{AccountRow, NewAccount, Taken};
-pub(crate) use self::store::{STATEMENTS, in_good_standing};
+
+use super::Feature;
+use crate::rest::route::{Class, get, post};
+
+/// Accounts: register, log in, refresh, log out, see oneself.
+pub const FEATURE: Feature = Feature {
+    name: "accounts",
+    events: &[],
+    routes: &[
+        post("/auth/register", |call| Box::pin(rest::register(call))).public(),
+        post("/auth/login", |call| Box::pin(rest::login(call))).public(),
+        post("/auth/refresh", |call| Box::pin(rest::refresh(call))).public(),
+        post("/auth/logout", |call| Box::pin(rest::logout(call))).limited(Class::Own),
+        get("/users/me", |call| Box::pin(profile::me(call))),
+        get("/users/profile", |call| Box::pin(profile::me(call))),
+    ],
+    statements: &[store::STATEMENTS, logins::STATEMENTS],
+};

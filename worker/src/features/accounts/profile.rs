@@ -1,19 +1,19 @@
 //! Accounts as their owners see them. No view has a password.
 
-use protocol::ids::UserId;
 use protocol::{Reject, Role};
 use serde_json::{Value, json};
 
 use super::store::AccountRow;
-use crate::ctx::Ctx;
+use crate::rest::Call;
 use crate::rest::response::{Outcome, Refusal, ok};
 
 /// What the original shows in a password's place.
 const STARS: &str = "*********";
 
 /// `GET /users/me`: the account behind the token.
-pub async fn me(ctx: &Ctx, user: UserId) -> Outcome {
-    let account = ctx.store.account(user).await?;
+pub async fn me(call: Call<'_>) -> Outcome {
+    let user = call.user()?;
+    let account = call.ctx.store.account(user).await?;
     let account = account.ok_or_else(|| Refusal::not_found(format!("User with ID {user} not found")))?;
     if !account.in_good_standing() {
         return Err(Reject::Unauthorized.into());

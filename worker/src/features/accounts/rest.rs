@@ -10,21 +10,21 @@ use common::bus::{Envelope, Subject};
 use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PREFERENCES_CHARS_MAX};
 use common::random;
 use protocol::ids::{LoginId, UserId};
-use protocol::{self, Account, ApiRequest, Control, Timestamp};
+use protocol::{self, Account, Control, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::guesses::{Try, may_register, network, remembered};
 use super::logins::{Digest, NewLogin, Refreshed};
-use super::passwords::Verdict;
+use super::passwords::{Passwords, Verdict};
 use super::profile as users;
 use super::store::{AccountRow, NewAccount, Taken};
 use crate::ctx::Ctx;
 use crate::metrics;
 use crate::rest::input::Body;
 use crate::rest::response::{Outcome, Refusal, ok};
-use crate::rest::text;
+use crate::rest::{Call, text};
 
 /// Where every gateway hears that a login ended.
 const CONTROL_SUBJECT: &str = "control.gateways";
@@ -34,7 +34,8 @@ const REFUSED: &str = "Email or password is incorrect";
 
 /// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's. That an e-mail
 /// or a phone number is taken is said, after as long as it takes to make an account.
-pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+pub async fn register(call: Call<'_>) -> Outcome {
+    let Call { ctx, request, .. } = call;
     let mut body = Body::parse(&request.body)?;
     let emails = body.emails("email", NAME_CHARS_MAX);
     let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
@@ -47,7 +48,7 @@ pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
     let network = network(request.address);
     may_register(ctx, &network).await?;
 
-    let passwords = &ctx.desk.passwords;
+    let passwords = ctx.own::<Passwords>();
     let _share = passwords.share(&network)?;
     let password = passwords.hash(text::password(&password)).await?;
     let new = NewAccount {
@@ -71,7 +72,8 @@ pub async fn register(ctx: &Ctx, request: &ApiRequest) -> Outcome {
 }
 
 /// `POST /auth/login`: begins a login. Every refusal is the same, as slowly.
-pub async fn login(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+pub async fn login(call: Call<'_>) -> Outcome {
+    let Call { ctx, request, .. } = call;
     let mut body = Body::parse(&request.body)?;
     let emails = body.emails("email", NAME_CHARS_MAX);
     let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
@@ -117,7 +119,7 @@ async fn owner(
     if !ctx.store.is_known_address(user, &remembered(user, network)).await? {
         guess.from_a_stranger(&digest_text(&emails[0]), network).await?;
     }
-    let passwords = &ctx.desk.passwords;
+    let passwords = ctx.own::<Passwords>();
     let _share = passwords.share(network).inspect_err(|_| metrics::login_refused("busy"))?;
     let kept = account.as_ref().map(|account| account.password.clone());
     let verdict = passwords.judge(text::passwords(password), kept).await?;
@@ -133,7 +135,8 @@ async fn owner(
 
 /// `POST /auth/refresh`: a refresh token for the next one and a new access token. One that was spent
 /// some time ago, or whose successor was used, ends its login: two have it.
-pub async fn refresh(ctx: &Ctx, request: &ApiRequest) -> Outcome {
+pub async fn refresh(call: Call<'_>) -> Outcome {
+    let Call { ctx, request, .. } = call;
     let mut body = Body::parse(&request.body)?;
     let shown = body.text("refreshToken", NAME_CHARS_MAX);
     body.finish()?;
@@ -155,7 +158,8 @@ pub async fn refresh(ctx: &Ctx, request: &ApiRequest) -> Outcome {
 }
 
 /// `POST /auth/logout`: ends the login that the token descends from, with its tokens and sockets.
-pub async fn logout(ctx: &Ctx, account: &Account) -> Outcome {
+pub async fn logout(call: Call<'_>) -> Outcome {
+    let (ctx, account) = (call.ctx, call.account()?);
     ctx.store.end_login(account.user, account.login).await?;
     tell_end(ctx, account.user, account.login).await?;
     ok(200, "Logout successful", &json!({ "message": "Logout successful" }))

@@ -3,9 +3,24 @@
 mod rest;
 mod store;
 
-pub(crate) use self::rest::{create, list, one};
-pub(crate) use self::store::STATEMENTS;
 pub use self::store::{
     ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
     ParticipantUser,
+};
+
+use super::Feature;
+use crate::rest::route::{Class, get, post};
+
+/// Conversations and who takes part in them.
+pub const FEATURE: Feature = Feature {
+    name: "conversations",
+    events: &[],
+    routes: &[
+        get("/conversations", |call| Box::pin(rest::list(call))).heavy().limited(Class::Page),
+        get("/chat/conversations", |call| Box::pin(rest::list(call))).heavy().limited(Class::Page),
+        get("/conversations/{id}", |call| Box::pin(rest::one(call))),
+        post("/conversations/create", |call| Box::pin(rest::create(call))).heavy(),
+        post("/chat/conversations", |call| Box::pin(rest::create(call))).heavy(),
+    ],
+    statements: &[store::STATEMENTS],
 };

@@ -1,20 +1,31 @@
 //! Conversations: list, one, create.
 
-use common::limits::{NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX};
-use protocol::events::message::MessageView;
+use common::directory::Rate;
+use common::limits::{
+    CONVERSATIONS_BURST, CONVERSATIONS_MADE_MAX, CONVERSATIONS_PER_S, MEMBERS_BURST, MEMBERS_PER_S,
+    NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX,
+};
+use protocol::events::message::{MessageView, is_link};
 use protocol::ids::{ConversationId, UserId};
 use serde_json::{Value, json};
 
 use super::store::{ConversationRow, NewConversation, NewParticipant, ParticipantType};
-use crate::ctx::Ctx;
-use crate::rest::input::{Body, Query, positive};
-use crate::rest::response::{Outcome, Refusal, ok};
+use crate::rest::input::{Body, positive};
+use crate::rest::response::{Outcome, Refusal, located, ok};
+use crate::rest::{Call, limit};
+
+/// New conversations of one person.
+const CONVERSATIONS: Rate = Rate { burst: CONVERSATIONS_BURST, per_second: CONVERSATIONS_PER_S };
+
+/// Members that one person puts into conversations.
+const MEMBERS: Rate = Rate { burst: MEMBERS_BURST, per_second: MEMBERS_PER_S };
 
 /// Conversations of a page, when nobody says how many.
 const SIZE: i64 = 10;
 
 /// `GET /conversations`: the user's conversations, the last active first.
-pub async fn list(ctx: &Ctx, user: UserId, query: &Query<'_>) -> Outcome {
+pub async fn list(call: Call<'_>) -> Outcome {
+    let (user, query) = (call.user()?, &call.query);
     let number = |name| {
         query.number(name).map_err(|()| Refusal::bad_request("Page and size must be positive integers"))
     };
@@ -27,7 +38,7 @@ pub async fn list(ctx: &Ctx, user: UserId, query: &Query<'_>) -> Outcome {
     }
 
     let offset = (page - 1) * size;
-    let found = ctx.store.conversations_of(user, search, oldest_first, size, offset).await?;
+    let found = call.ctx.store.conversations_of(user, search, oldest_first, size, offset).await?;
     let total = found.total;
     let result: Vec<Value> = found.conversations.into_iter().map(listed).collect();
     let data = json!({
@@ -41,18 +52,23 @@ pub async fn list(ctx: &Ctx, user: UserId, query: &Query<'_>) -> Outcome {
 }
 
 /// `GET /conversations/:id`.
-pub async fn one(ctx: &Ctx, user: UserId, id: i64) -> Outcome {
-    let found = ctx.store.conversation(user, ConversationId(id)).await?;
+pub async fn one(call: Call<'_>) -> Outcome {
+    let (user, id) = (call.user()?, ConversationId(call.id("id")?));
+    let found = call.ctx.store.conversation(user, id).await?;
     let row = found.ok_or_else(|| Refusal::not_found("Conversation not found or access denied"))?;
     ok(200, "", &view(&row))
 }
 
 /// `POST /conversations/create`: the creator leads; everybody named is in it at once. It needs one
 /// other person; two people may have several conversations, as in the original.
-pub async fn create(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
-    let mut body = Body::parse(body)?;
+pub async fn create(call: Call<'_>) -> Outcome {
+    let (ctx, user) = (call.ctx, call.user()?);
+    let mut body = Body::parse(&call.request.body)?;
     let title = body.label("title", NAME_CHARS_MAX);
     let avatar_url = body.maybe_text("avatarUrl", URL_BYTES_MAX).unwrap_or_default();
+    if !avatar_url.is_empty() && !is_link(&avatar_url) {
+        body.problem("avatarUrl", "must be an http or https URL");
+    }
     let channel_id = body.maybe_number("channelId").unwrap_or(0);
     let others = participants(&mut body);
     body.finish()?;
@@ -70,6 +86,14 @@ pub async fn create(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     if ids.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Refusal::bad_request("Duplicate participants are not allowed"));
     }
+    let members = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+    limit(ctx, format!("rest.conversations.{user}"), 1, CONVERSATIONS).await?;
+    limit(ctx, format!("rest.members.{user}"), members, MEMBERS).await?;
+    if ctx.store.conversations_made(user).await? >= CONVERSATIONS_MADE_MAX {
+        return Err(Refusal::forbidden(format!(
+            "At most {CONVERSATIONS_MADE_MAX} conversations of your own"
+        )));
+    }
     let creator = NewParticipant { user, participant_type: ParticipantType::Lead };
     let new = NewConversation {
         title: &title,
@@ -81,7 +105,7 @@ pub async fn create(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     let invalid = || Refusal::bad_request("One or more participants are invalid or inactive");
     let id = ctx.store.create_conversation(&new).await?.ok_or_else(invalid)?;
     let row = ctx.store.conversation(user, id).await?.ok_or_else(Refusal::failed)?;
-    ok(201, "", &with_aliases(view(&row)))
+    located(ok(201, "", &with_aliases(view(&row))), format!("/conversations/{id}"))
 }
 
 fn participants(body: &mut Body) -> Vec<NewParticipant> {

@@ -1,6 +1,6 @@
 //! Conversations and who takes part in them.
 
-use common::limits::{PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
+use common::limits::{CONVERSATIONS_MADE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
 use protocol::events::message::{ConversationKind, MessageView};
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Reject, Timestamp};
@@ -56,6 +56,7 @@ pub struct ParticipantUser {
     pub id: UserId,
     pub first_name: String,
     pub last_name: String,
+    /// Always empty: members see each other's names, never their addresses.
     pub email: String,
     pub is_active: bool,
 }
@@ -127,7 +128,7 @@ macro_rules! dressed {
             (select jsonb_agg(jsonb_build_object(
                         'id', q.id, 'userId', q.user_id, 'type', lower(q.type),
                         'user', jsonb_build_object('id', u.id, 'firstName', u.first_name,
-                            'lastName', u.last_name, 'email', u.email, 'isActive', u.is_active))
+                            'lastName', u.last_name, 'email', '', 'isActive', u.is_active))
                     order by q.id)
                from (select id, user_id, type from participants
                       where conversation_id = page.c_id and status = 'VERIFIED'
@@ -150,7 +151,7 @@ macro_rules! last_message_join {
     };
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[LIST, ONE, CREATE];
+pub(crate) const STATEMENTS: &[Statement] = &[LIST, ONE, CREATE, MADE];
 
 const LIST: Statement = statement(
     "conversations_of",
@@ -220,7 +221,22 @@ with wanted as materialized (
 select id from made",
 );
 
+const MADE: Statement = statement(
+    "conversations_made",
+    "select count(*) from (select from conversations where creator_id = $1 and deleted_at is null limit $2) made",
+);
+
 impl Store {
+    /// How many conversations a user has made that still exist, counted no further than
+    /// [`CONVERSATIONS_MADE_MAX`].
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn conversations_made(&self, user: UserId) -> Result<i64> {
+        let rows = self.query(&MADE, &[&user.0, &CONVERSATIONS_MADE_MAX]).await?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
+    }
+
     /// A user's conversations, the last active first (`oldest_first`: last). `search`: in the
     /// title, in any case.
     ///

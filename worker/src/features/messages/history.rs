@@ -25,6 +25,13 @@ pub enum HistoryPage {
         /// How many.
         limit: u32,
     },
+    /// The oldest `limit` seqs above `after`.
+    After {
+        /// A seq.
+        after: u64,
+        /// How many.
+        limit: u32,
+    },
     /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
     /// of seqs, so a deep page costs as much as the first; deleted messages leave it shorter.
     Page {
@@ -51,7 +58,7 @@ macro_rules! message_columns {
     () => {
         "m.id, m.conversation_id, m.seq, m.guid, m.message_type, m.content, m.created_at, m.deleted_at, \
          m.call_type, m.call_status, m.message_status, m.attachments, m.sender_id, \
-         u.first_name, u.last_name, u.email"
+         u.first_name, u.last_name"
     };
 }
 pub(crate) use message_columns;
@@ -110,6 +117,7 @@ impl Store {
         // Seqs in (low, high], counted down from the head when `from_newest`.
         let (mode, at, limit) = match page {
             HistoryPage::Before { before, limit } => ("before", signed(before), i64::from(limit)),
+            HistoryPage::After { after, limit } => ("oldest", signed(after), i64::from(limit)),
             HistoryPage::Page { page, size, from_newest } => {
                 // Far beyond any seq, and far from where the statement's sums end.
                 let passed = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size)).min(1 << 53);
@@ -307,6 +315,7 @@ pub(super) fn person(row: &Row, id: &str) -> Person {
         id: UserId(row.get(id)),
         first_name: row.get("first_name"),
         last_name: row.get("last_name"),
-        email: row.get("email"),
+        // Members see each other's names, never their addresses.
+        email: String::new(),
     }
 }

@@ -4,28 +4,39 @@ mod answers;
 mod changes;
 mod events;
 mod history;
+mod pages;
 mod rest;
 mod store;
 pub(crate) mod sync;
 
 use protocol::events::message::{MessageRead, SendMessage};
 
+pub use self::answers::{Answer, Answers};
+pub use self::changes::Change;
+pub(crate) use self::events::admit;
+pub use self::history::{History, HistoryPage};
+pub(crate) use self::history::{maybe_message_view, message_columns};
+pub use self::store::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
+pub(crate) use self::store::{kind, others};
+use super::Feature;
 use crate::dispatch::on;
-use crate::features::Feature;
+use crate::rest::route::{Class, get, post};
 
 /// Chat messages.
+///
+/// `GET /chat/messages/:id` is two things: the original's message by its id, and in the seed's list
+/// the messages of a conversation. With paging in the query (`page`, `limit`, `size`, `before`) it
+/// is the seed's, without it the original's.
 pub const FEATURE: Feature = Feature {
     name: "messages",
     events: &[on!(SendMessage => events::send), on!(MessageRead => events::read)],
+    routes: &[
+        get("/conversations/{id}/message", |call| Box::pin(rest::history(call))).heavy().limited(Class::Page),
+        get("/chat/conversations/{id}/messages", |call| Box::pin(rest::chat_history(call)))
+            .heavy()
+            .limited(Class::Page),
+        get("/chat/messages/{id}", |call| Box::pin(rest::one_or_history(call))).heavy().limited(Class::Page),
+        post("/chat/messages", |call| Box::pin(rest::send(call))).limited(Class::Send),
+    ],
+    statements: &[store::STATEMENTS, history::STATEMENTS, pages::STATEMENTS, changes::STATEMENTS],
 };
-
-pub use self::answers::{Answer, Answers};
-pub use self::changes::Change;
-pub(crate) use self::changes::STATEMENTS as CHANGE_STATEMENTS;
-pub(crate) use self::events::admit;
-pub(crate) use self::history::STATEMENTS as HISTORY_STATEMENTS;
-pub use self::history::{History, HistoryPage};
-pub(crate) use self::history::{maybe_message_view, message_columns};
-pub(crate) use self::rest::{chat_history, history as history_page, one as message, send as send_over_rest};
-pub use self::store::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
-pub(crate) use self::store::{STATEMENTS, kind, others};

@@ -1,90 +1,130 @@
 //! Histories, a message, sending.
 
-use common::limits::{API_ANSWER_BYTES_MAX, HISTORY_SIZE_MAX};
+use common::limits::{HISTORY_PAGED_SEQS_MAX, HISTORY_SIZE_MAX};
 use common::random;
 use protocol::events::ClientEvent as _;
-use protocol::events::message::{MessageView, SendMessage};
-use protocol::ids::{ConversationId, Guid, MessageId, UserId};
+use protocol::events::message::SendMessage;
+use protocol::ids::{ConversationId, Guid, MessageId};
 use protocol::{Reject, Timestamp};
 use serde_json::{Value, json};
 
-use super::answers::Answer;
+use super::answers::{Answer, Answers};
 use super::history::{History, HistoryPage};
-use crate::ctx::Ctx;
-use crate::rest::input::Query;
-use crate::rest::limit;
+use super::pages::{self, Numbered, Start};
+use crate::rest::Call;
+use crate::rest::input::{Query, without_mark};
 use crate::rest::response::{Outcome, Refusal, ok};
 
 /// Messages of a page, when nobody says how many.
 const SIZE: u32 = 20;
 
-/// What a message takes in an answer beside its content, at most.
-const MESSAGE_BYTES: usize = 2 * 1024;
-
 /// What a page of a history was asked for.
-struct Asked {
+enum Asked {
+    Numbered(Numbered),
+    Before { before: u64, limit: u32 },
+}
+
+/// A page, and what is said about it.
+struct Page {
+    history: History,
     number: u32,
-    size: u32,
-    page: HistoryPage,
+    /// Seqs in it. Fewer than were asked for: more do not fit an answer.
+    size: u64,
+    pages: u64,
 }
 
 /// `GET /conversations/:id/message`: oldest first. `?page=&size=&order=` as in the original, where
 /// the first page of `desc` is the newest; or `?before=<seq>&limit=`, which pages without a count.
-pub async fn history(ctx: &Ctx, user: UserId, id: i64, query: &Query<'_>) -> Outcome {
-    let asked = asked(query, "size")?;
-    let found = ctx.store.history(user, ConversationId(id), asked.page).await?;
-    let mut found = found.ok_or_else(|| Refusal::not_found("No messages found for this conversation"))?;
-    fit(&mut found);
+pub async fn history(call: Call<'_>) -> Outcome {
+    let found = page(&call, "size").await?;
+    let found = found.ok_or_else(|| Refusal::not_found("No messages found for this conversation"))?;
     let data = json!({
-        "page": asked.number,
-        "size": asked.size,
-        "totalPage": found.head.div_ceil(asked.size.into()),
-        "totalElement": found.head,
-        "nextBefore": next_before(&found),
-        "result": found.messages,
+        "page": found.number,
+        "size": found.size,
+        "totalPage": found.pages,
+        "totalElement": found.history.head,
+        "nextBefore": next_before(&found.history),
+        "result": found.history.messages,
     });
     ok(200, "", &data)
 }
 
 /// `GET /chat/conversations/:id/messages`: the same, newest first, in the other shape.
-pub async fn chat_history(ctx: &Ctx, user: UserId, id: i64, query: &Query<'_>) -> Outcome {
-    let asked = asked(query, "limit")?;
-    let found = ctx.store.history(user, ConversationId(id), asked.page).await?;
+pub async fn chat_history(call: Call<'_>) -> Outcome {
+    let found = page(&call, "limit").await?;
     let mut found = found.ok_or_else(|| Refusal::from(Reject::NotAMember))?;
-    fit(&mut found);
-    let next = next_before(&found);
-    found.messages.reverse();
+    let next = next_before(&found.history);
+    found.history.messages.reverse();
     let data = json!({
-        "data": found.messages,
+        "data": found.history.messages,
         "meta": {
-            "total": found.head,
-            "page": asked.number,
-            "limit": asked.size,
-            "totalPages": found.head.div_ceil(asked.size.into()),
+            "total": found.history.head,
+            "page": found.number,
+            "limit": found.size,
+            "totalPages": found.pages,
             "nextBefore": next,
         },
     });
     ok(200, "", &data)
 }
 
+async fn page(call: &Call<'_>, size_name: &str) -> Result<Option<Page>, Refusal> {
+    let (user, id) = (call.user()?, ConversationId(call.id("id")?));
+    let store = &call.ctx.store;
+    match asked(&call.query, size_name)? {
+        Asked::Before { before, limit } => {
+            let found = store.history(user, id, HistoryPage::Before { before, limit }).await?;
+            let Some(mut history) = found else { return Ok(None) };
+            pages::fit_newest(&mut history.messages);
+            let (size, pages) = (u64::from(limit), history.head.div_ceil(limit.into()));
+            Ok(Some(Page { history, number: 1, size, pages }))
+        }
+        Asked::Numbered(asked) => {
+            let (start, part) = match asked.sure() {
+                Some(passed) => (Start { head: 0, passed, pages: 0 }, asked.fixed()),
+                None => match store.start_of_page(user, id, asked).await? {
+                    Some(start) => (start, asked.part(start)),
+                    None => return Ok(None),
+                },
+            };
+            let Some(mut history) = store.history(user, id, part).await? else { return Ok(None) };
+            let start = match asked.sure() {
+                Some(passed) => {
+                    let all = history.head.div_ceil(asked.size.into());
+                    Start { head: history.head, passed, pages: all.min(u64::from(asked.page) - 1) }
+                }
+                None => start,
+            };
+            history.head = start.head;
+            let size = asked.fit(start, &mut history.messages);
+            Ok(Some(Page { history, number: asked.page, size, pages: asked.pages(start, size) }))
+        }
+    }
+}
+
 /// `GET /chat/messages/:id`. Somebody else's message is not found: ids are no secret, but who has
 /// how many is nobody's business.
-pub async fn one(ctx: &Ctx, user: UserId, id: i64) -> Outcome {
-    let found = ctx.store.message(user, MessageId(id)).await?;
+pub async fn one_or_history(call: Call<'_>) -> Outcome {
+    if call.query.pages() {
+        return chat_history(call).await;
+    }
+    let (user, id) = (call.user()?, MessageId(call.id("id")?));
+    let found = call.ctx.store.message(user, id).await?;
     ok(200, "", &found.ok_or_else(|| Refusal::not_found("Message not found"))?)
 }
 
 /// `POST /chat/messages`: through the lane, like from a socket, so that there is one order. The
 /// answer is the row.
-pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
-    let text = std::str::from_utf8(body).map_err(|_| Refusal::bad_request("The body is not UTF-8"))?;
+pub async fn send(call: Call<'_>) -> Outcome {
+    let (ctx, user) = (call.ctx, call.user()?);
+    let text = std::str::from_utf8(without_mark(&call.request.body))
+        .map_err(|_| Refusal::bad_request("The body is not UTF-8"))?;
     let mut event = match SendMessage::parse(text) {
         Ok(event) => event,
         Err(Reject::Malformed) => return Err(Refusal::bad_request("The body is not JSON")),
         Err(Reject::Invalid) => return Err(Refusal::invalid(vec![WRONG.to_owned()])),
         Err(reject) => return Err(reject.into()),
     };
-    limit(ctx, format!("send.rest.{user}"), ctx.desk.rates.send_user).await?;
     let guid = match event.guid.take() {
         Some(guid) => guid,
         None => Guid::new(&random::uuid_v7(Timestamp::now())).map_err(|_| Refusal::failed())?,
@@ -94,7 +134,7 @@ pub async fn send(ctx: &Ctx, user: UserId, body: &[u8]) -> Outcome {
     event.context = None;
     let conversation = event.conversation;
 
-    match ctx.desk.answers.send(ctx, user, &event).await? {
+    match ctx.own::<Answers>().send(ctx, user, &event).await? {
         Answer::Processed(message) => {
             let view = ctx.store.message_of(user, conversation, message).await?;
             ok(201, "", &view.ok_or_else(|| Refusal::not_found("Message not found"))?)
@@ -117,38 +157,17 @@ fn asked(query: &Query<'_>, size_name: &str) -> Result<Asked, Refusal> {
     Ok(match query.get("before") {
         Some(before) => {
             let before = before.parse().map_err(|_| Refusal::bad_request("before must be a seq"))?;
-            Asked { number: 1, size, page: HistoryPage::Before { before, limit: size } }
+            Asked::Before { before, limit: size }
         }
         None => {
             let oldest_first = query.get("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
-            Asked { number: page, size, page: HistoryPage::Page { page, size, from_newest: !oldest_first } }
+            let asked = Numbered { page, size, oldest_first };
+            if asked.sure().is_none() && u64::from(page) * u64::from(size) > HISTORY_PAGED_SEQS_MAX {
+                return Err(Refusal::bad_request("The page is too deep. Ask with before=<seq>"));
+            }
+            Asked::Numbered(asked)
         }
     })
-}
-
-/// Keeps the newest that fit an answer.
-fn fit(found: &mut History) {
-    let mut bytes = MESSAGE_BYTES;
-    let fitting = found.messages.iter().rev().take_while(|message| {
-        bytes += written_bytes(message);
-        bytes <= API_ANSWER_BYTES_MAX
-    });
-    let dropped = found.messages.len() - fitting.count();
-    found.messages.drain(..dropped);
-}
-
-/// At most: JSON writes a control character in six bytes.
-fn written_bytes(message: &MessageView) -> usize {
-    let escaped = |text: &str| {
-        text.len()
-            + 5 * text.bytes().filter(|byte| *byte < 0x20).count()
-            + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
-    };
-    let attachments: usize =
-        message.attachments.iter().map(|one| 40 + escaped(&one.file_url) + escaped(&one.thumb_url)).sum();
-    let names = &message.sender;
-    let person = escaped(&names.first_name) + escaped(&names.last_name) + escaped(&names.email);
-    600 + escaped(&message.content) + attachments + 2 * person
 }
 
 /// The seq to ask `before` for what is older; null at the beginning.

@@ -1,10 +1,8 @@
 //! `sync`: what a client missed, conversation by conversation.
 //!
-//! The heads come from the directory first. A client that holds exactly the head of a conversation
-//! is told `current` without any SQL, and therefore without a look at its membership: whoever asks
-//! must already name the right seq, so all that a stranger can learn is that a number guessed was
-//! right, never a word of the conversation. Everything else is answered from the store, for
-//! members only; who is none hears `unknown`, as if there were no such conversation.
+//! Where the conversations stand is one statement of the store, which answers for members only. A
+//! stranger hears `unknown`, as if there were no such conversation, however well it guesses a seq.
+//! Heads that the directory has lost are given back to it.
 
 use std::collections::HashMap;
 
@@ -56,20 +54,9 @@ async fn look(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Halt> {
         return Ok(synced);
     }
     let heads = ctx.directory.heads(&all).await?;
-    let mut behind = Vec::new();
-    for ((conversation, held), head) in event.held.iter().zip(heads) {
-        if head == Some(*held) {
-            synced.current.push(*conversation);
-        } else {
-            behind.push((*conversation, *held, head));
-        }
-    }
-    if behind.is_empty() {
-        return Ok(synced);
-    }
-
-    let asked: Vec<ConversationId> = behind.iter().map(|(conversation, ..)| *conversation).collect();
-    let stored = ctx.store.standings(from.user, &asked).await?;
+    let stored = ctx.store.standings(from.user, &all).await?;
+    let held = event.held.iter().zip(heads);
+    let behind: Vec<_> = held.map(|((conversation, held), head)| (*conversation, *held, head)).collect();
     // Heads that the directory has lost, or never had.
     let lost = behind.iter().filter_map(|(conversation, _, head)| {
         let stored = stored.get(conversation)?.head;

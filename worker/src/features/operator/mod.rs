@@ -4,6 +4,14 @@ mod store;
 mod trace;
 
 pub use self::store::LoginRow;
-pub(crate) use self::store::STATEMENTS;
 pub use self::trace::KeptMessage;
-pub(crate) use self::trace::STATEMENTS as TRACE_STATEMENTS;
+
+use super::Feature;
+
+/// What only an operator asks for, by commands.
+pub const FEATURE: Feature = Feature {
+    name: "operator",
+    events: &[],
+    routes: &[],
+    statements: &[store::STATEMENTS, trace::STATEMENTS],
+};

@@ -4,14 +4,17 @@ mod events;
 mod store;
 mod teller;
 
-pub use self::store::Circle;
 use protocol::events::presence::GetOnlineUsers;
 
+pub use self::store::Circle;
+pub(crate) use self::teller::watch;
+use super::Feature;
 use crate::dispatch::on;
-use crate::features::Feature;
 
 /// Which users are online.
-pub const FEATURE: Feature = Feature { name: "presence", events: &[on!(GetOnlineUsers => events::online)] };
-
-pub(crate) use self::store::STATEMENTS;
-pub(crate) use self::teller::watch;
+pub const FEATURE: Feature = Feature {
+    name: "presence",
+    events: &[on!(GetOnlineUsers => events::online)],
+    routes: &[],
+    statements: &[store::STATEMENTS],
+};

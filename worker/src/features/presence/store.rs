@@ -18,7 +18,8 @@ pub struct Circle {
 
 pub(crate) const STATEMENTS: &[Statement] = &[CIRCLES];
 
-/// $2 conversations of each user, the newest, and $3 others of each. Neither sees the other when
+/// $2 conversations of each user, and $3 others of each: first those the user made, reads or writes in,
+/// then the last active. So nobody is hidden by conversations that strangers make. Neither sees the other when
 /// one has blocked the other.
 const CIRCLES: Statement = statement(
     "circles",
@@ -36,7 +37,7 @@ select mine.user_id, mine.conversation_id,
        select p.user_id, p.conversation_id
          from participants p join conversations c on c.id = p.conversation_id
         where p.user_id = wanted.id and p.status = 'VERIFIED' and c.deleted_at is null
-        order by p.conversation_id desc
+        order by (p.read_seq > 0 or c.creator_id = p.user_id) desc, c.updated_at desc, c.id desc
         limit $2) mine",
 );
 

@@ -52,11 +52,12 @@ struct Recent {
 }
 
 /// A user types.
-pub const FEATURE: Feature = Feature { name: "typing", events: &[on!(Typing => relay)] };
+pub const FEATURE: Feature =
+    Feature { name: "typing", events: &[on!(Typing => relay)], routes: &[], statements: &[] };
 
 /// `typing`: show the others of the conversation that somebody types, or stopped.
 pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
-    let told = ctx.typing.select(batch, Timestamp::now(), Instant::now());
+    let told = ctx.own::<RecentAudiences>().select(batch, Timestamp::now(), Instant::now());
     let wanted = batch.iter().zip(&told).filter(|(_, told)| **told).map(|(one, _)| one.event.conversation);
     let audiences = audiences(ctx, wanted).await?;
     let outcomes = batch.iter().zip(told).map(|(one, told)| {
@@ -135,11 +136,11 @@ async fn audiences(
     ctx: &Ctx,
     wanted: impl Iterator<Item = ConversationId>,
 ) -> Result<HashMap<ConversationId, Option<Arc<Audience>>>, StoreError> {
-    let now = Instant::now();
+    let (now, recent) = (Instant::now(), ctx.own::<RecentAudiences>());
     let mut found = HashMap::new();
     let mut missing = Vec::new();
     {
-        let memory = ctx.typing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = recent.0.lock().unwrap_or_else(PoisonError::into_inner);
         for conversation in wanted {
             match memory.audiences.get(&conversation).filter(|recent| recent.until > now) {
                 Some(recent) => drop(found.insert(conversation, recent.audience.clone())),
@@ -153,7 +154,7 @@ async fn audiences(
     missing.sort_unstable();
     missing.dedup();
     let mut read = ctx.store.audiences(&missing).await?;
-    let mut memory = ctx.typing.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = recent.0.lock().unwrap_or_else(PoisonError::into_inner);
     make_room(&mut memory.audiences, missing.len(), |recent| recent.until > now);
     let until = now + Duration::from_millis(TYPING_AUDIENCE_MS_MAX);
     for conversation in missing {

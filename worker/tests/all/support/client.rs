@@ -8,13 +8,16 @@ use common::bus::Bus;
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
 use protocol::ids::{LoginId, NodeId, UserId};
-use protocol::{Account, ApiRequest, Role, Timestamp};
+use protocol::{Account, ApiRequest, RequestHeaders, Role, Timestamp};
 use serde_json::Value;
 use worker::Ctx;
+use worker::features::routes;
+use worker::rest::{Pools, RestState};
 
 /// The API over memory peers and a store.
 pub struct Client {
     pub ctx: Ctx,
+    pub rest: RestState,
     verifier: Verifier,
 }
 
@@ -28,7 +31,8 @@ impl Client {
     pub fn new(store: worker::store::Store) -> Self {
         let auth = auth_config();
         let ctx = Ctx::new(NodeId(7), store, Directory::memory(), Bus::memory(), &auth);
-        Self { ctx, verifier: Verifier::new(&auth) }
+        let rest = RestState::new(&ctx, routes(), Pools::default()).expect("pools are made");
+        Self { ctx, rest, verifier: Verifier::new(&auth) }
     }
 
     /// Asks; the body is JSON or nothing. `who`: as this account, without a login of its own.
@@ -43,7 +47,7 @@ impl Client {
     pub async fn status_from(&self, address: &str, path: &str, body: &Value) -> u16 {
         let mut request = request(None, "POST", path, body.to_string().into_bytes());
         request.address = address.parse().expect("an address");
-        worker::rest::answer(&self.ctx, request).await.status
+        self.rest.answer(&request).await.status
     }
 
     /// Asks with a token.
@@ -64,7 +68,7 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> (u16, Value) {
-        let response = worker::rest::answer(&self.ctx, request(account, method, path, body)).await;
+        let response = self.rest.answer(&request(account, method, path, body)).await;
         let body = match response.body.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&response.body).expect("an answer is JSON"),
@@ -90,5 +94,6 @@ pub fn request(account: Option<Account>, method: &str, path: &str, body: Vec<u8>
         account,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         body,
+        headers: RequestHeaders::default(),
     }
 }

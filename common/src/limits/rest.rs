@@ -1,0 +1,76 @@
+//! Bounds of REST: how much at once, and how often.
+
+use protocol::limits::HISTORY_SIZE_MAX;
+
+/// Requests that one worker works on at once, REST and `sync` together; over it, it answers `busy`. The
+/// sum of the three below.
+pub const API_REQUESTS_MAX: usize = 256;
+
+/// `sync` requests among them: after a gateway is gone, all of its clients ask at once.
+pub const SYNC_REQUESTS_MAX: usize = 64;
+
+/// Requests for cheap routes among them: most wait for a hash, a lane or the directory.
+pub const REST_CHEAP_REQUESTS_MAX: usize = 160;
+
+/// Requests for heavy routes among them: each may hold a page of a megabyte.
+pub const REST_HEAVY_REQUESTS_MAX: usize = 32;
+
+/// REST requests of one person that one worker works on at once. A browser opens 6 connections; a few
+/// devices start together.
+pub const REST_PERSON_REQUESTS_MAX: usize = 16;
+
+/// Heavy ones among them.
+pub const REST_PERSON_HEAVY_MAX: usize = 4;
+
+/// Reads of single things by one person: so many at once, then so many per second. Clients that start
+/// ask for one thing per conversation shown.
+pub const REST_READ_BURST: u32 = 200;
+/// See [`REST_READ_BURST`].
+pub const REST_READ_PER_S: f64 = 30.0;
+
+/// Pages by one person, in units of [`REST_PAGE_ROWS`]: so many at once, then so many per second.
+pub const REST_PAGE_BURST: u32 = 300;
+/// See [`REST_PAGE_BURST`].
+pub const REST_PAGE_PER_S: f64 = 30.0;
+/// Rows that one unit of [`REST_PAGE_BURST`] pays for.
+pub const REST_PAGE_ROWS: u32 = 100;
+
+/// Changes by one person: so many at once, then so many per second.
+pub const REST_WRITE_BURST: u32 = 100;
+/// See [`REST_WRITE_BURST`].
+pub const REST_WRITE_PER_S: f64 = 5.0;
+
+/// Messages of one person over REST: so many at once, then so many per second.
+pub const REST_SEND_BURST: u32 = 60;
+/// See [`REST_SEND_BURST`].
+pub const REST_SEND_PER_S: f64 = 10.0;
+
+/// Messages that fit an answer whatever is in them: 8,000 control characters take 48 KB as JSON, ten
+/// attachments up to 246 KB.
+pub const HISTORY_SIZE_SURE: u32 = 3;
+
+/// How deep larger pages are counted by number, in seqs: each needs a look at the sizes before it.
+/// `before` has no such end.
+pub const HISTORY_PAGED_SEQS_MAX: u64 = 20_000;
+
+/// New conversations by one person: so many at once, then so many per second.
+pub const CONVERSATIONS_BURST: u32 = 60;
+/// See [`CONVERSATIONS_BURST`].
+pub const CONVERSATIONS_PER_S: f64 = 0.2;
+
+/// Members put into conversations by one person: so many at once (one group of the largest size), then so
+/// many per second.
+pub const MEMBERS_BURST: u32 = 6_000;
+/// See [`MEMBERS_BURST`].
+pub const MEMBERS_PER_S: f64 = 5.0;
+
+/// Conversations that one person has made and that still exist.
+pub const CONVERSATIONS_MADE_MAX: i64 = 5_000;
+
+const _: () = {
+    assert!(MEMBERS_BURST as usize > crate::limits::PARTICIPANTS_MAX, "the largest group can be made");
+    assert!(SYNC_REQUESTS_MAX + REST_CHEAP_REQUESTS_MAX + REST_HEAVY_REQUESTS_MAX == API_REQUESTS_MAX);
+    assert!(HISTORY_SIZE_MAX / REST_PAGE_ROWS < REST_PAGE_BURST / 10, "the largest page can be paid for");
+    assert!(REST_PERSON_REQUESTS_MAX * 4 <= REST_CHEAP_REQUESTS_MAX, "one person leaves room for others");
+    assert!(REST_PERSON_HEAVY_MAX * 4 <= REST_HEAVY_REQUESTS_MAX, "one person leaves room for others");
+};

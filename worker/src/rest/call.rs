@@ -1,0 +1,46 @@
+//! What a handler is given: who asks, for what, with which words.
+
+use matchit::Params;
+use protocol::ids::UserId;
+use protocol::{Account, ApiRequest};
+
+use super::input::{self, Query};
+use super::response::Refusal;
+use crate::ctx::Ctx;
+
+/// A request that its route's row lets in.
+pub struct Call<'a> {
+    /// The worker's surroundings, with the connections that the route may use.
+    pub ctx: &'a Ctx,
+    /// As the gateway passed it on.
+    pub request: &'a ApiRequest,
+    /// What follows `?`.
+    pub query: Query<'a>,
+    pub(super) params: Params<'a, 'a>,
+}
+
+impl Call<'_> {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// 401: the route is public, and there is no token.
+    pub fn account(&self) -> Result<&Account, Refusal> {
+        self.request.account.as_ref().ok_or_else(Refusal::no_token)
+    }
+
+    /// The id of who asks.
+    ///
+    /// # Errors
+    /// As [`Self::account`].
+    pub fn user(&self) -> Result<UserId, Refusal> {
+        self.account().map(|account| account.user)
+    }
+
+    /// An id in the path, by its name.
+    ///
+    /// # Errors
+    /// 400: it is no id.
+    pub fn id(&self, name: &str) -> Result<i64, Refusal> {
+        input::id(self.params.get(name).unwrap_or_default())
+    }
+}
