@@ -40,6 +40,23 @@ impl Peers {
     }
 }
 
+impl BusConfig {
+    /// Whether all of its nodes are on this machine.
+    pub fn is_here(&self) -> bool {
+        let is_loopback = |url: &str| {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            let name = match host.strip_prefix('[') {
+                Some(v6) => v6.split(']').next().unwrap_or_default(),
+                None => host.split(':').next().unwrap_or_default(),
+            };
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        self.url.split(',').all(|url| is_loopback(url.trim()))
+    }
+}
+
 fn prefix(env: &mut Env) -> String {
     let read = |text: &str| {
         let plain =
