@@ -19,6 +19,7 @@ drop trigger if exists blocks_added on blocks;
 drop trigger if exists blocks_removed on blocks;
 drop trigger if exists person_changed on users;
 drop trigger if exists conversation_ended on conversations;
+drop trigger if exists users_barred on users;
 
 -- Foreign keys between what is made here: one connection per node does it in order.
 set local citus.multi_shard_modify_mode to 'sequential';
