@@ -65,7 +65,7 @@ pub struct Store {
 const PING: Statement = statement("ping", "select 1");
 
 /// What the store asks by itself.
-pub(crate) const STATEMENTS: &[Statement] = &[PING, room::WRITE];
+pub(crate) const STATEMENTS: &[Statement] = &[PING];
 
 impl Store {
     /// A pool of at most so many connections. The first connection must succeed.

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use super::failure::is_full;
 use super::{Result, Statement, Store, StoreError, statement};
 
-/// Writes a megabyte into new pages of a table that is gone with the statement. A temporary table costs no log and fills no
+/// Writes a megabyte into new pages of a table that is gone with the statement. It is not among the
+/// store's `STATEMENTS`: there is no plan to look at. A temporary table costs no log and fills no
 /// file of ours; its rows in the catalogue are few, because this runs only while something is wrong.
-pub(super) const WRITE: Statement = statement(
+const WRITE: Statement = statement(
     "write",
     "create temp table chatchit_room on commit drop as \
      select repeat(md5(n::text), 60) as filler from generate_series(1, 512) n",

@@ -307,7 +307,8 @@ fn no_statement_is_left_out() {
             }
         }
     }
-    assert_eq!(written, statements().len());
+    // The write that looks for room makes a temporary table, which has no plan (worker/src/store/room.rs).
+    assert_eq!(written, statements().len() + 1);
     asking.sort();
     assert_eq!(asking, ["migrate.rs", "pool.rs"], "only these hold a connection");
 }
