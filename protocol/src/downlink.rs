@@ -73,7 +73,6 @@ pub enum Forms {
 }
 
 impl Forms {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     fn is_all(&self) -> bool {
         *self == Self::All
     }
@@ -92,7 +91,6 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     fn is_keep(&self) -> bool {
         *self == Self::Keep
     }

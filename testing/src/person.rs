@@ -233,6 +233,10 @@ impl Socket {
     }
 
     /// The next event.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a person is no iterator: it waits, and panics in the end"
+    )]
     pub fn next(&mut self) -> Value {
         self.next_or_close().unwrap_or_else(|code| panic!("closed: {code:?}"))
     }

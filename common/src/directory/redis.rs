@@ -373,7 +373,7 @@ impl Redis {
     ) -> Result<u64, DirectoryError> {
         let each = 1_000_000.0 / rate.per_second;
         let call = TAKE.on([self.0.keys.rate(key)]).arg(each).arg(tokens).arg(rate.burst);
-        bounded(name, ANSWER * 2, async { Ok(self.0.link.call::<u64>(call).await?) }).await
+        bounded(name, ANSWER * 2, self.0.link.call::<u64>(call)).await
     }
 
     pub(super) async fn value(&self, key: &str) -> Result<Option<Versioned>, DirectoryError> {

@@ -176,7 +176,7 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     }
     let in_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX);
     let event = ServerEvent::from(GoingAway { in_ms });
-    let frame = wire::event_frame(socket.form, event.name(), &event.data());
+    let frame = wire::event_frame(socket.form, event.name(), event.data());
     if socket.push(frame, Urgency::Keep, Class::Control, &node.metrics) {
         socket.wake();
     }

@@ -37,12 +37,15 @@ use protocol::{Lane, Timestamp};
 #[derive(Clone)]
 pub(super) struct MemoryBus(Arc<Shared>);
 
+/// What waits on one rung of the retry ladder: its lane, itself, the number of its receipt.
+type Rung = Mutex<VecDeque<(Lane, LaneEnvelope, Option<u64>)>>;
+
 struct Shared {
     lanes: Lanes,
     groups: Mutex<Vec<Arc<Group>>>,
     subscribers: Mutex<Vec<(Pattern, Weak<Mailbox>)>>,
     /// What waits on each rung of the retry ladder, the first to leave in front.
-    rungs: [Mutex<VecDeque<(Lane, LaneEnvelope, Option<u64>)>>; RETRY_LADDER_MS.len()],
+    rungs: [Rung; RETRY_LADDER_MS.len()],
     quarantine: Mutex<Vec<Quarantined>>,
     outcomes: Mutex<Vec<(Receipt, Result<(), PublishError>)>>,
     health: watch::Sender<Health>,

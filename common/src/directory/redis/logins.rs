@@ -26,7 +26,7 @@ impl Redis {
             let call = END_LOGINS.on([self.0.keys.logins()]);
             let call =
                 some.iter().fold(call, |call, (login, ttl)| call.arg(login.0).arg(millis(*ttl).max(1)));
-            let answer = async { Ok(self.0.link.call::<Vec<i64>>(call).await?) };
+            let answer = self.0.link.call::<Vec<i64>>(call);
             news.extend(bounded("end_logins", ANSWER * 2, answer).await?.into_iter().map(LoginId));
         }
         Ok(news)

@@ -71,7 +71,7 @@ impl<'a> Try<'a> {
     }
 
     /// Takes the wide ones, for an address where the account is not known.
-    pub async fn from_a_stranger(&mut self, account: &str, network: &str) -> Result<(), Refusal> {
+    pub async fn count_stranger(&mut self, account: &str, network: &str) -> Result<(), Refusal> {
         self.take("address", format!("login.address.{network}"), ADDRESS).await?;
         self.take("account", format!("login.account.{account}"), ACCOUNT).await
     }

@@ -117,7 +117,7 @@ async fn owner(
     // An e-mail without an account is asked for as well: it takes as long.
     let user = account.as_ref().map_or(UserId(0), |account| account.id);
     if !ctx.store.is_known_address(user, &remembered(user, network)).await? {
-        guess.from_a_stranger(&digest_text(&emails[0]), network).await?;
+        guess.count_stranger(&digest_text(&emails[0]), network).await?;
     }
     let passwords = ctx.own::<Passwords>();
     let _share = passwords.share(network).inspect_err(|_| metrics::login_refused("busy"))?;
