@@ -167,7 +167,9 @@ async fn an_audience_is_the_verified_members_in_good_standing() {
     assert_eq!(audiences[&pair].blocked, [(bob, alice)]);
     assert!(audiences[&pair].is_blocked_between(alice, bob));
     assert!(!audiences[&pair].is_blocked_between(alice, carol));
-    assert_eq!(audiences[&pair].member(bob).unwrap().email, "bob@example.com");
+    // Members see each other's names, never their addresses.
+    let names = audiences[&pair].member(bob).unwrap();
+    assert_eq!((names.first_name.as_str(), names.email.as_str()), ("bob", ""));
     assert_eq!(audiences[&group].member(carol), None);
 
     db.client.execute("update users set is_blocked = true where id = $1", &[&bob.0]).await.unwrap();
