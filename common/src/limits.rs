@@ -390,6 +390,23 @@ pub const APART_RUNG: u8 = 2;
 /// Conversations that may wait apart in one worker. Beyond this they are searched for each time.
 pub const APART_KEYS_MAX: usize = 10_000;
 
+/// Members of all remembered conversations together (about 200 bytes each), and one for each conversation.
+/// Over it, the half that was used longest ago is forgotten.
+pub const OWNER_MEMBERS_MAX: usize = 500_000;
+
+/// Guids written lately that a worker remembers (about 150 bytes each): a repeat of these costs no look-up.
+pub const OWNER_GUIDS_MAX: usize = 100_000;
+
+/// Ids of messages that a worker takes from the database at once; a restart leaves as many unused.
+pub const OWNER_IDS: usize = 1_024;
+
+/// For how long the messages of a sender who repeated a guid that was not remembered are looked up before
+/// anything is written: a repeat undoes a whole piece.
+pub const OWNER_SUSPECT_MS: u64 = 60_000;
+
+/// Such senders that are remembered.
+pub const OWNER_SUSPECTS_MAX: usize = 10_000;
+
 /// For how long typing may be judged by a membership read before.
 pub const TYPING_AUDIENCE_MS_MAX: u64 = 2_000;
 

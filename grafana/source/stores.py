@@ -11,6 +11,7 @@ DASHBOARD = dashboard(
         lines("Statements", "How many of each statement per second?", "ops", (rate("worker_store_statement_seconds_count", "statement"), "{{statement}}"), many=True, width=12),
         lines("Slow statements", "Which statement is slow at p99 (its wait for a connection included)?", "s",
               (quantile(0.99, "worker_store_statement_seconds", "statement"), "{{statement}}"), many=True, width=12),
+        lines("Remembered conversations", "Of the conversations that were written to, how many did workers remember, read, forget or lock?", "ops", (rate("worker_conversations_total", "outcome"), "{{outcome}}")),
         lines("Statements without an answer", "How many statements had no answer: `unavailable` or `full` (repeated), ended alone (`lock`, `slow`, `size`, `conflict`), `fault`?", "ops", (rate("worker_store_failures_total", "reason"), "{{reason}}"), width=6),
         lines("Time spent", "In which statements do the workers spend their time (seconds per second)?", "short",
               (f"topk(5, {rate('worker_store_statement_seconds_sum', 'statement')})", "{{statement}}"), width=6),

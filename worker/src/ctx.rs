@@ -15,6 +15,7 @@ use protocol::control::Stage;
 use protocol::ids::NodeId;
 use protocol::{Timestamp, Uplink};
 
+use crate::conversation::Owner;
 use crate::store::Store;
 
 /// One value of each type; all clones share them. So a feature keeps what it must remember, and
@@ -29,6 +30,8 @@ pub struct Ctx {
     pub node: NodeId,
     /// PostgreSQL.
     pub store: Store,
+    /// What is remembered of conversations.
+    pub owner: Owner,
     /// Who is where.
     pub directory: Directory,
     /// Handlers do not publish; `fanout` does, and the API for what goes on a lane.
@@ -71,6 +74,7 @@ impl Ctx {
         Self {
             node,
             store,
+            owner: Owner::default(),
             directory,
             bus,
             signer: Arc::new(Signer::new(auth)),

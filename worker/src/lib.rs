@@ -21,6 +21,9 @@ mod roll_call;
 /// The table of event to handler.
 mod dispatch;
 
+/// The owner of a conversation: what is remembered of it, and the statement that checks it.
+pub mod conversation;
+
 /// What happens, one folder per noun.
 pub mod features;
 

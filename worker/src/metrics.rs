@@ -11,6 +11,14 @@ pub(crate) fn repeated(cause: &'static str) {
     counter!("worker_repeats_total", "cause" => cause).increment(1);
 }
 
+/// Conversations that pieces of work needed: `recalled` from memory, `loaded`; and those that were
+/// `forgotten`, or written under locks because they moved twice (`locked`).
+pub(crate) fn conversations(outcome: &'static str, conversations: usize) {
+    if conversations > 0 {
+        counter!("worker_conversations_total", "outcome" => outcome).increment(conversations as u64);
+    }
+}
+
 /// Events that were not worked on because a newer one says more, or because they are too old.
 pub(crate) fn shed(event: &'static str, reason: &'static str, events: usize) {
     if events > 0 {

@@ -20,6 +20,7 @@ pub mod presence;
 /// What only an operator asks for.
 pub mod operator;
 
+use crate::conversation;
 use crate::dispatch::EventRow;
 use crate::rest::route::Route;
 use crate::store::{self, Statement};
@@ -56,5 +57,6 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
 /// Everything that is ever asked of PostgreSQL, for tests of rules that hold for all of it.
 pub fn statements() -> Vec<Statement> {
     let of_features = ALL.iter().flat_map(|feature| feature.statements.iter().copied());
-    std::iter::once(store::STATEMENTS).chain(of_features).flatten().copied().collect()
+    let owner = conversation::STATEMENTS.iter().copied();
+    std::iter::once(store::STATEMENTS).chain(owner).chain(of_features).flatten().copied().collect()
 }

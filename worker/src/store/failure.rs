@@ -32,6 +32,11 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[error("the unique constraint {0} stands against it")]
 struct Conflict(String);
 
+/// The statement's own condition does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("something is not as it was remembered")]
+struct Moved;
+
 /// A limit of time came first, the server's or ours.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -53,6 +58,16 @@ pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
         StoreError::Fault(err) => err.downcast_ref().map(|Conflict(name)| name.as_str()),
         _ => None,
     }
+}
+
+/// Whether nothing was done because something is not as it was remembered.
+pub(crate) fn has_moved(err: &StoreError) -> bool {
+    matches!(err, StoreError::Fault(err) if err.is::<Moved>())
+}
+
+/// The server is not the one that was meant.
+pub(super) fn elsewhere() -> StoreError {
+    StoreError::Fault(Moved.into())
 }
 
 /// Whether it took too long.
@@ -92,6 +107,8 @@ pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
         Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => {
             anyhow::Error::new(Conflict(db.constraint().unwrap_or_default().to_owned()))
         }
+        // How a statement says it: it divides by zero.
+        Some(db) if *db.code() == SqlState::DIVISION_BY_ZERO => Moved.into(),
         Some(db) => {
             let words = format!("{} ({})", db.message(), db.code().code());
             if lacks_room(db.code()) { anyhow::Error::new(NoRoom(words)) } else { anyhow::Error::msg(words) }

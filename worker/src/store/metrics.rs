@@ -4,7 +4,7 @@ use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram}
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
-use super::failure::is_full;
+use super::failure::{conflict, has_moved, is_full};
 use super::{Result, StoreError};
 
 /// Seconds of a statement, waiting for a connection included. Label `statement`.
@@ -66,6 +66,8 @@ impl Timer {
             Err(err) if is_full(err) => "full",
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Stuck(cause, _)) => cause.name(),
+            // An answer, and its asker knows what to do.
+            Err(err @ StoreError::Fault(_)) if has_moved(err) || conflict(err).is_some() => return,
             Err(StoreError::Fault(_)) => "fault",
         };
         counter!(FAILURES, "statement" => self.statement, "reason" => reason).increment(1);

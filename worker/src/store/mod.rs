@@ -39,8 +39,8 @@ use anyhow::Context as _;
 pub(crate) use tokio_postgres::Row;
 pub(crate) use tokio_postgres::types::{Json, ToSql};
 
-pub(crate) use self::failure::conflict;
 pub use self::failure::{Result, StoreError};
+pub(crate) use self::failure::{conflict, has_moved};
 pub(crate) use self::metrics::collided;
 pub use self::metrics::describe;
 pub use self::pool::Statement;
@@ -128,6 +128,24 @@ impl Store {
     /// Tells how the pool of the primary is now.
     pub fn measure(&self) {
         self.primary.measure(self.pool);
+    }
+
+    /// Another with each new life of the primary that a connection finds.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.primary.epoch()
+    }
+
+    /// Runs one statement on the primary, if it is still in this life.
+    pub(crate) async fn query_on(
+        &self,
+        epoch: u64,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>> {
+        let timer = metrics::Timer::start(statement.name);
+        let outcome = self.primary.query_on(epoch, statement, params).await;
+        timer.stop(&outcome);
+        outcome
     }
 
     /// Runs one statement on the primary.

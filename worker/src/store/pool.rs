@@ -4,6 +4,8 @@
 //! connection and waiting for the answer have each their limit, on both sides. A connection whose
 //! answer was given up is closed, because the answer may still come on it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,12 +14,12 @@ use common::limits::{
     TRANSACTION_IDLE_MS_MAX,
 };
 use common::spans::{self, Kind, Span, Value};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
-use super::failure::{Result, StoreError, late, outdated, sort};
+use super::failure::{Result, StoreError, elsewhere, late, outdated, sort};
 use super::metrics;
 use super::tls::Tls;
 
@@ -96,11 +98,51 @@ pub(super) fn settings(
     Ok((config, tls))
 }
 
+/// One life of one server: another server, a server that was promoted, and one that was started again
+/// have another name.
+const LIFE: &str = "
+    select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time(),
+        case when pg_is_in_recovery() then 'standby'
+             else left(pg_walfile_name(pg_current_wal_lsn()), 8) end)";
+
+/// Which server the connections are to, as the latest of them says.
+#[derive(Default)]
+struct Server {
+    life: Mutex<Option<Life>>,
+    /// Of this life; 0 before the first connection.
+    epoch: AtomicU64,
+}
+
+/// The epoch of the next life that any server begins: no two in this process have the same.
+static EPOCHS: AtomicU64 = AtomicU64::new(1);
+
+struct Life {
+    name: String,
+    /// When the first connection found it; older ones are to another server.
+    since: std::time::Instant,
+}
+
+impl Server {
+    fn found(&self, name: String, since: std::time::Instant) {
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if life.as_ref().is_none_or(|life| life.name != name) {
+            *life = Some(Life { name, since });
+            self.epoch.store(EPOCHS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        }
+    }
+
+    fn is_left(&self, created: std::time::Instant) -> bool {
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.as_ref().is_some_and(|life| created < life.since)
+    }
+}
+
 /// Connections to one server. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: Pool,
     limits: Limits,
+    server: Arc<Server>,
 }
 
 impl Connections {
@@ -109,8 +151,35 @@ impl Connections {
         let (config, tls) = settings(url, limits.statement, LOCK_MS_MAX, PLANNER)?;
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, tls, fast);
-        let pool = Pool::builder(manager).max_size(most.max(1)).build().context("the pool of connections")?;
-        Ok(Self { pool, limits })
+        let server = Arc::new(Server::default());
+        let finds = Arc::clone(&server);
+        let find = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, made| {
+            let finds = Arc::clone(&finds);
+            let since = made.created;
+            Box::pin(async move {
+                let row = client.query_one(LIFE, &[]).await.map_err(HookError::Backend)?;
+                finds.found(row.get(0), since);
+                Ok(())
+            })
+        });
+        let pool = Pool::builder(manager).max_size(most.max(1)).post_create(find).build();
+        Ok(Self { pool: pool.context("the pool of connections")?, limits, server })
+    }
+
+    /// Another when a connection finds another server, or the same after a restart or a promotion: what
+    /// is remembered from before may not be so any more.
+    pub(super) fn epoch(&self) -> u64 {
+        self.server.epoch.load(Ordering::Acquire)
+    }
+
+    /// One statement, its own transaction, on the server of this epoch only.
+    pub(super) async fn query_on(
+        &self,
+        epoch: u64,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>> {
+        self.attempt(Some(epoch), None, statement, params).await
     }
 
     /// Tells how the pool is now.
@@ -120,7 +189,7 @@ impl Connections {
 
     /// One statement, its own transaction.
     pub(super) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        self.attempt(None, statement, params).await
+        self.attempt(None, None, statement, params).await
     }
 
     /// The same in a transaction whose first statement takes locks, so that the second sees what
@@ -131,17 +200,27 @@ impl Connections {
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        self.attempt(Some(lock), statement, params).await
+        self.attempt(None, Some(lock), statement, params).await
     }
 
     async fn attempt(
         &self,
+        epoch: Option<u64>,
         lock: Option<(&Statement, Params<'_>)>,
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
         let (asked, wait) = (Instant::now(), Duration::from_millis(self.limits.wait));
-        let client = timeout(wait, self.pool.get()).await;
+        let client = timeout(wait, async {
+            loop {
+                let client = self.pool.get().await?;
+                if !self.server.is_left(Object::metrics(&client).created) {
+                    return Ok::<_, deadpool_postgres::PoolError>(client);
+                }
+                drop(Object::take(client));
+            }
+        })
+        .await;
         metrics::waited(asked);
         let mut client = match client {
             Ok(Ok(client)) => client,
@@ -150,6 +229,9 @@ impl Connections {
             }
             Err(_) => return Err(late("no connection in time")),
         };
+        if epoch.is_some_and(|epoch| epoch != self.epoch()) {
+            return Err(elsewhere());
+        }
         let span = Span::below(spans::current(), statement.name, Kind::Client);
         let answer = async {
             let prepared = client.prepare_cached(statement.sql).await?;
@@ -184,5 +266,30 @@ impl Connections {
                 Err(late("no answer in time"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_life_is_another_epoch_and_its_connections_are_left() {
+        let server = Server::default();
+        let start = Instant::now().into_std();
+        let at = |ms| start + Duration::from_millis(ms);
+        let epoch = || server.epoch.load(Ordering::Acquire);
+        assert!(!server.is_left(at(0)), "nothing is known yet");
+        server.found("one".into(), at(1));
+        let first = epoch();
+        server.found("one".into(), at(2));
+        assert_eq!(epoch(), first, "the same server, one more connection");
+        assert!(!server.is_left(at(1)));
+        server.found("two".into(), at(5));
+        assert_ne!(epoch(), first);
+        assert!(server.is_left(at(2)) && !server.is_left(at(5)));
+        let other = Server::default();
+        other.found("two".into(), at(5));
+        assert_ne!(other.epoch.load(Ordering::Acquire), epoch(), "no two stores share an epoch");
     }
 }

@@ -32,6 +32,9 @@ mod operator;
 /// Saving, reading and marking chat messages.
 mod store_messages;
 
+/// What is remembered of conversations is never believed without a check.
+mod owner;
+
 /// The counters of a conversation, and what happened to its messages.
 mod store_changes;
 

@@ -7,7 +7,7 @@ use crate::support::postgres::{Database, text};
 use protocol::ids::{ConversationId, UserId};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
-use worker::features::messages::NewMessage;
+use worker::conversation::{NewMessage, Owner, Wanted};
 
 /// Rows of a whole measurement, for each size of batch.
 const ROWS: usize = 8_192;
@@ -105,7 +105,22 @@ async fn in_two_statements(
     next.push(i64::try_from(start.elapsed().as_micros()).unwrap());
 }
 
-async fn measure(form: &str, change: &str, two: bool) {
+/// How a batch is written.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// `save_messages`.
+    Saved,
+    /// Who may is read first.
+    Asked,
+    /// By the owner, from memory.
+    Owned,
+    /// In two statements.
+    Two,
+}
+
+async fn measure(form: &str, change: &str, how: How) {
+    let two = how == How::Two;
+    let owner = Owner::default();
     let Some(db) = Database::fresh().await else { return };
     db.client.batch_execute(change).await.unwrap();
     let session = "set plan_cache_mode = force_generic_plan; set random_page_cost = 1.1;
@@ -131,7 +146,18 @@ async fn measure(form: &str, change: &str, two: bool) {
                 in_two_statements(&db.client, &statements, &batch, &mut times).await;
             } else {
                 let start = Instant::now();
-                db.store.save_messages(&batch).await.unwrap();
+                if how == How::Owned {
+                    let piece: Vec<_> = batch.into_iter().map(|new| Wanted { new, again: false }).collect();
+                    owner.keep(&db.store, &piece).await.unwrap();
+                } else {
+                    if how == How::Asked {
+                        let mut asked: Vec<_> = batch.iter().map(|new| new.event.conversation).collect();
+                        asked.sort_unstable();
+                        asked.dedup();
+                        db.store.audiences(&asked).await.unwrap();
+                    }
+                    db.store.save_messages(&batch).await.unwrap();
+                }
                 times.push(i64::try_from(start.elapsed().as_micros()).unwrap());
             }
         }
@@ -143,7 +169,7 @@ async fn measure(form: &str, change: &str, two: bool) {
             "{form:28} {rows:4} rows: {p50:6} us a batch, {row:7.1} us a row; {cpu:6.1} us of processor a row"
         );
     }
-    if !two {
+    if how == How::Saved {
         let again = batch(alice, &talks, 256, round);
         let start = Instant::now();
         for _ in 0..20 {
@@ -157,8 +183,12 @@ async fn measure(form: &str, change: &str, two: bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn what_saving_costs() {
-    measure("one statement, 8 partitions", "", false).await;
-    measure("one statement, one table", PLAIN, false).await;
-    measure("one statement, foreign keys", KEYS, false).await;
-    measure("two statements, 8 partitions", "", true).await;
+    for _ in 0..2 {
+        measure("asked, then one statement", "", How::Asked).await;
+        measure("owned: one lean statement", "", How::Owned).await;
+    }
+    measure("one statement, 8 partitions", "", How::Saved).await;
+    measure("one statement, one table", PLAIN, How::Saved).await;
+    measure("one statement, foreign keys", KEYS, How::Saved).await;
+    measure("two statements, 8 partitions", "", How::Two).await;
 }

@@ -6,8 +6,9 @@ use protocol::ids::{ConversationId, UserId};
 use protocol::{Reject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::kind;
 use crate::features::accounts::in_good_standing;
-use crate::features::messages::{kind, maybe_message_view, message_columns};
+use crate::features::messages::{maybe_message_view, message_columns};
 use crate::store::rows::{maybe_moment, moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, statement};
 

@@ -1,7 +1,6 @@
 //! Chat messages: send, read.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use common::lanes::{Effects, Outcomes, Request, mix};
 use foldhash::{HashSet, HashSetExt};
@@ -9,10 +8,10 @@ use protocol::control::Stage;
 use protocol::events::message::{
     ConversationKind, LoadLastMessage, MessageProcessed, MessageRead, MessageView, ReadReceipt, SendMessage,
 };
-use protocol::ids::{ConversationId, UserId};
+use protocol::ids::ConversationId;
 use protocol::{Forms, Person, Reject, Timestamp, TraceContext};
 
-use super::store::{Audience, NewMessage, Saved, SavedMessage, everyone, others};
+use crate::conversation::{NewMessage, People, Saved, SavedMessage, Wanted, others};
 use crate::ctx::Ctx;
 use crate::metrics;
 
@@ -22,32 +21,23 @@ use crate::metrics;
 /// repeat is answered to its sender alone; a batch that a dead worker left behind is told to
 /// everyone again, because nobody knows how far that worker came.
 pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outcomes {
-    let audiences =
-        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
-
     let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(Effects::default())).collect();
-    let mut allowed = Vec::with_capacity(batch.len());
-    let mut fresh = Vec::with_capacity(batch.len());
+    let mut wanted = Vec::with_capacity(batch.len());
+    let mut places = Vec::with_capacity(batch.len());
     for (at, one) in batch.iter().enumerate() {
-        match admit(audiences.get(&one.event.conversation), one.from.user) {
-            Ok((audience, sender)) => {
-                let Some(guid) = one.guid.cloned() else {
-                    outcomes[at] = Err(Reject::Invalid);
-                    continue;
-                };
-                allowed.push((at, audience, sender));
-                fresh.push(NewMessage { sender: sender.id, event: one.event.clone(), guid });
-            }
-            Err(reject) => outcomes[at] = Err(reject),
-        }
+        let Some(guid) = one.guid.cloned() else {
+            outcomes[at] = Err(Reject::Invalid);
+            continue;
+        };
+        let new = NewMessage { sender: one.from.user, event: one.event.clone(), guid };
+        wanted.push(Wanted { new, again: one.again });
+        places.push(at);
     }
-
-    let saved = ctx.store.save_messages(&fresh).await?;
+    let kept = ctx.owner.keep(&ctx.store, &wanted).await?;
     let committed = Timestamp::now();
 
-    let mut rooms: HashMap<ConversationId, Arc<[UserId]>> = HashMap::with_capacity(audiences.len());
     let mut told_again = HashSet::new();
-    for ((at, audience, sender), (new, saved)) in allowed.into_iter().zip(fresh.into_iter().zip(saved)) {
+    for ((at, Wanted { new, .. }), saved) in places.into_iter().zip(wanted).zip(kept.saved) {
         let (row, tell) = match saved {
             Saved::New(row) => (row, true),
             Saved::Repeat(row) => {
@@ -67,9 +57,10 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
         let conversation = new.event.conversation;
         let processed =
             MessageProcessed { guid: new.guid.clone(), message: row.message, seq: row.seq, conversation };
-        if tell {
+        let people = kept.people.get(&conversation);
+        let sender = people.and_then(|people| people.audience.member(new.sender));
+        if let (true, Some(People { audience, room }), Some(sender)) = (tell, people, sender) {
             told_again.insert(row.message);
-            let room = rooms.entry(conversation).or_insert_with(|| everyone(audience));
             let coming = view(new, row, audience.kind, sender, batch[at].context);
             let preview = LoadLastMessage { conversation_id: conversation };
             let key = preview_key(conversation);
@@ -114,17 +105,6 @@ pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outco
         Ok(Effects::default().broadcast(&others(audience, reader.id), receipt))
     });
     Ok(outcomes.collect())
-}
-
-/// Who may write: a verified member, and in a conversation of two nobody who has blocked the other.
-pub(crate) fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audience, &Person), Reject> {
-    let audience = audience.ok_or(Reject::NotAMember)?;
-    let sender = audience.member(user).ok_or(Reject::NotAMember)?;
-    let blocked = |other: &Person| audience.is_blocked_between(sender.id, other.id);
-    if audience.kind == ConversationKind::Friend && audience.members.iter().any(blocked) {
-        return Err(Reject::Blocked);
-    }
-    Ok((audience, sender))
 }
 
 fn view(

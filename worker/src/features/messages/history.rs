@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use protocol::Person;
 use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, Guid, MessageId, UserId};
 
-use super::store::{Standing, kind};
+use super::store::Standing;
+use crate::conversation::{kind, person};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{maybe_moment, moment, signed, unsigned};
 use crate::store::{Json, Params, Result, Row, Statement, Store, StoreError, statement};
@@ -308,14 +308,4 @@ fn message_view(row: &Row) -> Result<MessageView> {
         attachments: attachments.map(|Json(list)| list).unwrap_or_default(),
         traceparent: None,
     })
-}
-
-pub(super) fn person(row: &Row, id: &str) -> Person {
-    Person {
-        id: UserId(row.get(id)),
-        first_name: row.get("first_name"),
-        last_name: row.get("last_name"),
-        // Members see each other's names, never their addresses.
-        email: String::new(),
-    }
 }

@@ -13,12 +13,11 @@ use protocol::events::message::{MessageRead, SendMessage};
 
 pub use self::answers::{Answer, Answers};
 pub use self::changes::Change;
-pub(crate) use self::events::admit;
 pub use self::history::{History, HistoryPage};
 pub(crate) use self::history::{maybe_message_view, message_columns};
-pub use self::store::{Audience, NewMessage, Read, Saved, SavedMessage, Standing};
-pub(crate) use self::store::{kind, others};
+pub use self::store::{Read, Standing};
 use super::Feature;
+pub use crate::conversation::{Audience, NewMessage, Saved, SavedMessage};
 use crate::dispatch::on;
 use crate::rest::route::{Class, get, post};
 

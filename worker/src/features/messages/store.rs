@@ -1,78 +1,21 @@
-//! Chat messages: saving a batch, who may be told, marking as read.
+//! Chat messages: saving a batch under locks, marking as read.
 //!
-//! Invariants, kept by [`Store::save_messages`] and by nothing else:
+//! Invariants, kept by [`Store::save_messages`] and by the owner (`conversation/`), and by nothing else:
 //!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
 //!  * one row for each (conversation, sender, guid), for ever;
 //!  * the newest seq is `conversations.head_seq`, in the same transaction.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use protocol::events::message::{ConversationKind, MessageRead, SendMessage};
-use protocol::ids::{ConversationId, Guid, MessageId, UserId};
-use protocol::{Person, Reject, Timestamp};
+use protocol::events::message::MessageRead;
+use protocol::ids::{ConversationId, MessageId, UserId};
+use protocol::{Reject, Timestamp};
 
-use super::history::{heads_counted, person};
+use super::history::heads_counted;
+use crate::conversation::{NewMessage, Saved, SavedMessage};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, statement};
-
-/// A chat message to keep. Who may send it was decided before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewMessage {
-    /// From whom.
-    pub sender: UserId,
-    /// What and where to.
-    pub event: SendMessage,
-    /// Under which name; `event.guid` is not looked at.
-    pub guid: Guid,
-}
-
-/// What became of a [`NewMessage`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saved {
-    /// A new row.
-    New(SavedMessage),
-    /// It was there already: the row that the first time wrote.
-    Repeat(SavedMessage),
-    /// There is no such conversation (any more). Nothing was written for this one.
-    Refused(Reject),
-}
-
-/// Where a chat message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SavedMessage {
-    /// Its row.
-    pub message: MessageId,
-    /// Its place in the conversation.
-    pub seq: u64,
-    /// When; never earlier than the message before it.
-    pub created_at: Timestamp,
-}
-
-/// Who is in a conversation, and what stands between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audience {
-    /// Computed from how many are verified.
-    pub kind: ConversationKind,
-    /// Verified participants with an account in good standing, by id.
-    pub members: Vec<Person>,
-    /// In a conversation of two: (who blocked, whom). In a group a block stops no message, so none
-    /// are read.
-    pub blocked: Vec<(UserId, UserId)>,
-}
-
-impl Audience {
-    /// The member of this id.
-    pub fn member(&self, user: UserId) -> Option<&Person> {
-        self.members.binary_search_by_key(&user, |person| person.id).ok().map(|at| &self.members[at])
-    }
-
-    /// Whether either of the two has blocked the other.
-    pub fn is_blocked_between(&self, one: UserId, other: UserId) -> bool {
-        self.blocked.iter().any(|pair| *pair == (one, other) || *pair == (other, one))
-    }
-}
 
 /// Where a conversation stands, as only the primary knows, and tells only to its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +39,7 @@ pub struct Read {
     pub advanced: bool,
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, AUDIENCES, HEADS, STANDINGS, MARK_READ];
+pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, HEADS, STANDINGS, MARK_READ];
 
 /// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
 /// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
@@ -203,36 +146,6 @@ impl Store {
         Ok(read_saved(batch.len(), &rows))
     }
 
-    /// Who is in these conversations; those that do not exist are not in the answer.
-    ///
-    /// # Errors
-    /// The store has no answer.
-    pub async fn audiences(
-        &self,
-        conversations: &[ConversationId],
-    ) -> Result<HashMap<ConversationId, Audience>> {
-        let ids = ids(conversations);
-        let rows = self.query(&AUDIENCES, &[&ids]).await?;
-        let mut audiences: HashMap<ConversationId, Audience> = HashMap::with_capacity(ids.len());
-        for row in &rows {
-            let conversation = ConversationId(row.get("conversation_id"));
-            let audience = audiences.entry(conversation).or_insert_with(|| Audience {
-                kind: kind(row.get("verified")),
-                members: Vec::new(),
-                blocked: Vec::new(),
-            });
-            if row.get("good") {
-                let person = person(row, "user_id");
-                let blocked: Option<Vec<i64>> = row.get("blocked");
-                audience
-                    .blocked
-                    .extend(blocked.into_iter().flatten().map(|blocked| (person.id, UserId(blocked))));
-                audience.members.push(person);
-            }
-        }
-        Ok(audiences)
-    }
-
     /// The newest seq of each conversation; those that do not exist are not in the answer.
     ///
     /// # Errors
@@ -287,27 +200,6 @@ impl Store {
         Ok(outcome)
     }
 }
-
-/// Blocks are looked for in conversations of two only: for each member of a group the planner would
-/// look through all its members again, and a group of thousands could not be written to.
-const AUDIENCES: Statement = statement(
-    "audiences",
-    "
-select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
-       u.is_active and not u.is_blocked as good,
-       count(*) over (partition by p.conversation_id) as verified,
-       case when count(*) over (partition by p.conversation_id) = 2 then
-           (select array_agg(b.blocked_id)
-              from blocks b
-              join participants o on o.conversation_id = p.conversation_id and o.user_id = b.blocked_id
-             where b.user_id = p.user_id and o.status = 'VERIFIED')
-       end as blocked
-  from participants p
-  join conversations c on c.id = p.conversation_id
-  join users u on u.id = p.user_id
- where p.conversation_id = any($1::bigint[]) and p.status = 'VERIFIED' and c.deleted_at is null
- order by p.conversation_id, p.user_id",
-);
 
 const HEADS: Statement = statement(
     "heads",
@@ -395,11 +287,6 @@ fn is_message_key(constraint: &str) -> bool {
     constraint.starts_with("messages_")
 }
 
-/// Two people are friends, any other number is a group.
-pub(crate) fn kind(verified: i64) -> ConversationKind {
-    if verified == 2 { ConversationKind::Friend } else { ConversationKind::Group }
-}
-
 fn ids(conversations: &[ConversationId]) -> Vec<i64> {
     conversations.iter().map(|id| id.0).collect()
 }
@@ -407,14 +294,4 @@ fn ids(conversations: &[ConversationId]) -> Vec<i64> {
 /// `with ordinality` counts from 1.
 fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
-}
-
-/// The ids of a conversation's members, for effects.
-pub(crate) fn everyone(audience: &Audience) -> Arc<[UserId]> {
-    audience.members.iter().map(|member| member.id).collect()
-}
-
-/// The ids of a conversation's members without one.
-pub(crate) fn others(audience: &Audience, one: UserId) -> Arc<[UserId]> {
-    audience.members.iter().map(|member| member.id).filter(|id| *id != one).collect()
 }

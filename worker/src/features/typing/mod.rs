@@ -15,10 +15,10 @@ use protocol::ids::{ConversationId, UserId};
 use protocol::{Forms, Reject, Timestamp};
 use tokio::time::Instant;
 
+use crate::conversation::{Audience, admit, others};
 use crate::ctx::Ctx;
 use crate::dispatch::on;
 use crate::features::Feature;
-use crate::features::messages::{Audience, admit, others};
 use crate::metrics;
 use crate::store::StoreError;
 
