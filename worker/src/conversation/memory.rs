@@ -129,11 +129,12 @@ impl Owner {
             return;
         }
         for moved in &piece.heads {
-            if let Some(held) = memory.conversations.get_mut(&moved.conversation) {
-                if held.copy.head == moved.expected && held.copy.version == moved.version {
-                    held.copy.head = moved.head;
-                    held.copy.updated_at = piece.at;
-                }
+            if let Some(held) = memory.conversations.get_mut(&moved.conversation)
+                && held.copy.head == moved.expected
+                && held.copy.version == moved.version
+            {
+                held.copy.head = moved.head;
+                held.copy.updated_at = piece.at;
             }
         }
         if memory.young.len() + piece.messages.len() > OWNER_GUIDS_MAX / 2 {
