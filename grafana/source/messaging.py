@@ -49,6 +49,7 @@ DASHBOARD = dashboard(
         "Accounts",
         lines("Ended logins", "How many logins had ended that the directory did not know of, and how often could a worker not look?", "short",
               (f"sum(increase({chosen('worker_ended_logins_filled_total')}[$__rate_interval]))", "told again"), (f"sum(increase({chosen('worker_ended_logins_faults_total')}[$__rate_interval]))", "looks that failed")),
+        lines("REST refused", "Which REST requests do workers refuse, and why?", "ops", (rate("worker_rest_refusals_total", "reason"), "{{reason}}")),
         lines("Refused logins", "Why did passwords not let in: wrong, or too many wrong ones of an account and address, of an address, of an account?", "ops", (rate("worker_logins_refused_total", "reason"), "{{reason}}")),
     ),
 )

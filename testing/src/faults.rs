@@ -15,6 +15,7 @@ pub const ONLY_A_FAULT: &[(&str, &str)] = &[
     ("worker_presence_faults_total", "a peer is away"),
     ("worker_ended_logins_faults_total", "a peer is away"),
     ("worker_logins_refused_total", "a wrong password"),
+    ("worker_rest_refusals_total", "a person who asks too much at once"),
     ("worker_reaped_nodes_total", "a gateway dies without a word"),
     ("worker_reaped_users_total", "a gateway dies without a word"),
     ("worker_shed_total", "typing is stale, or there is too much of it"),
