@@ -78,7 +78,7 @@ fn health_is_told(cluster: &Cluster) {
     let (gateway, worker) = (detailed(&cluster.gateways[0]), detailed(&cluster.workers[0]));
     for (health, program, parts) in [
         (&gateway, "gateway", &["bus", "directory", "workers", "runtime"][..]),
-        (&worker, "worker", &["bus", "directory", "store"][..]),
+        (&worker, "worker", &["bus", "directory", "store", "lanes"][..]),
     ] {
         assert_eq!(health["program"], program);
         assert_eq!(health["version"], common::version::VERSION);
