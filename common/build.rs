@@ -33,7 +33,7 @@ fn main() -> std::io::Result<()> {
     writeln!(out, "cargo:rustc-env=BUILD_VERSION={version} ({commit})")
 }
 
-/// The commit of our own repository; None when these sources lie in somebody else's, or in none.
+/// The commit of our own repository; None when the sources lie in another repository, or in none.
 fn repository() -> Option<String> {
     let top = git(&["rev-parse", "--show-toplevel"])?;
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.canonicalize().ok()?;

@@ -225,8 +225,8 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
-    /// What is tried first: everything together; before that, each alone, the keys that were to blame a
-    /// moment ago. Events whose key is known to be stuck are sent round the ladder untried.
+    /// What is tried: first everything together, then, each alone, the keys that were to blame a moment
+    /// ago. Events whose key is known to be stuck are sent round the ladder untried.
     async fn runs(&mut self, taken: &[LaneEvent], sources: &[&LaneEnvelope]) -> Result<Vec<Run>, LetGo> {
         let now = Instant::now();
         let (mut together, mut alone) = (Vec::with_capacity(taken.len()), HashMap::<u64, Vec<usize>>::new());
