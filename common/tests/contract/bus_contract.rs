@@ -249,7 +249,8 @@ contract! {
         assert!(receipts.await.iter().all(support::taken));
     }
 
-    /// A second consumer stands in line: it hears nothing of a shard while the first is there.
+    /// A second consumer stands in line: it hears nothing of a shard while the first is there. What the first acknowledged as it
+    /// left may come again: the broker may close its channel before it reads the last acknowledgements.
     one_consumer_at_a_time_has_a_shard => |rig| {
         let bus = rig.bus().await;
         let mut first = rig.bus().await.consume(Lane::High).await.unwrap();
@@ -261,7 +262,17 @@ contract! {
         support::silent(second.next()).await;
         drop(first);
         support::publish(&bus, numbered("high.sendMessage", 3, 20)).await;
-        assert_eq!(drain_lane(&mut second, 1).await, [(3, 20)]);
+        loop {
+            let batch = deadline(second.next()).await.expect("the shard came over");
+            let seen: Vec<_> =
+                batch.envelopes.iter().map(|e| (e.envelope.key, support::number(&e.envelope))).collect();
+            let repeats = batch.redelivered && seen.iter().all(|(_, number)| *number < 20);
+            batch.ack();
+            if seen == [(3, 20)] {
+                break;
+            }
+            assert!(repeats, "{seen:?}");
+        }
     }
 
     /// Shards change hands under load: nothing is lost, the order holds.

@@ -120,7 +120,7 @@ async fn a_recorded_message_is_one_trace_from_its_client_to_the_others() {
     assert_ne!(batch["traceId"], process["traceId"]);
     assert_eq!(links(&batch), [[&process["traceId"], &process["spanId"]]]);
     assert_eq!(links(&process), [[&batch["traceId"], &batch["spanId"]]]);
-    let saved = collector.only("save_messages", |span| span["parentSpanId"] == batch["spanId"]);
+    let saved = collector.only("append", |span| span["parentSpanId"] == batch["spanId"]);
     assert_eq!([&saved["traceId"], &saved["parentSpanId"]], [&batch["traceId"], &batch["spanId"]]);
     let text = saved.to_string();
     assert!(text.contains("insert into messages") && !text.contains("recorded"), "{text}");
