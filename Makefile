@@ -61,7 +61,7 @@ chaos: ## a whole cluster, and every fault under load; one table, written into d
 alerts: ## a whole cluster, and a fault for every alert (or ALERTS=NoWorker,BusAway): seconds until each fired, into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster
 	cargo build --release --workspace --bins
-	cargo run --quiet --release -p chaos -- alerts
+	cargo run --quiet --release -p chaos -- alerts $${ALERTS:+--only "$$ALERTS"}
 
 k6: ## scenarios against URL, or a cluster of its own; PROFILE=full (or smoke), SCENARIO=chat,rest; into loadtest/README.md
 	@deploy/need k6

@@ -3,12 +3,12 @@
 //! reordered ends in exit code 1.
 //!
 //! `chaos alerts` (`make alerts`) makes every alert fire instead: `alerts/mod.rs`.
-//!
-//! `chaos worker redis` runs the rows whose names contain one of these words, and leaves the
-//! runbook alone.
 
 /// Which fault fires which alert, and how fast.
 mod alerts;
+
+/// What this program is told on its command line.
+mod arguments;
 
 /// The cluster under test, through `deploy/cluster`.
 mod cluster;
@@ -32,6 +32,7 @@ use swarm::options::Options;
 use swarm::report::Report;
 use swarm::run::{Moment, run_watched};
 
+use crate::arguments::{Arguments, Mode};
 use crate::cluster::Cluster;
 use crate::faults::{FAULTS, Fault};
 use crate::table::{Row, Table};
@@ -45,19 +46,11 @@ const BEFORE_S: u64 = 5;
 const AFTER_S: u64 = 20;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "alerts") {
-        let named = std::env::var("ALERTS").unwrap_or_default();
-        let names: Vec<String> =
-            named.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        return alerts::run(&names);
-    }
-    // A misspelt word would run nothing, or everything but what was meant.
-    let is_known = |word: &&String| FAULTS.iter().any(|fault| fault.name.contains(&***word));
-    if let Some(word) = words.iter().find(|word| !is_known(word)) {
-        eprintln!("chaos: no fault's name contains '{word}'; usage: chaos [alerts | WORD...]");
-        return Ok(ExitCode::from(64));
-    }
+    let words = match Arguments::read() {
+        Ok(Arguments { mode: Some(Mode::Alerts { only }), .. }) => return alerts::run(&only),
+        Ok(Arguments { words, .. }) => words,
+        Err(code) => return Ok(code),
+    };
     let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.name.contains(&**word));
     let cluster = Cluster::up(["3", "2", "3"])?;
     let mut table = Table::default();
