@@ -221,7 +221,8 @@ fn saved(decision: &Decision, at: Timestamp, mut id: impl FnMut() -> MessageId) 
 }
 
 /// The way of those who remember nothing: who may write is read, the conversations are locked, and what
-/// is not there is written. Who left meanwhile hears nothing.
+/// is not there is written. Who left meanwhile hears nothing and says nothing: the statement below the
+/// locks asks once more who may write.
 async fn locked(store: &Store, piece: &[Wanted], conversations: &[ConversationId]) -> Result<Kept> {
     metrics::conversations("locked", conversations.len());
     let before = store.audiences(conversations).await?;
@@ -238,6 +239,12 @@ async fn locked(store: &Store, piece: &[Wanted], conversations: &[ConversationId
         saved[at] = outcome;
     }
     let after = store.audiences(conversations).await?;
+    for (wanted, outcome) in piece.iter().zip(&mut saved) {
+        let now = || admit(after.get(&wanted.new.event.conversation), wanted.new.sender);
+        if let (Saved::Refused(_), Err(reject)) = (&outcome, now()) {
+            *outcome = Saved::Refused(reject);
+        }
+    }
     let people = before.into_iter().map(|(id, audience)| {
         let stays = |user: &UserId| after.get(&id).is_some_and(|after| after.member(*user).is_some());
         let room = audience.members.iter().map(|member| member.id).filter(stays).collect();

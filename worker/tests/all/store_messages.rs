@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::support::postgres::{Database, text};
+use crate::support::postgres::{Database, open, text};
 use protocol::Reject;
 use protocol::events::message::{Attachment, ConversationKind, MessageRead};
 use protocol::ids::{ConversationId, MessageId, UserId};
@@ -74,6 +74,37 @@ async fn what_has_no_conversation_is_refused_and_its_neighbours_are_kept() {
     assert_eq!(saved[0], Saved::Refused(Reject::NotAMember));
     assert!(matches!(saved[1], Saved::New(b) if b.seq == 1));
     assert_eq!(saved[2], Saved::Refused(Reject::NotAMember));
+    db.finish().await;
+}
+
+/// A removal and a block that are under way when a message comes are waited for, and stop it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_while_a_message_waited_for_the_lock_is_refused() {
+    let Some(db) = Database::fresh().await else { return };
+    let (alice, bob, carol) = (db.user("alice").await, db.user("bob").await, db.user("carol").await);
+    let (group, pair) = (db.conversation(&[alice, bob, carol]).await, db.conversation(&[alice, bob]).await);
+    let mut client = open(&db.url).await;
+    let change = client.transaction().await.unwrap();
+    let removed = "delete from participants where conversation_id = $1 and user_id = $2";
+    change.execute(removed, &[&group.0, &alice.0]).await.unwrap();
+    change
+        .execute("insert into blocks (user_id, blocked_id) values ($1, $2)", &[&bob.0, &alice.0])
+        .await
+        .unwrap();
+
+    let store = db.store.clone();
+    let batch = [text(alice, group, "a"), text(alice, pair, "b"), text(carol, group, "c")];
+    let saving = tokio::spawn(async move { store.save_messages(&batch).await.unwrap() });
+    let waiting = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'";
+    while db.count(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    change.commit().await.unwrap();
+    let saved = saving.await.unwrap();
+    assert_eq!(saved[..2], [Saved::Refused(Reject::NotAMember); 2]);
+    assert!(matches!(saved[2], Saved::New(c) if c.seq == 1), "{saved:?}");
+    assert_eq!(db.count("select count(*) from messages").await, 1);
     db.finish().await;
 }
 

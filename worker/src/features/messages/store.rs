@@ -15,7 +15,7 @@ use super::history::heads_counted;
 use crate::conversation::{NewMessage, Saved, SavedMessage};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
-use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, statement};
+use crate::store::{Json, Result, Row, Statement, Store, ToSql, statement};
 
 /// Where a conversation stands, as only the primary knows, and tells only to its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,8 @@ pub struct Read {
 
 pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, HEADS, STANDINGS, MARK_READ];
 
-/// `fresh` numbers what is not there yet; `locked` takes the conversations in the order of their
-/// ids, so that two workers never wait for each other; `heads` hands out the seqs; what another
-/// worker inserted meanwhile violates `messages_guid`, and the whole is undone.
+/// Runs below [`LOCK`]. `fresh` numbers what is not there yet and whose sender may still write: who was
+/// removed or blocked while this waited for the lock is refused. `heads` hands out the seqs.
 const SAVE: Statement = statement(
     "save_messages",
     "
@@ -66,6 +65,16 @@ with wanted as materialized (
            row_number() over (partition by w.conversation_id order by w.place) as nth
       from wanted w
      where w.place not in (select place from known)
+       and exists (
+           select from participants p join users u on u.id = p.user_id
+            where p.conversation_id = w.conversation_id and p.user_id = w.sender_id
+              and p.status = 'VERIFIED' and u.is_active and not u.is_blocked)
+       and not exists (
+           select from participants o
+             join blocks b on (b.user_id, b.blocked_id) in ((o.user_id, w.sender_id), (w.sender_id, o.user_id))
+            where o.conversation_id = w.conversation_id and o.user_id <> w.sender_id and o.status = 'VERIFIED'
+              and 2 = (select count(*) from participants all_of
+                        where all_of.conversation_id = w.conversation_id and all_of.status = 'VERIFIED'))
 ), counts as materialized (
     select conversation_id, count(*) as n from fresh group by conversation_id
 ), locked as materialized (
@@ -93,17 +102,18 @@ union all
 select place, id, seq, created_at, false from known",
 );
 
-/// Whoever inserts into a conversation holds its row. So once these are held, what other workers
-/// inserted is committed, and a statement that begins now sees it: it cannot collide.
+/// Whoever inserts into a conversation, or changes who may, holds its row. So once these are held, what
+/// others did is committed, and a statement that begins now sees it: it cannot collide. By id, so that
+/// two workers never wait for each other.
 const LOCK: Statement = statement(
     "save_messages",
     "select from conversations where id = any($1::bigint[]) order by id for no key update",
 );
 
 impl Store {
-    /// Saves a batch, in its order, in one statement. Repeats, also within the batch, give back the
-    /// first row. Safe under any number of workers: a batch that met another worker's is run again,
-    /// with its conversations locked first, which always succeeds.
+    /// Saves a batch, in its order, below the locks of its conversations: safe under any number of
+    /// workers, and always successful. Repeats, also within the batch, give back the first row.
+    /// [`Saved::Refused`]: no such conversation, or its sender may not write there any more.
     ///
     /// # Errors
     /// Nothing of the batch was saved.
@@ -136,13 +146,7 @@ impl Store {
 
         let params: &[&(dyn ToSql + Sync)] =
             &[&conversations, &senders, &guids, &types, &contents, &call_types, &call_statuses, &attachments];
-        let rows = match self.query(&SAVE, params).await {
-            Err(err) if conflict(&err).is_some_and(is_message_key) => {
-                collided();
-                self.query_locked((&LOCK, &[&conversations]), &SAVE, params).await?
-            }
-            outcome => outcome?,
-        };
+        let rows = self.query_locked((&LOCK, &[&conversations]), &SAVE, params).await?;
         Ok(read_saved(batch.len(), &rows))
     }
 
@@ -280,11 +284,6 @@ fn read_saved(len: usize, rows: &[Row]) -> Vec<Saved> {
         }
     }
     saved
-}
-
-/// PostgreSQL names a violated constraint by its partition: `messages_3_conversation_id_..._key`.
-fn is_message_key(constraint: &str) -> bool {
-    constraint.starts_with("messages_")
 }
 
 fn ids(conversations: &[ConversationId]) -> Vec<i64> {
