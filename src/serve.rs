@@ -17,8 +17,8 @@ use common::ops::Ops;
 use common::{spans, telemetry};
 use gateway::Gateway;
 use protocol::ids::NodeId;
-use worker::Worker;
 use worker::store::Store;
+use worker::{Worker, features};
 
 use crate::config::Config;
 use crate::data::Data;
@@ -68,7 +68,8 @@ async fn together(
     };
     spans::start("chatchit", node, config.gateway.collector.as_deref())?;
     let worker =
-        Worker::start(&config.worker, NodeId::random(), store, bus.clone(), directory.clone()).await?;
+        Worker::start(&config.worker, features::ALL, NodeId::random(), store, bus.clone(), directory.clone())
+            .await?;
     let (admin, has_admin_port) = (config.gateway.admin, config.has_admin_port);
     let gateway = Gateway::bind(config.gateway, node, bus.clone(), directory, verifier).await?;
     let addr = gateway.addr()?;

@@ -28,6 +28,7 @@ pub struct EventRow {
 
 /// A row: events of this payload go to this function, which is given them as
 /// [`Request`](common::lanes::Request)s. What cannot be read is refused alone.
+#[macro_export]
 macro_rules! on {
     ($payload:ty => $handler:path) => {
         $crate::dispatch::EventRow {
@@ -42,7 +43,7 @@ macro_rules! on {
         }
     };
 }
-pub(crate) use on;
+pub use on;
 
 /// The handlers of these features, by event.
 pub(crate) struct Dispatcher {

@@ -19,7 +19,7 @@ mod peers;
 mod roll_call;
 
 /// The table of event to handler.
-mod dispatch;
+pub mod dispatch;
 
 /// The owner of a conversation: what is remembered of it, and the statement that checks it.
 pub mod conversation;

@@ -8,7 +8,7 @@ use common::arguments::{self, Arguments};
 use common::config::{EXIT_CONFIG, Env};
 use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
 use protocol::ids::NodeId;
-use worker::{Config, Worker, store::Store};
+use worker::{Config, Worker, features, store::Store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -52,7 +52,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let bus = Bus::connect(peers.bus.context("checked")?, node).await?;
 
     spans::start("chatchit-worker", node, config.collector.as_deref())?;
-    let worker = Worker::start(&config, node, store, bus.clone(), directory).await?;
+    let worker = Worker::start(&config, features::ALL, node, store, bus.clone(), directory).await?;
     tokio::spawn(Ops::bind(config.admin).await?.run(metrics, worker.readiness(), lifecycle.clone()));
     worker.run(lifecycle).await?;
     bus.drain().await;

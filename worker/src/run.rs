@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::ctx::Ctx;
 use crate::dispatch::Dispatcher;
 use crate::features::messages::Answers;
-use crate::features::{self, accounts, presence};
+use crate::features::{Feature, accounts, presence};
 use crate::operator::Inspector;
 use crate::peers;
 use crate::requests;
@@ -57,12 +57,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Subscribes to everything. The database is expected to be migrated.
+    /// Subscribes to everything. The database is expected to be migrated; the features are
+    /// [`ALL`](crate::features::ALL) of the product.
     ///
     /// # Errors
     /// The bus or the store did not answer.
     pub async fn start(
         config: &Config,
+        features: &[&'static Feature],
         node: NodeId,
         store: Store,
         bus: Bus,
@@ -80,7 +82,7 @@ impl Worker {
         let ear = Ear::open(&bus, node, Part::Worker).await?;
         let requests = bus.queue_subscribe(Pattern::new(REQUESTS_PATTERN)?, REQUESTS_GROUP).await?;
         let (live, heard) = watch::channel(vec![node]);
-        let dispatcher = Dispatcher::of(features::ALL);
+        let dispatcher = Dispatcher::of(features);
         let engine = Engine {
             node,
             fanout: ctx.fanout(),
@@ -92,7 +94,7 @@ impl Worker {
         };
         let consumer = Consumer::start(engine, config.slots, heard).await?;
         let pools = Pools { cheap: config.store_connections_rest, heavy: config.store_connections_heavy };
-        let rest = Arc::new(RestState::new(&ctx, features::routes(), pools)?);
+        let rest = Arc::new(RestState::new(&ctx, features.iter().flat_map(|feature| feature.routes), pools)?);
         let finish_lanes = config.finish_lanes;
         Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live })
     }

@@ -20,6 +20,9 @@ mod sockets;
 /// REST: the same flow.
 mod rest;
 
+/// A feature that the product does not know.
+mod invented;
+
 /// What a collector of spans is told.
 #[cfg(feature = "otlp")]
 mod spans;

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::auth::{Signer, Verifier};
@@ -15,12 +15,14 @@ use common::config::{AuthConfig, Env};
 use common::lifecycle::Lifecycle;
 use common::limits::PRESENCE_TICK_MS;
 use gateway::Gateway;
+use protocol::events::Events;
 use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 use protocol::{self, Account, Control, Person, Role, Timestamp};
 use testing::{Kind, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
+use worker::features::{self, Feature};
 use worker::store::Store;
 
 use super::client::TestClient;
@@ -32,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {
     world: World,
     kind: Kind,
+    product: Product,
     auth: AuthConfig,
     signer: Signer,
     gateways: Vec<Process>,
@@ -46,6 +49,20 @@ impl Deref for Cluster {
 
     fn deref(&self) -> &World {
         &self.world
+    }
+}
+
+/// What the cluster's programs know: all that a feature adds.
+pub struct Product {
+    pub features: Vec<&'static Feature>,
+    pub events: Arc<Events>,
+    /// Beyond the product's own: name and SQL.
+    pub migrations: &'static [(&'static str, &'static str)],
+}
+
+impl Default for Product {
+    fn default() -> Self {
+        Self { features: features::ALL.to_vec(), events: Arc::default(), migrations: &[] }
     }
 }
 
@@ -67,7 +84,15 @@ pub struct Someone {
 impl Cluster {
     /// Two gateways and one worker. None: this machine lacks what this kind needs, and the story is left out.
     pub async fn start(kind: Kind) -> Option<Self> {
+        Self::start_with(kind, Product::default()).await
+    }
+
+    /// The same of another product.
+    pub async fn start_with(kind: Kind, product: Product) -> Option<Self> {
         let world = World::start(kind, "story").await?;
+        if !product.migrations.is_empty() {
+            world.store.migrate_with(product.migrations).await.unwrap();
+        }
         let patience = CancellationToken::new();
         let (clock, parked) = mpsc::channel::<()>();
         let impatient = patience.clone();
@@ -83,6 +108,7 @@ impl Cluster {
         let mut cluster = Self {
             world,
             kind,
+            product,
             signer: Signer::new(&auth),
             auth,
             gateways: vec![],
@@ -113,7 +139,8 @@ impl Cluster {
             ("RATE_USER_BURST", "100000"),
             ("CORS_ORIGINS", "https://chat.example"),
         ]);
-        let config = gateway::Config::from_env(&mut env);
+        let events = Arc::clone(&self.product.events);
+        let config = gateway::Config { events, ..gateway::Config::from_env(&mut env) };
         env.finish().unwrap();
         let verifier = Verifier::new(&self.auth);
         let gateway = Gateway::bind(config, node, bus, directory, verifier).await.unwrap();
@@ -132,7 +159,8 @@ impl Cluster {
         let config = worker::Config::from_env(&mut env);
         env.finish().unwrap();
         let store = Store::connect(&self.url, 4).await.unwrap();
-        let worker = Worker::start(&config, node, store, bus, directory).await.unwrap();
+        let features = &self.product.features;
+        let worker = Worker::start(&config, features, node, store, bus, directory).await.unwrap();
         let lifecycle = Lifecycle::manual();
         let done = tokio::spawn(worker.run(lifecycle.clone()));
         self.workers.push(Process { node, addr: None, lifecycle, done });
@@ -159,10 +187,15 @@ impl Cluster {
 
     /// A token that ends after so many seconds (or has ended).
     pub fn token(&self, someone: &Someone, seconds: i64) -> String {
+        self.token_as(Role::User, someone, seconds)
+    }
+
+    /// The same of someone in this role.
+    pub fn token_as(&self, role: Role, someone: &Someone, seconds: i64) -> String {
         let now = Timestamp::now();
         let expires_s = now.0 / 1_000 + seconds;
         let (user, login) = (someone.person.id, someone.login);
-        let account = Account { user, login, role: Role::User, expires_s };
+        let account = Account { user, login, role, expires_s };
         self.signer.sign(&account, &someone.person, now)
     }
 

@@ -22,7 +22,7 @@ pub use self::alone::Alone;
 pub use self::client::{Heard, TestClient};
 pub use testing::Kind;
 
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, Product};
 pub use self::expect::*;
 pub use self::rest::{Answer, request};
 

@@ -31,7 +31,10 @@ impl Audience {
 }
 
 /// Who may write: a verified member, and in a conversation of two nobody who has blocked the other.
-pub(crate) fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audience, &Person), Reject> {
+///
+/// # Errors
+/// [`Reject::NotAMember`], [`Reject::Blocked`].
+pub fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audience, &Person), Reject> {
     let audience = audience.ok_or(Reject::NotAMember)?;
     let sender = audience.member(user).ok_or(Reject::NotAMember)?;
     let blocked = |other: &Person| audience.is_blocked_between(sender.id, other.id);
@@ -47,11 +50,11 @@ pub(crate) fn kind(verified: i64) -> ConversationKind {
 }
 
 /// The ids of a conversation's members, for effects.
-pub(crate) fn everyone(audience: &Audience) -> Arc<[UserId]> {
+pub fn everyone(audience: &Audience) -> Arc<[UserId]> {
     audience.members.iter().map(|member| member.id).collect()
 }
 
 /// The ids of a conversation's members without one.
-pub(crate) fn others(audience: &Audience, one: UserId) -> Arc<[UserId]> {
+pub fn others(audience: &Audience, one: UserId) -> Arc<[UserId]> {
     audience.members.iter().map(|member| member.id).filter(|id| *id != one).collect()
 }

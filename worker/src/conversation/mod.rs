@@ -43,8 +43,8 @@ use protocol::{Reject, Timestamp};
 
 use crate::store::Statement;
 
-pub use self::audience::Audience;
-pub(crate) use self::audience::{admit, everyone, kind, others};
+pub(crate) use self::audience::kind;
+pub use self::audience::{Audience, admit, everyone, others};
 pub use self::keep::{Kept, People, Wanted};
 pub(crate) use self::load::person;
 pub use self::memory::Owner;

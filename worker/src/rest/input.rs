@@ -195,10 +195,17 @@ impl<'a> Query<'a> {
             .filter(|value| !value.is_empty())
     }
 
-    /// A positive whole number. `Err(())`: it is there and is none.
-    pub fn number(&self, name: &str) -> Result<Option<u32>, ()> {
+    /// A positive whole number, if it is there.
+    ///
+    /// # Errors
+    /// 400: it is no such number.
+    pub fn number(&self, name: &str) -> Result<Option<u32>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        text.parse().ok().filter(|number| *number > 0).map(Some).ok_or(())
+        text.parse()
+            .ok()
+            .filter(|number| *number > 0)
+            .map(Some)
+            .ok_or_else(|| Refusal::bad_request("Page and size must be positive integers"))
     }
 
     /// How many rows it asks for, if it says so.
@@ -221,7 +228,7 @@ mod tests {
         let query = Query::parse("page=2&search=xin%20ch%C3%A0o+%&size=-1&order=&x&%=%zz");
         assert_eq!(query.get("search"), Some("xin chào %"));
         assert_eq!(query.number("page"), Ok(Some(2)));
-        assert_eq!(query.number("size"), Err(()));
+        assert!(query.number("size").is_err());
         assert_eq!(query.number("limit"), Ok(None));
         assert_eq!((query.get("order"), query.get("x")), (None, None));
         assert!(query.pages());

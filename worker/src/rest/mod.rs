@@ -7,19 +7,19 @@
 //! Not here: HTTP itself and paths of the gateway's own (the gateway), what a route does (features).
 
 /// What a handler is given.
-pub(crate) mod call;
+pub mod call;
 
 /// How much at once, and how often.
 mod gate;
 
 /// What comes in, checked; and what is wrong with it, in sentences.
-pub(crate) mod input;
+pub mod input;
 
 /// E-mails, names, titles and passwords: what looks the same is the same.
 pub mod text;
 
 /// What goes out: the body of the original.
-pub(crate) mod response;
+pub mod response;
 
 /// A row of the table.
 pub mod route;
@@ -31,7 +31,7 @@ use common::directory::Rate;
 use common::limits::{STORE_CONNECTIONS_HEAVY, STORE_CONNECTIONS_REST};
 use protocol::{ApiRequest, ApiResponse};
 
-pub(crate) use self::call::Call;
+pub use self::call::Call;
 use self::gate::Gate;
 use self::input::Query;
 use self::response::{Outcome, Refusal};

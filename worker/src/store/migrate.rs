@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use common::limits::{MIGRATION_LOCK_MS_MAX, MIGRATION_MS_MAX, STATEMENT_GRACE_MS, STORE_WAIT_MS_MAX};
+use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,12 +29,12 @@ const LOCK: i64 = 0x6368_6174_6368_6974;
 
 /// Any number of programs may do so at once: one works, the others wait and find it done. Answers
 /// what was missing.
-pub(super) async fn run(url: &str) -> anyhow::Result<Vec<String>> {
+pub(super) async fn run(url: &str, more: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
     let most = Duration::from_millis(MIGRATION_MS_MAX + STATEMENT_GRACE_MS);
-    timeout(most, migrated(url)).await.context("it takes too long")?
+    timeout(most, migrated(url, more)).await.context("it takes too long")?
 }
 
-async fn migrated(url: &str) -> anyhow::Result<Vec<String>> {
+async fn migrated(url: &str, more: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
     // No limit for locks yet: another program's whole migration is waited for.
     let (settings, tls) = pool::settings(url, MIGRATION_MS_MAX, 0, "")?;
     let wait = Duration::from_millis(STORE_WAIT_MS_MAX);
@@ -44,7 +45,11 @@ async fn migrated(url: &str) -> anyhow::Result<Vec<String>> {
     // A change of a table that stands behind somebody's lock has everybody else stand behind it:
     // it gives up as statements do, and the program is started again.
     client.batch_execute(&format!("set lock_timeout = {MIGRATION_LOCK_MS_MAX}")).await?;
-    let runner = embedded::migrations::runner().set_abort_missing(false);
+    let mut known = embedded::migrations::runner().get_migrations().clone();
+    for (name, sql) in more {
+        known.push(Migration::unapplied(name, sql).with_context(|| format!("{name} names no migration"))?);
+    }
+    let runner = Runner::new(&known).set_abort_missing(false);
     let known = runner.get_migrations().iter().map(|one| one.version()).max().unwrap_or_default();
     fits(&client, i64::from(known)).await?;
     let report = runner.run_async(&mut client).await?;

@@ -28,7 +28,7 @@ mod failure;
 mod migrate;
 
 /// Reading columns that many rows have.
-pub(crate) mod rows;
+pub mod rows;
 
 /// Seconds by statement, failures by reason.
 mod metrics;
@@ -36,15 +36,14 @@ mod metrics;
 use anyhow::Context as _;
 
 // What the statements of features are written with.
-pub(crate) use tokio_postgres::Row;
-pub(crate) use tokio_postgres::types::{Json, ToSql};
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::{Json, ToSql};
 
 pub use self::failure::{Result, StoreError};
 pub(crate) use self::failure::{conflict, has_moved};
 pub(crate) use self::metrics::collided;
 pub use self::metrics::describe;
-pub use self::pool::Statement;
-pub(crate) use self::pool::{Params, statement};
+pub use self::pool::{Params, Statement, statement};
 pub use common::lanes::Cause;
 
 use self::pool::{Connections, PRIMARY};
@@ -114,7 +113,16 @@ impl Store {
     /// # Errors
     /// As [`Self::migrate`].
     pub async fn migrate_and_tell(&self) -> anyhow::Result<Vec<String>> {
-        migrate::run(&self.url).await.context("migrating the database")
+        self.migrate_with(&[]).await
+    }
+
+    /// The same with migrations of features that are not the product's: of each, its name as a file would
+    /// have it (`V<n>__<noun>`), and its SQL.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`], and for a name that is none.
+    pub async fn migrate_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
+        migrate::run(&self.url, more).await.context("migrating the database")
     }
 
     /// Whether PostgreSQL answers.
@@ -149,7 +157,10 @@ impl Store {
     }
 
     /// Runs one statement on the primary.
-    pub(crate) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
+    ///
+    /// # Errors
+    /// The store has no answer.
+    pub async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let outcome = self.primary.query(statement, params).await;
         self.note(timer, &outcome);

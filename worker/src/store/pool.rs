@@ -34,12 +34,12 @@ pub struct Statement {
 }
 
 /// A statement with its name.
-pub(crate) const fn statement(name: &'static str, sql: &'static str) -> Statement {
+pub const fn statement(name: &'static str, sql: &'static str) -> Statement {
     Statement { name, sql }
 }
 
 /// The values of a statement.
-pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, Debug)]

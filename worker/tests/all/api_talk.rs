@@ -315,9 +315,16 @@ async fn a_message_sent_over_rest_takes_the_lane_and_comes_back_as_its_row() {
     let mut env = common::config::Env::from_pairs([("CHATCHIT_ENV", "development")]);
     let mut config = worker::Config::from_env(&mut env);
     config.auth = auth_config();
-    let started = worker::Worker::start(&config, node, db.store.clone(), bus.clone(), Directory::memory())
-        .await
-        .unwrap();
+    let started = worker::Worker::start(
+        &config,
+        worker::features::ALL,
+        node,
+        db.store.clone(),
+        bus.clone(),
+        Directory::memory(),
+    )
+    .await
+    .unwrap();
     let lifecycle = Lifecycle::manual();
     let running = tokio::spawn(started.run(lifecycle.clone()));
 

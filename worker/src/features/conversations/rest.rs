@@ -26,11 +26,8 @@ const SIZE: i64 = 10;
 /// `GET /conversations`: the user's conversations, the last active first.
 pub async fn list(call: Call<'_>) -> Outcome {
     let (user, query) = (call.user()?, &call.query);
-    let number = |name| {
-        query.number(name).map_err(|()| Refusal::bad_request("Page and size must be positive integers"))
-    };
-    let page = i64::from(number("page")?.unwrap_or(1));
-    let size = number("size")?.or(number("limit")?).map_or(SIZE, i64::from).min(PAGE_SIZE_MAX);
+    let page = i64::from(query.number("page")?.unwrap_or(1));
+    let size = query.number("size")?.or(query.number("limit")?).map_or(SIZE, i64::from).min(PAGE_SIZE_MAX);
     let oldest_first = query.get("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
     let search = query.get("search").unwrap_or_default();
     if search.chars().count() > NAME_CHARS_MAX || search.contains('\0') {

@@ -148,12 +148,9 @@ const WRONG: &str = "conversationId must be an integer number, messageType a kno
                      attachments not empty, guid visible ASCII";
 
 fn asked(query: &Query<'_>, size_name: &str) -> Result<Asked, Refusal> {
-    let number = |name: &str| {
-        query.number(name).map_err(|()| Refusal::bad_request("Page and size must be positive integers"))
-    };
-    let size = number(size_name)?.or(number("limit")?).or(number("size")?).unwrap_or(SIZE);
+    let size = query.number(size_name)?.or(query.number("limit")?).or(query.number("size")?).unwrap_or(SIZE);
     let size = size.min(HISTORY_SIZE_MAX);
-    let page = number("page")?.unwrap_or(1);
+    let page = query.number("page")?.unwrap_or(1);
     Ok(match query.get("before") {
         Some(before) => {
             let before = before.parse().map_err(|_| Refusal::bad_request("before must be a seq"))?;

@@ -80,7 +80,8 @@ impl Cluster {
             env.finish().unwrap();
             change(&mut config);
             let store = Store::connect(&url, config.store_connections).await.unwrap();
-            let worker = Worker::start(&config, node, store, bus, directory).await.unwrap();
+            let worker =
+                Worker::start(&config, worker::features::ALL, node, store, bus, directory).await.unwrap();
             up.send(worker.readiness()).unwrap();
             worker.run(life).await.unwrap();
         });
