@@ -42,8 +42,9 @@ pub enum Command {
     /// WAITING (not yet given to a worker) and CONSUMERS come from the broker, by passive declares:
     /// the management plugin is not needed. They count batches of one or more events. UNACKED and
     /// OLDEST (since the gateway accepted the event) come from the workers, which are asked over the
-    /// bus. '?' means unknown: a worker did not answer, or, for OLDEST, no worker holds an event of
-    /// this shard, and events can be read only by taking them.
+    /// bus. Of the quorum queues of ordered lanes the broker counts only the consumer that it serves:
+    /// there, CONSUMERS are those of the low lane. '?' means unknown: a worker did not answer, or, for
+    /// OLDEST, no worker holds an event of this shard, and events can be read only by taking them.
     #[command(after_help = reads!("AMQP_URL"))]
     Lanes(Asked),
 

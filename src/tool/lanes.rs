@@ -52,7 +52,8 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
             _ => None,
         })
         .collect();
-    let shards: Vec<Shard> = depths.lanes.iter().map(|depth| judge(*depth, &reports)).collect();
+    let shards: Vec<Shard> =
+        standing_in(&depths.lanes).into_iter().map(|depth| judge(depth, &reports)).collect();
 
     let now = Timestamp::now();
     let is_whole = reports.len() >= in_line;
@@ -89,6 +90,19 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
     );
     out.say(&json, &text)?;
     Ok(Outcome::good(is_whole))
+}
+
+/// Every worker stands in line for every shard of every lane. Of an ordered lane's quorum queue the broker counts only the
+/// consumer that it serves; where it does so for a whole lane, the lane that it counts in full says how many there are.
+fn standing_in(depths: &[LaneDepth]) -> Vec<LaneDepth> {
+    let all = depths.iter().map(|depth| depth.consumers).max().unwrap_or_default();
+    let is_served_only = |lane| depths.iter().all(|depth| depth.lane != lane || depth.consumers <= 1);
+    let raised = |depth: &LaneDepth| {
+        let consumers =
+            if depth.consumers == 1 && is_served_only(depth.lane) { all } else { depth.consumers };
+        LaneDepth { consumers, ..*depth }
+    };
+    depths.iter().map(raised).collect()
 }
 
 fn judge(depth: LaneDepth, reports: &[Vec<HeldShard>]) -> Shard {
@@ -159,6 +173,21 @@ mod tests {
         check(depth(0, 1), &[vec![held(3, 1, None)]], Some(1), Oldest::Unknown);
         let both = [vec![held(3, 1, Some(9))], vec![held(3, 1, Some(4))]];
         check(depth(0, 2), &both, Some(2), Oldest::Since(Timestamp(4)));
+    }
+
+    #[test]
+    fn of_quorum_queues_those_in_line_are_those_of_the_lane_that_is_counted() {
+        let check = |high: [u32; 2], low, seen: [u32; 3]| {
+            let depth = |lane, consumers| LaneDepth { lane, shard: 0, waiting: 0, consumers };
+            let depths = [depth(Lane::High, high[0]), depth(Lane::High, high[1]), depth(Lane::Low, low)];
+            let in_line: Vec<_> = standing_in(&depths).iter().map(|depth| depth.consumers).collect();
+            assert_eq!(in_line, seen, "{high:?}, {low}");
+        };
+        check([1, 1], 3, [3, 3, 3]);
+        check([1, 0], 3, [3, 0, 3]);
+        check([1, 1], 1, [1, 1, 1]);
+        // Where more than one is counted each is: one that is missing is missing.
+        check([2, 1], 2, [2, 1, 2]);
     }
 
     #[test]

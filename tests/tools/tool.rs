@@ -103,6 +103,19 @@ fn an_operator_looks_at_a_cluster_and_acts_on_it() {
     one_leaves(&tool, &mut cluster);
 }
 
+/// The broker counts of a quorum queue only the consumer that it serves; the workers say who is in line.
+#[test]
+fn of_quorum_queues_all_workers_are_in_line() {
+    let Some(_peers) = Peers::of_this_run() else { return };
+    let cluster = Cluster::start_with("quorum", 1, 2, &[("CHATCHIT_QUEUES", "quorum")]);
+    let tool = Tool { prefix: cluster.prefix() };
+    let seen = tool.json("lanes", 0);
+    assert_eq!((&seen["workersInLine"], &seen["workersAnswered"]), (&json!(2), &json!(2)), "{seen}");
+    for shard in seen["lanes"].as_array().unwrap() {
+        assert_eq!((&shard["consumers"], &shard["oldestKnown"]), (&json!(2), &json!(true)), "{shard}");
+    }
+}
+
 /// A broker that passes nothing on makes every program silent: nothing is concluded from that.
 #[test]
 fn an_operator_is_told_when_nobody_could_be_asked() {
