@@ -13,25 +13,24 @@ use crate::one_process::Site;
 use crate::support::person::{Person, Socket, http};
 use crate::support::{free_port, is_proof, until};
 
-/// The disk. A new database and its log need some 80 MB.
-const DISK: &str = "size=200m,mode=755";
-
 /// A file system of this size, for as long as the test runs.
-struct Disk(PathBuf);
+pub(crate) struct Disk(pub PathBuf);
 
 impl Disk {
-    /// None: only root may mount.
-    fn mount(name: &str) -> Option<Self> {
+    /// So many megabytes; a new database and its log need some 80. None: only root may mount.
+    pub fn mount(name: &str, megabytes: u32) -> Option<Self> {
         let folder = std::env::temp_dir().join(format!("chatchit-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&folder).output();
+        let options = format!("size={megabytes}m,mode=755");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).output();
         let is_mounted = mount.is_ok_and(|output| output.status.success());
         let disk = Self(folder);
         is_mounted.then_some(disk)
     }
 
     /// Writes until there is not a page left.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut filler = fs::File::create(self.0.join("filler")).unwrap();
         for size in [1 << 20, 4096] {
             let block = vec![7; size];
@@ -39,7 +38,7 @@ impl Disk {
         }
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
@@ -70,7 +69,7 @@ fn says(alice: &mut Socket, conversation: i64, name: &str) -> bool {
 #[test]
 fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
     // Who may not mount has the same rule at the store: worker/tests, `room`.
-    let Some(disk) = Disk::mount("full") else { return };
+    let Some(disk) = Disk::mount("full", 200) else { return };
     let site = Site { port: free_port(), data: disk.0.clone() };
     let running = site.start();
     let (alice, bob) = (Person::new(site.port, "alice"), Person::new(site.port, "bob"));

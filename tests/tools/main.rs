@@ -11,6 +11,9 @@ mod one_process;
 /// The same on a disk that is full.
 mod full_disk;
 
+/// Killed again and again.
+mod killed;
+
 /// Variables, defaults, versions.
 mod deploy;
 

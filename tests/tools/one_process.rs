@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::person::{Person, Socket, call, http};
+use crate::support::person::{Person, call, http};
 use crate::support::{free_port, until};
 
 /// One process with its data folder.
@@ -20,7 +18,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let folder = format!("one-process-{name}-{}", std::process::id());
         Self { port: free_port(), data: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(folder) }
     }
@@ -76,7 +74,7 @@ impl Site {
         contents
     }
 
-    fn remove(&self) {
+    pub fn remove(&self) {
         let real = self.data.join("postgres").canonicalize().unwrap();
         std::fs::remove_dir_all(&self.data).unwrap();
         let _ = std::fs::remove_dir_all(real);
@@ -123,76 +121,4 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     assert!(site.says(&["say", "--as", "bob", "--to", "alice", "và chào"]).contains("number 2"));
     site.stop(running);
     site.remove();
-}
-
-/// Killed in the middle of a load, again and again: nothing is gone of what heard `messageQueued`.
-#[test]
-fn what_was_acknowledged_survives_a_kill() {
-    const KILLS: usize = 3;
-    const SENDERS: usize = 4;
-    let site = Site::new("killed");
-    let mut running = site.start();
-    let bob = Person::new(site.port, "bob");
-    let senders: Vec<_> = (0..SENDERS).map(|_| Person::new(site.port, "alice")).collect();
-    let conversations: Vec<_> =
-        senders.iter().map(|one| one.creates_conversation_with(site.port, &[&bob])).collect();
-    let mut acknowledged = vec![HashSet::new(); SENDERS];
-    for kill in 0..KILLS {
-        let count = Arc::new(AtomicUsize::new(0));
-        let talking = senders.iter().zip(&conversations).map(|(alice, conversation)| {
-            let (socket, conversation) = (alice.opens_socket(site.port), *conversation);
-            let count = count.clone();
-            std::thread::spawn(move || talks_until_the_end(socket, conversation, kill, &count))
-        });
-        let talking: Vec<_> = talking.collect();
-        until(Duration::from_secs(60), "many are acknowledged", || count.load(Ordering::Relaxed) > 1_000);
-        running.kill().unwrap();
-        running.wait().unwrap();
-        for (acknowledged, talk) in acknowledged.iter_mut().zip(talking) {
-            acknowledged.extend(talk.join().unwrap());
-        }
-        running = site.start();
-    }
-    for ((alice, conversation), acknowledged) in senders.iter().zip(&conversations).zip(&acknowledged) {
-        let kept = site.contents(alice, *conversation);
-        let gone: Vec<_> = acknowledged.difference(&kept).collect();
-        assert!(gone.is_empty(), "{} of {} are gone: {gone:?}", gone.len(), acknowledged.len());
-    }
-    site.stop(running);
-    site.remove();
-}
-
-/// Says numbered messages, always some on their way; what heard `messageQueued` before the line ended.
-fn talks_until_the_end(
-    mut socket: Socket,
-    conversation: i64,
-    round: usize,
-    count: &AtomicUsize,
-) -> HashSet<String> {
-    const ON_THEIR_WAY: u64 = 64;
-    let (mut said, mut answered) = (0, 0);
-    let mut acknowledged = HashSet::new();
-    loop {
-        while said < answered + ON_THEIR_WAY {
-            said += 1;
-            let name = format!("{round}-{said}");
-            let guid = format!("{conversation}-{name}");
-            let data = json!({ "conversationId": conversation, "guid": guid, "content": name });
-            if socket.tries_to_say("sendMessage", &data).is_err() {
-                break;
-            }
-        }
-        let Some(event) = socket.next_until_the_end() else { return acknowledged };
-        let guid = event["data"]["guid"].as_str().unwrap_or_default();
-        let name = guid.split_once('-').map(|(_, name)| name.to_owned());
-        match event["event"].as_str() {
-            Some("messageQueued") => {
-                acknowledged.extend(name);
-                count.fetch_add(1, Ordering::Relaxed);
-                answered += 1;
-            }
-            Some("sendMessageError") => answered += 1,
-            _ => {}
-        }
-    }
 }
