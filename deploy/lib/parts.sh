@@ -55,6 +55,23 @@ until_true() {
     done
 }
 
+# tree PID: it and everything that came of it, also what made itself a session of its own, as PostgreSQL's backends do.
+tree() {
+    { cat /proc/[0-9]*/status 2>/dev/null || true; } | awk -v of="$1" '
+        /^Pid:/ { pid = $2 } /^PPid:/ { parent[pid] = $2 }
+        END {
+            known[of]
+            do { more = 0; for (pid in parent) if (!(pid in known) && parent[pid] in known) { known[pid]; more = 1 } } while (more)
+            for (pid in known) print pid
+        }'
+}
+signal_tree() { # signal_tree SIGNAL PART
+    local pid; pid=$(pid_of "$2") || die "$2 does not run"
+    # Its parent first: whoever stands still has no more children.
+    kill "-$1" -- "-$pid" 2>/dev/null || kill "-$1" "$pid"
+    kill "-$1" $(tree "$pid") 2>/dev/null || true # who has ended meanwhile needs no signal
+}
+
 is_part() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 start_part() { pid_of "$1" >/dev/null || "start_$(kind_of "$1")" "$1"; }
 is_ready() { "ready_$(kind_of "$1")" "$1"; }
@@ -80,8 +97,8 @@ one_part() { # one_part stop|start|kill|freeze|thaw PART; prints which part it w
     case $1 in
         stop) stop_part "$part" ;;
         kill) end_part KILL "$part" ;;
-        freeze) kill -STOP -- "-$(pid_of "$part")" ;;
-        thaw) kill -CONT -- "-$(pid_of "$part")" ;;
+        freeze) signal_tree STOP "$part" ;;
+        thaw) signal_tree CONT "$part" ;;
         start) start_part "$part"; wait_part "$part" ;;
     esac
     echo "$part"

@@ -43,6 +43,17 @@ sql() { # sql STATEMENT [PART]
     as "$(user_of postgres)" env PGPASSWORD="$password" PGCONNECT_TIMEOUT=2 "$(pg_bin)/psql" -XqAt \
         -h 127.0.0.1 -p "$(port_of "${2:-postgres}")" -U chatchit -d postgres -c "$1"
 }
+# One session dies in the middle of its work, best of all of its commit: the server ends all sessions and recovers.
+wound_postgres() {
+    local pid= try
+    for ((try = 0; try < 50; try++)); do
+        pid=$(sql "select pid from pg_stat_activity where backend_type = 'client backend' and state <> 'idle'
+            and pid <> pg_backend_pid() and (wait_event ilike 'wal%' or $try > 40) limit 1") || true
+        [ -z "$pid" ] || { kill -KILL "$pid" 2>/dev/null && return; }
+    done
+    # Nobody works just now: one that waits for work.
+    kill -KILL "$(sql "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() limit 1")"
+}
 ready_postgres() { sql 'select 1' >/dev/null; }
 ready_standby() { sql 'select 1 / pg_is_in_recovery()::int' standby >/dev/null; }
 create_database() {

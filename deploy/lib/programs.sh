@@ -31,7 +31,7 @@ program() {
     local binary=$bin/$1; [ -x "$binary" ] || die "$binary is not built: make cluster does it, or set CHATCHIT_BIN"
     if as "$(user_of "$2")" test -x "$binary"; then echo "$binary"; return; fi
     mkdir -p "$real/bin"; chmod 755 "$real/bin"
-    if [ "$binary" -nt "$real/bin/$1" ]; then
+    if ! cmp -s "$binary" "$real/bin/$1"; then # not by age: an older version may be gone back to
         cp "$binary" "$real/bin/$1.$2" && chmod 755 "$real/bin/$1.$2" && mv "$real/bin/$1.$2" "$real/bin/$1"
     fi
     echo "$real/bin/$1"

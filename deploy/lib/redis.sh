@@ -22,6 +22,11 @@ create_cluster() {
     for part in "${redis_parts[@]}"; do until_true 20 "$part" "$part" replicated "$part"; done
 }
 replicated() { cli "$1" info replication | grep -q 'role:master\|master_link_status:up'; }
+flush_redis() { # all of it: what a part of them keeps is asked of its primary
+    local part; for part in "${redis_parts[@]}"; do
+        ! cli "$part" info replication | grep -q 'role:master' || cli "$part" flushall >&2
+    done
+}
 redis_primary() { # a master of the moment that has a replica
     local part; for part in "${redis_parts[@]}"; do
         cli "$part" info replication 2>/dev/null | grep -q 'connected_slaves:[1-9]' && echo "$part" && return

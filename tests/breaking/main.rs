@@ -17,5 +17,8 @@ mod presence;
 /// One peer is away: the table of the runbook, cell by cell.
 mod brownout;
 
+/// A peer that stands still.
+mod frozen;
+
 /// A hundred thousand typing events.
 mod lanes;
