@@ -48,13 +48,16 @@ swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 wor
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures::a_worker_is_killed
 
-proof: ## all failures of tests/breaking/failures.rs, resume.rs and lanes.rs at full size (about 12 minutes)
+proof: ## all failures of tests/breaking and tests/tools that have a full size (about 15 minutes)
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
-	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures:: resume:: lanes::
+	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures:: resume:: lanes:: frozen::
+	PROOF=full CHATCHIT_TESTS=all cargo test --release --test tools -- --nocapture --test-threads 1 killed:: full_disk::
 
 chaos: ## a whole cluster, and every fault under load; one table, written into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster
+	cargo build --release --workspace --bins --features chatchit-protocol/next-field
+	mkdir -p target/release/next && cp target/release/gateway target/release/worker target/release/chatchit target/release/next
 	cargo build --release --workspace --bins
 	cargo run --quiet --release -p chaos
 

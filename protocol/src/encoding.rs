@@ -16,6 +16,8 @@ pub fn encode<T: Serialize>(thing: &T) -> bytes::Bytes {
     scratch.push(WIRE_VERSION);
     let mut serializer = rmp_serde::Serializer::new(&mut scratch).with_struct_map();
     thing.serialize(&mut serializer).expect("plain data always encodes");
+    #[cfg(feature = "next-field")]
+    next::grow(&mut scratch);
     let bytes = bytes::Bytes::copy_from_slice(&scratch);
     if scratch.capacity() <= SCRATCH_BYTES_MAX {
         SCRATCH.set(scratch);
@@ -40,6 +42,9 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadBytes> {
         _ => Err(BadBytes),
     }
 }
+
+#[cfg(feature = "next-field")]
+mod next;
 
 /// 1 was postcard's positional encoding, which could not grow.
 const WIRE_VERSION: u8 = 2;

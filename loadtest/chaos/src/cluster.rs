@@ -3,9 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::line::Line;
+
+/// Which programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Those beside this one.
+    This,
+    /// The same with one field more in whatever they write (`next-field`), in the folder `next` beside this.
+    Next,
+}
 
 /// A running cluster.
 pub struct Cluster {
@@ -37,7 +46,8 @@ impl Cluster {
             folder,
         };
         let mut up = cluster.command(&["up"]);
-        up.env("PORT", port.to_string()).env("JWT_ACCESS_TOKEN", &cluster.secret);
+        let here = std::env::current_exe()?.with_file_name("");
+        up.env("CHATCHIT_BIN", here).env("PORT", port.to_string()).env("JWT_ACCESS_TOKEN", &cluster.secret);
         up.envs([("GATEWAYS", gateways), ("WORKERS", workers), ("BROKERS", brokers)]);
         // The load plays many users from one address and few sockets.
         for limit in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
@@ -62,15 +72,34 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// A part is restarted and reaches the brokers over the line from now on.
+    /// A part is restarted and reaches the peer that this variable names over the line from now on.
     ///
     /// # Errors
     /// With what `deploy/cluster` said.
-    pub fn put_on_the_line(&self, part: &str) -> anyhow::Result<()> {
+    pub fn put_on_the_line(&self, part: &str, variable: &str) -> anyhow::Result<()> {
         let env = self.tell(&["env"])?;
-        let urls = env.lines().find_map(|line| line.strip_prefix("export AMQP_URL='")?.strip_suffix('\''));
-        let over = self.line.before(urls.context("the cluster says where its brokers are")?)?;
-        self.tell(&["with", part, &format!("AMQP_URL={over}")]).map(drop)
+        let export = format!("export {variable}='");
+        let urls = env.lines().find_map(|line| line.strip_prefix(&export)?.strip_suffix('\''));
+        let over = self.line.before(urls.context("the cluster says where its peers are")?)?;
+        self.tell(&["with", part, &format!("{variable}={over}")]).map(drop)
+    }
+
+    /// All programs of a kind are replaced, one after the other.
+    ///
+    /// # Errors
+    /// With what `deploy/cluster` said; or there is no other version.
+    pub fn replace(&self, kind: &str, version: Version) -> anyhow::Result<()> {
+        let here = std::env::current_exe()?.with_file_name("");
+        let (this, next) = (here.join(kind), here.join("next").join(kind));
+        let bytes = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+        // Else a row of the table would say what was not done.
+        if bytes(&this)? == bytes(&next)? {
+            bail!("{} is the same program as {}: `make chaos` builds both", this.display(), next.display());
+        }
+        let folder = if version == Version::Next { here.join("next") } else { here };
+        let mut roll = self.command(&["roll", kind]);
+        ensure!(roll.env("CHATCHIT_BIN", folder).status()?.success(), "the roll of {kind}s failed");
+        Ok(())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

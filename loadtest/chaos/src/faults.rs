@@ -1,14 +1,21 @@
-//! The table of faults: what is done to which part, in order.
+//! The table of faults: what is done to which part, in order, under which load, and how late anything may be.
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
-use crate::pause;
+use crate::cluster::{Cluster, Version};
+use crate::load::Load;
+use crate::steps::Step::{
+    self, Again, All, Clock, CutLine, Each, MendLine, OnTheLine, RedisPrimaryAwayFor, Replace, StartAll, Wait,
+};
 
 /// One row.
 pub struct Fault {
     /// As it stands in the table.
     pub name: &'static str,
+    /// Meanwhile.
+    pub load: Load,
+    /// What it may cost.
+    pub bar: Bar,
     /// Before the load begins.
     before: &'static [Step],
     steps: &'static [Step],
@@ -16,31 +23,24 @@ pub struct Fault {
     after: &'static [Step],
 }
 
-/// What `deploy/cluster` is told.
-enum Step {
-    /// A command for some parts, one after the other.
-    Each(&'static str, &'static [&'static str]),
-    /// A command for some parts at once: brokers wait for each other.
-    All(&'static str, &'static [&'static str]),
-    /// Seconds pass.
-    Wait(u64),
-    /// The Redis primary of the moment is killed, and what was killed is started after so long.
-    RedisPrimaryAwayFor(u64),
-    /// A part is restarted, and its way to the brokers is a line that can be cut.
-    OnTheLine(&'static str),
-    /// Nothing passes that line, nor does anybody hear that it ended.
-    CutLine,
-    /// It passes again.
-    MendLine,
-    /// The wall clocks of these parts are so many seconds off. The first time it restarts them.
-    Clock(&'static [&'static str], &'static str),
+/// What is asked beyond that nothing is lost, doubled or reordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// Nothing.
+    None,
+    /// Nothing is acknowledged or shown later than so many seconds after the last step.
+    AfterTheEnd(u64),
+    /// Nothing is acknowledged or shown later than so many seconds after it was due.
+    Late(u64),
+    /// No socket is closed.
+    NobodyIsCut,
 }
-
-use Step::{All, Clock, CutLine, Each, MendLine, OnTheLine, RedisPrimaryAwayFor, Wait};
 
 const BROKERS: &[&str] = &["rabbitmq1", "rabbitmq2", "rabbitmq3"];
 const REDIS: &[&str] = &["redis1", "redis2", "redis3", "redis4", "redis5", "redis6"];
 const OURS: &[&str] = &["gateway1", "worker1"];
+const BUS: &str = "AMQP_URL";
+const DATABASE: &str = "DATABASE_URL";
 
 const NOTHING: &[Step] = &[];
 
@@ -51,8 +51,17 @@ pub const FAULTS: &[Fault] = &[
         &[Each("kill", &["gateway1"]), Wait(5), Each("start", &["gateway1"])],
     ),
     fault("all gateways drained and replaced, one after the other", &[Each("roll", &["gateway"])]),
+    fault(
+        "all programs replaced by those that write one field more, one after the other, and back",
+        &[
+            Replace("worker", Version::Next),
+            Replace("gateway", Version::Next),
+            Replace("gateway", Version::This),
+            Replace("worker", Version::This),
+        ],
+    ),
     Fault {
-        before: &[OnTheLine("gateway1")],
+        before: &[OnTheLine("gateway1", BUS)],
         after: &[Each("with", &["gateway1"])],
         ..fault("a gateway cut off from the brokers for 20 s, unheard", &[CutLine, Wait(20), MendLine])
     },
@@ -61,6 +70,50 @@ pub const FAULTS: &[Fault] = &[
         &[Each("kill", &["worker1"]), Wait(5), Each("start", &["worker1"])],
     ),
     fault("a worker frozen for 20 s", &[Each("freeze", &["worker1"]), Wait(20), Each("thaw", &["worker1"])]),
+    // Each comes back to shards that others own by now, and knows nothing of it.
+    fault(
+        "two workers frozen for 7 s by turns, again and again, while shards move",
+        &[
+            Again(
+                30,
+                &[
+                    Each("freeze", &["worker1"]),
+                    Wait(7),
+                    Each("thaw", &["worker1"]),
+                    Each("freeze", &["worker2"]),
+                    Wait(7),
+                    Each("thaw", &["worker2"]),
+                ],
+            ),
+            Each("thaw", &["worker1", "worker2"]),
+        ],
+    ),
+    // The other one takes its shards meanwhile.
+    Fault {
+        bar: Bar::Late(10),
+        before: &[OnTheLine("worker1", DATABASE)],
+        after: &[Each("with", &["worker1"])],
+        ..fault("a worker cut off from PostgreSQL alone for 20 s, unheard", &[CutLine, Wait(20), MendLine])
+    },
+    fault(
+        "a gateway and a worker killed (-9) by turns, again and again, for a minute",
+        &[
+            Again(
+                60,
+                &[
+                    Each("kill", &["worker1"]),
+                    Each("start", &["worker1"]),
+                    Each("kill", &["gateway2"]),
+                    Each("start", &["gateway2"]),
+                    Each("kill", &["worker2"]),
+                    Each("start", &["worker2"]),
+                    Each("kill", &["gateway3"]),
+                    Each("start", &["gateway3"]),
+                ],
+            ),
+            StartAll,
+        ],
+    ),
     fault(
         "one of three brokers stopped for 10 s",
         &[Each("stop", &["rabbitmq2"]), Wait(10), Each("start", &["rabbitmq2"])],
@@ -69,8 +122,20 @@ pub const FAULTS: &[Fault] = &[
         "all three brokers killed (-9), back after 10 s",
         &[All("kill", BROKERS), Wait(10), All("start", BROKERS)],
     ),
+    Fault {
+        bar: Bar::AfterTheEnd(5),
+        ..fault(
+            "all three brokers frozen for 15 s",
+            &[All("freeze", BROKERS), Wait(15), All("thaw", BROKERS)],
+        )
+    },
     fault("a full disk at the brokers for 10 s", &[All("fill", BROKERS), Wait(10), All("empty", BROKERS)]),
-    fault("a Redis primary killed (-9), back after 10 s", &[RedisPrimaryAwayFor(10)]),
+    fault("a Redis primary killed (-9), back after 10 s", &[RedisPrimaryAwayFor(10, &[])]),
+    fault(
+        "a worker killed (-9) while a Redis primary fails over, both back after 10 s",
+        &[RedisPrimaryAwayFor(10, &[Each("kill", &["worker1"])]), Each("start", &["worker1"])],
+    ),
+    fault("Redis forgets everything, three times", &[Again(6, &[Each("flush", &["redis"]), Wait(2)])]),
     fault(
         "PostgreSQL stopped for 5 s",
         &[Each("stop", &["postgres"]), Wait(5), Each("start", &["postgres"])],
@@ -79,6 +144,22 @@ pub const FAULTS: &[Fault] = &[
         "PostgreSQL killed (-9), back after 5 s",
         &[Each("kill", &["postgres"]), Wait(5), Each("start", &["postgres"])],
     ),
+    Fault {
+        bar: Bar::AfterTheEnd(10),
+        ..fault(
+            "PostgreSQL frozen for 10 s",
+            &[Each("freeze", &["postgres"]), Wait(10), Each("thaw", &["postgres"])],
+        )
+    },
+    fault(
+        "a session of PostgreSQL killed (-9) in the middle of a commit, again and again, for 20 s",
+        &[Again(20, &[Each("wound", &["postgres"]), Wait(1)])],
+    ),
+    Fault {
+        load: Load::OneRoom,
+        bar: Bar::NobodyIsCut,
+        ..fault("none: 50 people send flat out in one conversation", NOTHING)
+    },
     // The tokens of the load live for a day.
     Fault {
         before: &[Clock(OURS, "+0")],
@@ -99,18 +180,13 @@ pub const FAULTS: &[Fault] = &[
 ];
 
 const fn fault(name: &'static str, steps: &'static [Step]) -> Fault {
-    Fault { name, before: NOTHING, steps, after: NOTHING }
+    Fault { name, load: Load::Steady, bar: Bar::None, before: NOTHING, steps, after: NOTHING }
 }
 
 impl Fault {
     /// How long it lasts by itself; commands take their time on top.
     pub fn seconds(&self) -> u64 {
-        let of = |step: &Step| match step {
-            Wait(seconds) | RedisPrimaryAwayFor(seconds) => *seconds,
-            Each(..) | All(..) | OnTheLine(_) | Clock(..) => 5,
-            CutLine | MendLine => 0,
-        };
-        self.steps.iter().map(of).sum()
+        self.steps.iter().map(Step::seconds).sum()
     }
 
     /// Makes ready what the fault needs.
@@ -141,37 +217,39 @@ impl Fault {
     }
 }
 
-impl Step {
-    fn take(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        match self {
-            Each(command, parts) => {
-                parts.iter().try_for_each(|part| cluster.tell(&[command, part]).map(drop))?
-            }
-            All(command, parts) => at_once(cluster, parts.iter().map(|part| vec![*command, part]))?,
-            Wait(seconds) => pause(Duration::from_secs(*seconds)),
-            RedisPrimaryAwayFor(seconds) => {
-                let part = cluster.tell(&["kill", "redis-primary"])?;
-                pause(Duration::from_secs(*seconds));
-                cluster.tell(&["start", &part])?;
-            }
-            OnTheLine(part) => cluster.put_on_the_line(part)?,
-            CutLine => cluster.line.cut(),
-            MendLine => cluster.line.mend(),
-            // To be restarted they wait for each other; to be set wrong they do not.
-            Clock(parts, seconds @ "+0") => {
-                parts.iter().try_for_each(|part| cluster.tell(&["clock", part, seconds]).map(drop))?;
-            }
-            Clock(parts, seconds) => at_once(cluster, parts.iter().map(|part| vec!["clock", part, seconds]))?,
-        }
-        Ok(())
+impl Bar {
+    /// Why what was seen does not do. `late`: the longest that anything took to be acknowledged or shown.
+    pub fn missed(self, late: Duration, lasted: Duration, closed: u64) -> Option<String> {
+        let limit = match self {
+            Self::None => return None,
+            Self::NobodyIsCut => return (closed > 0).then(|| format!("{closed} sockets were closed")),
+            Self::AfterTheEnd(seconds) => lasted + Duration::from_secs(seconds),
+            Self::Late(seconds) => Duration::from_secs(seconds),
+        };
+        let seconds = (late.as_secs_f64(), limit.as_secs_f64());
+        (late > limit).then(|| format!("something took {:.1} s, {:.1} s is the limit", seconds.0, seconds.1))
     }
 }
 
-/// Some commands at the same time.
-fn at_once<'a>(cluster: &Cluster, commands: impl Iterator<Item = Vec<&'a str>>) -> anyhow::Result<()> {
-    std::thread::scope(|scope| {
-        let told: Vec<_> = commands.map(|words| scope.spawn(move || cluster.tell(&words))).collect();
-        told.into_iter()
-            .try_for_each(|told| told.join().map_err(|_| anyhow::anyhow!("a command panicked"))?.map(drop))
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_can_be_missed() {
+        let s = Duration::from_secs;
+        assert_eq!(Bar::None.missed(s(90), s(1), 7), None);
+        assert_eq!(Bar::Late(8).missed(s(8), s(20), 7), None);
+        assert!(Bar::Late(8).missed(s(9), s(20), 0).is_some());
+        assert_eq!(Bar::AfterTheEnd(5).missed(s(20), s(15), 7), None);
+        assert!(Bar::AfterTheEnd(5).missed(s(21), s(15), 0).is_some());
+        assert_eq!(Bar::NobodyIsCut.missed(s(90), s(1), 0), None);
+        assert!(Bar::NobodyIsCut.missed(s(1), s(1), 1).is_some());
+    }
+
+    #[test]
+    fn every_row_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), FAULTS.len());
+    }
 }

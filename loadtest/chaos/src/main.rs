@@ -19,6 +19,12 @@ mod line;
 /// What can go wrong: the table of faults.
 mod faults;
 
+/// What people do meanwhile.
+mod load;
+
+/// What can be done to the cluster.
+mod steps;
+
 /// What came of it: the table for people.
 mod table;
 
@@ -28,7 +34,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
-use swarm::options::Options;
 use swarm::report::Report;
 use swarm::run::{Moment, run_watched};
 
@@ -36,10 +41,6 @@ use crate::arguments::{Arguments, Mode};
 use crate::cluster::Cluster;
 use crate::faults::{FAULTS, Fault};
 use crate::table::{Row, Table};
-
-/// Messages per second: enough that each second of an outage shows, little enough that the
-/// cluster, the generator and the fault share two cores.
-const RATE: f64 = 300.0;
 
 /// Load before the fault begins, and after its last step.
 const BEFORE_S: u64 = 5;
@@ -58,6 +59,7 @@ fn main() -> anyhow::Result<ExitCode> {
         say(&format!("{} ...", fault.name));
         let row = run(&cluster, fault).with_context(|| fault.name)?;
         say(&row.line());
+        row.says().iter().for_each(|line| say(line));
         table.rows.push(row);
     }
     drop(cluster);
@@ -66,7 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let path = table.write_into_runbook()?;
         say(&format!("written into {}", path.display()));
     }
-    let is_clean = !table.rows.is_empty() && table.rows.iter().all(|row| row.report.is_clean);
+    let is_clean = !table.rows.is_empty() && table.rows.iter().all(Row::is_good);
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -74,21 +76,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
     fault.prepare(cluster)?;
     let seconds = BEFORE_S + fault.seconds() + AFTER_S;
-    let arguments = [
-        ("--url", cluster.url.clone()),
-        ("--senders", "30".into()),
-        ("--conversations", "100".into()),
-        ("--sockets", "300".into()),
-        ("--rate", RATE.to_string()),
-        ("--messages", (RATE as u64 * seconds).to_string()),
-        ("--pipeline", "4".into()),
-        ("--settle", "60".into()),
-        ("--deadline", (seconds + 240).to_string()),
-        ("--cache", cluster.accounts.display().to_string()),
-        ("--jwt-secret", cluster.secret.clone()),
-    ];
-    let options = Options::read(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]))
-        .context("options of a run")?;
+    let options = fault.load.options(cluster, seconds)?;
     let (opened, wait) = mpsc::channel();
     std::thread::scope(|scope| {
         let load = scope.spawn(|| {
@@ -109,7 +97,7 @@ fn run(cluster: &Cluster, fault: &Fault) -> anyhow::Result<Row> {
         let report: anyhow::Result<Report> =
             load.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the load panicked")));
         fault.clear_up(cluster)?;
-        Ok(Row { name: fault.name, lasted: broken?, report: report? })
+        Ok(Row { name: fault.name, bar: fault.bar, lasted: broken?, report: report? })
     })
 }
 

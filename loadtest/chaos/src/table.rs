@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use swarm::report::Report;
 
+use crate::faults::Bar;
+
 const BEGIN: &str = "<!-- written by `make chaos` -->\n";
 const END: &str = "<!-- end of what `make chaos` writes -->";
 
@@ -14,6 +16,8 @@ const END: &str = "<!-- end of what `make chaos` writes -->";
 pub struct Row {
     /// The fault.
     pub name: &'static str,
+    /// What it may cost.
+    pub bar: Bar,
     /// From its first step to the end of its last.
     pub lasted: Duration,
     /// The verdict of the load.
@@ -28,12 +32,42 @@ pub struct Table {
 }
 
 impl Row {
+    /// Nothing is wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.report.is_clean && self.missed().is_none()
+    }
+
+    /// Why it cost too much.
+    fn missed(&self) -> Option<String> {
+        let counts = &self.report.counts;
+        self.bar.missed(self.unanswered().max(self.unshown()), self.lasted, counts.closes.values().sum())
+    }
+
+    /// The longest that one sender waited for an answer.
+    fn unanswered(&self) -> Duration {
+        Duration::from_micros(self.report.counts.ack_gap_us_max)
+    }
+
+    /// The longest from when a message was due until a member saw it.
+    fn unshown(&self) -> Duration {
+        Duration::from_secs_f64(self.report.delivered.max / 1e3)
+    }
+
+    /// What is wrong, in words.
+    pub fn says(&self) -> Vec<String> {
+        let counts = &self.report.counts;
+        let closes = (!counts.closes.is_empty()).then(|| format!("  sockets closed: {:?}", counts.closes));
+        let missed = self.missed().map(|why| format!("  NOT WELL: {why}"));
+        let examples = self.report.verdict.examples.iter().map(|one| format!("  {one}"));
+        closes.into_iter().chain(missed).chain(examples).collect()
+    }
+
     /// One line of the table.
     pub fn line(&self) -> String {
         let (verdict, counts) = (&self.report.verdict, &self.report.counts);
         let lost = verdict.lost + verdict.undelivered;
         format!(
-            "| {} | {:.0} s | {} | {} | {} | {lost} | {} | {} | {} | {:.1} s | {} |",
+            "| {} | {:.0} s | {} | {} | {} | {lost} | {} | {} | {} | {:.1} s | {:.1} s | {} |",
             self.name,
             self.lasted.as_secs_f64(),
             verdict.acknowledged,
@@ -42,8 +76,13 @@ impl Row {
             verdict.doubled,
             verdict.reordered,
             verdict.gaps,
-            counts.ack_gap_us_max as f64 / 1e6,
-            if self.report.is_clean { "clean" } else { "**not clean**" },
+            self.unanswered().as_secs_f64(),
+            self.unshown().as_secs_f64(),
+            match self.missed() {
+                _ if !self.report.is_clean => "**not clean**",
+                Some(_) => "**too late, or cut**",
+                None => "clean",
+            },
         )
     }
 }
@@ -53,7 +92,7 @@ impl Table {
     pub fn markdown(&self) -> String {
         let mut out = String::from(
             "| Fault | lasted | acknowledged | sockets cut | heard busy | lost | doubled | reordered | gaps | longest \
-             without an answer | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+             without an answer | longest until shown | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             // Writing to a String cannot fail.

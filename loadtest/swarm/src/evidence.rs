@@ -73,6 +73,8 @@ pub struct View {
     pub repeats: u64,
     /// Live deliveries, first seen, below one seen earlier on the same connection.
     pub backwards: u64,
+    /// The first of these: which seq, and what had been seen before it.
+    pub step_back: Option<(u64, u64)>,
     /// A seq shown with two different messages: `(seq, first, second)`.
     pub conflicts: Vec<(u64, Key, Key)>,
     /// Shown live, not through `sync` or history.
@@ -91,6 +93,7 @@ impl View {
             contiguous: 0,
             repeats: 0,
             backwards: 0,
+            step_back: None,
             conflicts: vec![],
             live: 0,
             live_max: 0,
@@ -126,6 +129,7 @@ impl View {
                 self.live_max = seq;
             } else if first == Key::NONE {
                 self.backwards += 1;
+                self.step_back.get_or_insert((seq, self.live_max));
             } else {
                 self.repeats += 1;
             }
@@ -203,7 +207,7 @@ mod tests {
         assert!(!view.show(3, key(3), true));
         assert_eq!((view.contiguous, view.repeats, view.backwards), (3, 1, 0));
         assert!(view.show(5, key(5), true) && view.show(4, key(4), true));
-        assert_eq!(view.backwards, 1);
+        assert_eq!((view.backwards, view.step_back), (1, Some((4, 5))));
         assert!(!view.show(4, key(9), false));
         assert_eq!(view.conflicts, [(4, key(4), key(9))]);
     }

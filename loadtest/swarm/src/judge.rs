@@ -231,8 +231,11 @@ fn views(verdict: &mut Verdict, conversation: &Conversation) {
         verdict.repeats += view.repeats;
         verdict.delivered_live += view.live;
         verdict.reordered += view.backwards;
-        if view.backwards > 0 {
-            verdict.example(|| format!("conversation {id}: user {user} saw {} step(s) back", view.backwards));
+        if let Some((seq, after)) = view.step_back {
+            verdict.example(|| {
+                let steps = view.backwards;
+                format!("conversation {id}: user {user} saw {steps} step(s) back, the first to seq {seq} after {after}")
+            });
         }
         verdict.doubled += view.conflicts.len() as u64;
         if let Some((seq, first, second)) = view.conflicts.first() {
