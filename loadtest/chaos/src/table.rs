@@ -57,9 +57,11 @@ impl Row {
     pub fn says(&self) -> Vec<String> {
         let counts = &self.report.counts;
         let closes = (!counts.closes.is_empty()).then(|| format!("  sockets closed: {:?}", counts.closes));
+        let filled = self.report.verdict.filled;
+        let filled = (filled > 0).then(|| format!("  told again before a first synced: {filled} (allowed)"));
         let missed = self.missed().map(|why| format!("  NOT WELL: {why}"));
         let examples = self.report.verdict.examples.iter().map(|one| format!("  {one}"));
-        closes.into_iter().chain(missed).chain(examples).collect()
+        closes.into_iter().chain(filled).chain(missed).chain(examples).collect()
     }
 
     /// One line of the table.

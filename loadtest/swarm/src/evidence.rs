@@ -75,11 +75,15 @@ pub struct View {
     pub backwards: u64,
     /// The first of these: which seq, and what had been seen before it.
     pub step_back: Option<(u64, u64)>,
+    /// Live deliveries, first seen, below one seen earlier, before this connection heard where it stands (`synced`).
+    pub filled: u64,
     /// A seq shown with two different messages: `(seq, first, second)`.
     pub conflicts: Vec<(u64, Key, Key)>,
     /// Shown live, not through `sync` or history.
     pub live: u64,
     live_max: u64,
+    /// This connection does not know yet what it missed: it has just come again.
+    is_behind: bool,
 }
 
 /// Seqs beyond this are taken for nonsense rather than allocated.
@@ -93,16 +97,24 @@ impl View {
             contiguous: 0,
             repeats: 0,
             backwards: 0,
+            filled: 0,
             step_back: None,
             conflicts: vec![],
             live: 0,
             live_max: 0,
+            is_behind: false,
         }
     }
 
     /// A new connection: the order of live deliveries starts anew.
     pub fn reconnected(&mut self) {
         self.live_max = 0;
+        self.is_behind = true;
+    }
+
+    /// It heard what it missed.
+    pub fn synced(&mut self) {
+        self.is_behind = false;
     }
 
     /// A message was shown. True: for the first time.
@@ -127,6 +139,8 @@ impl View {
         if live {
             if seq > self.live_max {
                 self.live_max = seq;
+            } else if first == Key::NONE && self.is_behind {
+                self.filled += 1;
             } else if first == Key::NONE {
                 self.backwards += 1;
                 self.step_back.get_or_insert((seq, self.live_max));
@@ -208,6 +222,13 @@ mod tests {
         assert_eq!((view.contiguous, view.repeats, view.backwards), (3, 1, 0));
         assert!(view.show(5, key(5), true) && view.show(4, key(4), true));
         assert_eq!((view.backwards, view.step_back), (1, Some((4, 5))));
+        // Who has just come hears what is new before what it missed; a dead worker's messages are told again.
+        view.reconnected();
+        assert!(view.show(8, key(8), true) && view.show(7, key(7), true));
+        assert_eq!((view.backwards, view.filled), (1, 1));
+        view.synced();
+        assert!(view.show(6, key(6), true));
+        assert_eq!((view.backwards, view.filled), (2, 1));
         assert!(!view.show(4, key(9), false));
         assert_eq!(view.conflicts, [(4, key(4), key(9))]);
     }

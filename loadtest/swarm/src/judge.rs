@@ -43,6 +43,8 @@ pub struct Verdict {
     pub unread: u64,
     /// Live deliveries of what the same connection had seen already (allowed).
     pub repeats: u64,
+    /// Live deliveries that filled what a connection had missed, before its first `synced` did (allowed).
+    pub filled: u64,
     /// Rows in the histories that are not of this run (none expected in fresh conversations).
     pub foreign: u64,
     /// Refused for good, by code.
@@ -230,6 +232,7 @@ fn views(verdict: &mut Verdict, conversation: &Conversation) {
     for (user, view) in &conversation.views {
         verdict.repeats += view.repeats;
         verdict.delivered_live += view.live;
+        verdict.filled += view.filled;
         verdict.reordered += view.backwards;
         if let Some((seq, after)) = view.step_back {
             verdict.example(|| {

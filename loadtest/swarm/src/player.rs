@@ -132,6 +132,10 @@ impl Player {
         self.sync.on_open(self.connection == 1);
         for at in 0..self.rooms.len() {
             self.rooms[at].view.reconnected();
+            // Nothing was missed before the first.
+            if self.connection == 1 {
+                self.rooms[at].view.synced();
+            }
             self.touch(at);
         }
     }
@@ -318,6 +322,7 @@ impl Player {
             self.sync.wait_until(now + 100_000);
         } else {
             self.sync.complete();
+            self.rooms.iter_mut().for_each(|room| room.view.synced());
         }
     }
 

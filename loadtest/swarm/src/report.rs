@@ -123,7 +123,11 @@ impl fmt::Display for Report {
         writeln!(f, "reordered      {}", verdict.reordered)?;
         writeln!(f, "gaps in seq    {}", verdict.gaps)?;
         writeln!(f, "unread         {} histories; {} foreign rows", verdict.unread, verdict.foreign)?;
-        writeln!(f, "repeats        {} on the wire (allowed)", verdict.repeats)?;
+        writeln!(
+            f,
+            "repeats        {} on the wire, {} before the first synced (allowed)",
+            verdict.repeats, verdict.filled
+        )?;
         writeln!(
             f,
             "busy           {} (after at most {:.0} ms); rate limited {}; unanswered {}; sent again {}",
