@@ -387,6 +387,13 @@ pub const APART_MS_MAX: u64 = 30_000;
 /// The rung of the retry ladder round which its events go: one for all, so that they keep their order.
 pub const APART_RUNG: u8 = 2;
 
+/// How long an event that went round the ladder is waited for by those of its conversation behind it: 30
+/// times its rung. Longer, and it is lost or on another worker.
+pub const APART_ORDER_MS: u64 = 60_000;
+
+/// Events of one conversation on their way round whose order a worker remembers (16 bytes each).
+pub const APART_ORDER_MAX: usize = 4_000;
+
 /// Conversations that may wait apart in one worker. Beyond this they are searched for each time.
 pub const APART_KEYS_MAX: usize = 10_000;
 

@@ -453,7 +453,14 @@ impl LaneBatch {
     pub fn kept(&self) {
         // RabbitMQ has told its publishers long ago: it keeps by itself.
         if let Some(LaneTicket::Memory(ticket)) = &self.ticket {
-            ticket.keep();
+            ticket.keep(None);
+        }
+    }
+
+    /// The same of one of its envelopes, by its place.
+    pub fn kept_one(&self, at: usize) {
+        if let Some(LaneTicket::Memory(ticket)) = &self.ticket {
+            ticket.keep(Some(at));
         }
     }
 

@@ -4,18 +4,26 @@
 //! stop the others of its shard. They go round the retry ladder ([`APART_RUNG`]) instead, without an
 //! end, until one of them gets through; one try after each pause costs the shard a statement's limit.
 //!
-//! Each worker keeps its own list. It is a list of suspicions: losing it costs one more search.
+//! Their order stays. An event that is sent round is remembered until one of its key gets through, and
+//! what is tried is always the oldest of those: events that come back sooner go round once more, new ones
+//! behind them. What does not come back in [`APART_ORDER_MS`] is not waited for.
+//!
+//! Each worker keeps its own list. It is a list of suspicions: losing it costs one more search, and the
+//! order of those that are on their way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::limits::{APART_KEYS_MAX, APART_MS_MAX, APART_MS_MIN};
+use crate::bus::Envelope;
+use crate::limits::{APART_KEYS_MAX, APART_MS_MAX, APART_MS_MIN, APART_ORDER_MAX, APART_ORDER_MS};
 use protocol::Lane;
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::lanes::metrics;
+use crate::lanes::work::Cause;
 
 /// The keys. Cheap to clone; the clones share the list.
 #[derive(Clone, Default)]
@@ -28,64 +36,131 @@ struct List {
     count: AtomicUsize,
 }
 
-#[derive(Clone, Copy)]
 struct Wait {
     until: Instant,
     pause: Duration,
+    cause: Cause,
+    /// Events that were sent round and did not get through yet, in their order.
+    order: VecDeque<Sent>,
 }
 
-/// What to do with an event of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    name: u64,
+    at: Instant,
+}
+
+/// What to do with the events of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// Nothing is known against it.
     With,
-    /// It is tried, but alone: it was to blame a moment ago.
-    Alone,
-    /// It waits; trying it now would fail again.
-    Waits,
+    /// These of them are tried, in this order, but alone: it was to blame a moment ago. The others wait,
+    /// because an older one is still on its way or because trying now would fail again.
+    Alone(Vec<usize>, Cause),
+}
+
+/// How an event is known again when it comes back.
+fn name(event: &Envelope) -> u64 {
+    xxh3_64(&event.body)
 }
 
 impl Apart {
-    /// What to do with an event of this key.
-    pub(crate) fn way(&self, lane: Lane, key: u64, now: Instant) -> Way {
-        if self.0.count.load(Ordering::Relaxed) == 0 {
-            return Way::With;
+    /// Whether nothing is known against any key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// What to do with these events of a key.
+    pub(crate) fn way(&self, lane: Lane, key: u64, events: &[&Envelope], now: Instant) -> Way {
+        let mut keys = self.keys();
+        let Some(wait) = keys.get_mut(&(lane, key)) else { return Way::With };
+        let limit = Duration::from_millis(APART_ORDER_MS);
+        while wait.order.front().is_some_and(|oldest| oldest.at + limit < now) {
+            wait.order.pop_front();
         }
-        match self.keys().get(&(lane, key)) {
-            None => Way::With,
-            Some(wait) if wait.until > now => Way::Waits,
-            Some(_) => Way::Alone,
+        if wait.until > now {
+            return Way::Alone(Vec::new(), wait.cause);
         }
+        let names: Vec<u64> = events.iter().map(|event| name(event)).collect();
+        let mut tried = Vec::with_capacity(names.len());
+        let mut is_missing = false;
+        for sent in &wait.order {
+            match (0..names.len()).find(|at| names[*at] == sent.name && !tried.contains(at)) {
+                Some(at) => tried.push(at),
+                None => {
+                    is_missing = true;
+                    break;
+                }
+            }
+        }
+        if !is_missing {
+            let new: Vec<_> = (0..names.len()).filter(|at| !tried.contains(at)).collect();
+            tried.extend(new);
+        }
+        Way::Alone(tried, wait.cause)
     }
 
     /// This key was to blame: its events wait, each time twice as long.
-    pub fn blame(&self, lane: Lane, key: u64, now: Instant) {
+    pub(crate) fn blame(&self, lane: Lane, key: u64, cause: Cause, now: Instant) {
         let mut keys = self.keys();
         if keys.len() >= APART_KEYS_MAX {
             // What nobody asked for since is no suspicion any more.
             keys.retain(|_, wait| wait.until + Duration::from_millis(APART_MS_MAX) > now);
         }
-        if keys.len() < APART_KEYS_MAX || keys.contains_key(&(lane, key)) {
-            let pause = keys.get(&(lane, key)).map_or(APART_MS_MIN, |wait| {
-                let doubled = u64::try_from(wait.pause.as_millis()).unwrap_or(APART_MS_MAX) * 2;
-                doubled.min(APART_MS_MAX)
-            });
-            let pause = Duration::from_millis(pause);
-            keys.insert((lane, key), Wait { until: now + pause, pause });
+        if let Some(wait) = keys.get_mut(&(lane, key)) {
+            wait.pause = (wait.pause * 2).min(Duration::from_millis(APART_MS_MAX));
+            wait.until = now + wait.pause;
+            wait.cause = cause;
+        } else if keys.len() < APART_KEYS_MAX {
+            let pause = Duration::from_millis(APART_MS_MIN);
+            keys.insert((lane, key), Wait { until: now + pause, pause, cause, order: VecDeque::new() });
         }
         self.counted(lane, &keys);
     }
 
-    /// Events of these keys got through.
-    pub fn clear(&self, lane: Lane, through: impl Iterator<Item = u64>) {
-        if self.0.count.load(Ordering::Relaxed) == 0 {
+    /// An event of this key is sent round: behind those that were before.
+    pub(crate) fn sent(&self, lane: Lane, event: &Envelope, now: Instant) {
+        // What everybody takes from has no order.
+        if lane == Lane::Low {
             return;
         }
         let mut keys = self.keys();
-        for key in through {
-            keys.remove(&(lane, key));
+        let Some(wait) = keys.get_mut(&(lane, event.key)) else { return };
+        let name = name(event);
+        if let Some(sent) = wait.order.iter_mut().find(|sent| sent.name == name) {
+            sent.at = now;
+        } else if wait.order.len() < APART_ORDER_MAX {
+            wait.order.push_back(Sent { name, at: now });
+        }
+    }
+
+    /// Events of a key got through; those of it that are still on their way come first from now on.
+    pub(crate) fn through<'a>(&self, lane: Lane, events: impl Iterator<Item = &'a Envelope>, now: Instant) {
+        if self.is_empty() {
+            return;
+        }
+        let mut keys = self.keys();
+        for event in events {
+            let Some(wait) = keys.get_mut(&(lane, event.key)) else { continue };
+            let name = name(event);
+            if let Some(at) = wait.order.iter().position(|sent| sent.name == name) {
+                wait.order.remove(at);
+            }
+            if wait.order.is_empty() {
+                keys.remove(&(lane, event.key));
+            } else {
+                wait.until = now;
+                wait.pause = Duration::from_millis(APART_MS_MIN);
+            }
         }
         self.counted(lane, &keys);
+    }
+
+    /// Shards changed hands: what is on its way may come back to somebody else.
+    pub(crate) fn forget_order(&self) {
+        if !self.is_empty() {
+            self.keys().values_mut().for_each(|wait| wait.order.clear());
+        }
     }
 
     fn counted(&self, lane: Lane, keys: &HashMap<(Lane, u64), Wait>) {
@@ -122,20 +197,59 @@ mod tests {
         assert_eq!((low, high), (vec![5], vec![3]));
     }
 
+    fn event(key: u64, body: &'static str) -> Envelope {
+        Envelope {
+            subject: crate::bus::Subject::new("high.sendMessage").unwrap(),
+            key,
+            body: bytes::Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    const NONE: Way = Way::Alone(Vec::new(), Cause::Lock);
+
     #[tokio::test(start_paused = true)]
     async fn a_key_waits_longer_each_time_until_it_gets_through() {
         let (apart, start, lane) = (Apart::default(), Instant::now(), Lane::High);
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(apart.way(lane, 7, start), Way::With);
-        apart.blame(lane, 7, start);
-        assert_eq!(apart.way(lane, 7, at(APART_MS_MIN - 1)), Way::Waits);
-        assert_eq!(apart.way(lane, 8, start), Way::With, "its neighbour goes on");
-        assert_eq!(apart.way(Lane::Medium, 7, start), Way::With);
-        assert_eq!(apart.way(lane, 7, at(APART_MS_MIN)), Way::Alone);
-        apart.blame(lane, 7, at(APART_MS_MIN));
-        assert_eq!(apart.way(lane, 7, at(3 * APART_MS_MIN - 1)), Way::Waits);
-        assert_eq!(apart.way(lane, 7, at(3 * APART_MS_MIN)), Way::Alone);
-        apart.clear(lane, [7].into_iter());
-        assert_eq!(apart.way(lane, 7, start), Way::With);
+        let (seven, eight) = (event(7, "a"), event(8, "a"));
+        let way = |lane, event: &Envelope, now| apart.way(lane, event.key, &[event], now);
+        assert_eq!(way(lane, &seven, start), Way::With);
+        apart.blame(lane, 7, Cause::Lock, start);
+        assert_eq!(way(lane, &seven, at(APART_MS_MIN - 1)), NONE);
+        assert_eq!(way(lane, &eight, start), Way::With, "its neighbour goes on");
+        assert_eq!(way(Lane::Medium, &seven, start), Way::With);
+        assert_eq!(way(lane, &seven, at(APART_MS_MIN)), Way::Alone(vec![0], Cause::Lock));
+        apart.blame(lane, 7, Cause::Slow, at(APART_MS_MIN));
+        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN - 1)), Way::Alone(vec![], Cause::Slow));
+        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN)), Way::Alone(vec![0], Cause::Slow));
+        apart.through(lane, [&seven].into_iter(), at(3 * APART_MS_MIN));
+        assert_eq!(way(lane, &seven, start), Way::With);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_tried_is_the_oldest_that_was_sent_round() {
+        let (apart, start, lane) = (Apart::default(), Instant::now(), Lane::High);
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|body| event(7, body));
+        apart.blame(lane, 7, Cause::Lock, start);
+        for event in [&a, &b, &c] {
+            apart.sent(lane, event, start);
+        }
+        let later = start + Duration::from_millis(APART_MS_MIN);
+        let tried = |events: &[&Envelope], now| match apart.way(lane, 7, events, now) {
+            Way::Alone(tried, _) => tried,
+            Way::With => panic!("it is known"),
+        };
+        assert_eq!(tried(&[&b, &c], later), [] as [usize; 0], "an older one is on its way");
+        assert_eq!(tried(&[&d, &b, &a], later), [2, 1], "new ones wait behind all of them");
+        assert_eq!(tried(&[&d, &c, &b, &a], later), [3, 2, 1, 0]);
+
+        apart.through(lane, [&a, &b].into_iter(), later);
+        assert_eq!(tried(&[&d], later), [] as [usize; 0]);
+        apart.sent(lane, &d, later);
+        assert_eq!(tried(&[&d, &c], later), [1, 0]);
+        let lost = later + Duration::from_millis(APART_ORDER_MS + 1);
+        assert_eq!(tried(&[&d], lost), [0], "what does not come back is not waited for");
+        apart.forget_order();
+        assert_eq!(tried(&[&d], later), [0]);
     }
 }

@@ -3,14 +3,14 @@
 //! * A peer is away: the work stays here and is tried again in place, for as long as its shard is
 //!   ours and the worker stays. Nothing leaves the lane.
 //! * The store ended a statement alone (a lock, its limit of time): the run is halved by key until
-//!   the key to blame stands alone. After a second try its events wait apart (`apart.rs`), and the
-//!   others are told.
+//!   the key to blame stands alone. After a second try its events wait apart (`apart.rs`), in their
+//!   order, and the others are told.
 //! * A fault or a panic: the run is halved until the event to blame stands alone. That one climbs
 //!   the retry ladder with its reason; the others are each handled as if it had not been there.
 //! * Acknowledged is only what was handled, told, or set aside.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,28 @@ impl Engine {
 /// The work was given back to its lane.
 struct LetGo;
 
+/// Where an event came from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    batch: &'a LaneBatch,
+    /// Its place in the batch.
+    at: usize,
+}
+
+impl<'a> Source<'a> {
+    fn envelope(&self) -> &'a LaneEnvelope {
+        &self.batch.envelopes[self.at]
+    }
+
+    fn key(&self) -> u64 {
+        self.envelope().envelope.key
+    }
+
+    fn kept(&self) {
+        self.batch.kept_one(self.at);
+    }
+}
+
 /// Events that are tried together, by their place in the piece.
 struct Run {
     events: Vec<usize>,
@@ -88,15 +110,11 @@ impl Run {
     /// Nearly always all of them, and then nothing is copied.
     fn of_all<'a>(&self, taken: &'a [LaneEvent]) -> Cow<'a, [LaneEvent]> {
         match (self.events.first(), self.events.last()) {
-            (Some(first), Some(last)) if last - first + 1 == self.events.len() => {
+            (Some(first), Some(last)) if self.events.is_sorted() && last - first + 1 == self.events.len() => {
                 Cow::Borrowed(&taken[*first..=*last])
             }
             _ => self.events.iter().map(|at| taken[*at].clone()).collect(),
         }
-    }
-
-    fn keys(&self, sources: &[&LaneEnvelope]) -> impl Iterator<Item = u64> {
-        self.events.iter().map(|at| sources[*at].envelope.key)
     }
 }
 
@@ -124,6 +142,7 @@ impl Engine {
             }
             Err(LetGo) => {
                 shift.note_given_back();
+                self.apart.forget_order();
                 metrics::released(lane, "held", work.batches.len());
                 work.batches.into_iter().for_each(LaneBatch::release);
             }
@@ -150,11 +169,7 @@ impl<'a> Shift<'a> {
         spans::within(self.traced.context(), self.handle(taken, sources)).await
     }
 
-    async fn handle(
-        &mut self,
-        mut taken: Vec<LaneEvent>,
-        sources: Vec<&'a LaneEnvelope>,
-    ) -> Result<(), LetGo> {
+    async fn handle(&mut self, mut taken: Vec<LaneEvent>, sources: Vec<Source<'a>>) -> Result<(), LetGo> {
         let mut effects = Vec::with_capacity(taken.len());
         let mut aside = 0;
         let mut searching = false;
@@ -165,10 +180,12 @@ impl<'a> Shift<'a> {
             let halt = match self.attempt(&run.of_all(&taken)).await {
                 Ok(done) => {
                     self.resumed();
-                    self.engine.apart.clear(self.lane, run.keys(&sources));
+                    let through = run.events.iter().map(|at| &sources[*at].envelope().envelope);
+                    self.engine.apart.through(self.lane, through, Instant::now());
                     effects.extend(done);
                     if searching {
                         // Others need not wait for the end of a search that takes seconds.
+                        run.events.iter().for_each(|at| sources[*at].kept());
                         self.told(&std::mem::take(&mut effects)).await?;
                     }
                     continue;
@@ -186,20 +203,17 @@ impl<'a> Shift<'a> {
                     searching = true;
                     self.may_stay()?;
                     debug!(lane = %self.lane, events = run.events.len(), "A statement was ended ({}): {err:#}", cause.name());
-                    match halve(&run.events, |at| sources[at].envelope.key) {
+                    match halve(&run.events, |at| sources[at].key()) {
                         Some((one, other)) => runs.extend([Run::of(other), Run::of(one)]),
                         // A server that stood still for a moment is no fault of this key.
                         None if !run.suspect => runs.push(Run { suspect: true, ..run }),
                         None => {
-                            self.engine.apart.blame(
-                                self.lane,
-                                sources[run.events[0]].envelope.key,
-                                Instant::now(),
-                            );
+                            let key = sources[run.events[0]].key();
+                            self.engine.apart.blame(self.lane, key, cause, Instant::now());
                             aside += run.events.len();
                             for at in run.events {
-                                self.set_apart(sources[at], cause, &format!("{err:#}"), &taken[at].uplink)
-                                    .await?;
+                                let (source, reason) = (sources[at].envelope(), format!("{err:#}"));
+                                self.set_apart(source, cause, &reason, &taken[at].uplink).await?;
                             }
                         }
                     }
@@ -207,7 +221,7 @@ impl<'a> Shift<'a> {
                 Halt::Fault(err) if run.events.len() == 1 => {
                     aside += 1;
                     let at = run.events[0];
-                    let told = self.set_aside(sources[at], &err, Some(&taken[at].uplink)).await?;
+                    let told = self.set_aside(sources[at].envelope(), &err, Some(&taken[at].uplink)).await?;
                     effects.extend(told);
                 }
                 Halt::Fault(err) => {
@@ -227,41 +241,52 @@ impl<'a> Shift<'a> {
 
     /// What is tried: first everything together, then, each alone, the keys that were to blame a moment
     /// ago. Events whose key is known to be stuck are sent round the ladder untried.
-    async fn runs(&mut self, taken: &[LaneEvent], sources: &[&LaneEnvelope]) -> Result<Vec<Run>, LetGo> {
-        let now = Instant::now();
-        let (mut together, mut alone) = (Vec::with_capacity(taken.len()), HashMap::<u64, Vec<usize>>::new());
+    async fn runs(&mut self, taken: &[LaneEvent], sources: &[Source<'_>]) -> Result<Vec<Run>, LetGo> {
+        if self.engine.apart.is_empty() {
+            let all: Vec<_> = (0..taken.len()).collect();
+            return Ok((!all.is_empty()).then(|| Run::of(all)).into_iter().collect());
+        }
+        let mut keys = BTreeMap::<u64, Vec<usize>>::new();
         for (at, source) in sources.iter().enumerate() {
-            let key = source.envelope.key;
-            match self.engine.apart.way(self.lane, key, now) {
-                Way::With => together.push(at),
-                Way::Alone => alone.entry(key).or_default().push(at),
-                Way::Waits => {
-                    self.set_apart(source, Cause::Lock, "its conversation waits apart", &taken[at].uplink)
-                        .await?;
+            keys.entry(source.key()).or_default().push(at);
+        }
+        let (mut together, mut runs) = (Vec::with_capacity(taken.len()), Vec::new());
+        for (key, events) in keys {
+            let envelopes: Vec<_> = events.iter().map(|at| &sources[*at].envelope().envelope).collect();
+            match self.engine.apart.way(self.lane, key, &envelopes, Instant::now()) {
+                Way::With => together.extend(events),
+                Way::Alone(tried, cause) => {
+                    let waits = (0..events.len()).filter(|place| !tried.contains(place));
+                    for at in waits.map(|place| events[place]) {
+                        let reason = "its conversation waits apart";
+                        self.set_apart(sources[at].envelope(), cause, reason, &taken[at].uplink).await?;
+                    }
+                    let events: Vec<_> = tried.into_iter().map(|place| events[place]).collect();
+                    runs.extend((!events.is_empty()).then_some(Run { events, suspect: true }));
                 }
             }
         }
+        together.sort_unstable();
         // The others first: a suspect costs a statement's limit of time.
-        let mut runs: Vec<Run> = alone.into_values().map(|events| Run { events, suspect: true }).collect();
         runs.extend((!together.is_empty()).then_some(Run::of(together)));
         Ok(runs)
     }
 
     /// The events of all batches, each with where it came from. What is no event is set aside.
-    async fn decode(&mut self) -> Result<(Vec<LaneEvent>, Vec<&'a LaneEnvelope>), LetGo> {
+    async fn decode(&mut self) -> Result<(Vec<LaneEvent>, Vec<Source<'a>>), LetGo> {
         let batches = self.batches;
         let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
         let (mut taken, mut sources) = (Vec::with_capacity(events), Vec::with_capacity(events));
         let now = Timestamp::now();
         for batch in batches {
-            for source in &batch.envelopes {
+            for (at, source) in batch.envelopes.iter().enumerate() {
                 match protocol::decode::<Uplink>(&source.envelope.body) {
                     Ok(mut uplink) => {
                         self.traced.take(&mut uplink);
                         let again = batch.redelivered || source.attempt > 0;
                         let origin = self.take(&uplink, now, source.attempt, batch.redelivered);
                         taken.push(LaneEvent { uplink, again, origin });
-                        sources.push(source);
+                        sources.push(Source { batch, at });
                     }
                     Err(err) => {
                         self.set_aside(source, &anyhow::Error::new(err).context("undecodable"), None).await?;
@@ -365,6 +390,7 @@ impl<'a> Shift<'a> {
             let again = LaneEnvelope { attempt: APART_RUNG, ..source.clone() };
             match self.engine.fanout.bus.retry(self.lane, again, reason).await {
                 Ok(_) => {
+                    self.engine.apart.sent(self.lane, &source.envelope, Instant::now());
                     self.engine.note(uplink, Stage::Delayed { attempt: APART_RUNG });
                     metrics::set_aside(self.lane, cause.name(), "delayed");
                     return Ok(());

@@ -30,6 +30,8 @@ pub struct Consumer {
     schedule: Schedule<LaneBatch>,
     /// Who is alive; changed or not, every beat says so.
     live: watch::Receiver<Vec<NodeId>>,
+    /// With whom the shards were shared last.
+    shared_with: Vec<NodeId>,
 }
 
 impl Consumer {
@@ -45,7 +47,7 @@ impl Consumer {
         let bus = &engine.fanout.bus;
         let lanes =
             [bus.consume(Lane::High).await?, bus.consume(Lane::Medium).await?, bus.consume(Lane::Low).await?];
-        Ok(Self { engine, lanes, schedule: Schedule::new(slots), live })
+        Ok(Self { engine, lanes, schedule: Schedule::new(slots), live, shared_with: Vec::new() })
     }
 
     /// A look at what is held of each lane.
@@ -135,6 +137,10 @@ impl Consumer {
     /// Tells each lane which shards this worker takes.
     fn hold_share(&mut self) {
         let live = self.live.borrow_and_update().clone();
+        if live != self.shared_with {
+            self.engine.apart.forget_order();
+            self.shared_with.clone_from(&live);
+        }
         let node = self.engine.node;
         for (lane, consumer) in Lane::ALL.into_iter().zip(&self.lanes) {
             // The low lane is one queue that everybody takes from.

@@ -73,6 +73,26 @@ contract! {
         }
     }
 
+    /// Of a batch that is worked on for long, what is kept already is said alone.
+    one_of_a_batch_is_kept_before_the_others => |rig| {
+        let bus = rig.bus().await;
+        let one = support::outcome(&bus, envelope("high.sendMessage", 7, "one"));
+        let mut other = Box::pin(support::outcome(&bus, envelope("high.sendMessage", 7, "other")));
+        let mut consumer = bus.consume(Lane::High).await.unwrap();
+        let mut batch = deadline(consumer.next()).await.unwrap();
+        batch.kept_one(0);
+        assert_eq!(one.await, Ok(()));
+        if batch.envelopes.len() == 1 {
+            batch.ack();
+            batch = deadline(consumer.next()).await.unwrap();
+        } else if !rig.keeps() {
+            support::silent(&mut other).await;
+        }
+        batch.kept();
+        assert_eq!(other.await, Ok(()));
+        batch.ack();
+    }
+
     /// What failed is not kept with the batch that it came in.
     what_is_set_aside_is_not_kept_yet => |rig| {
         let bus = rig.bus().await;

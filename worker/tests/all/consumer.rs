@@ -305,15 +305,21 @@ async fn a_conversation_whose_row_is_locked_waits_alone(cluster: Cluster) {
     assert!(!conversations.contains_key(&locked.0), "it waits");
     assert!(worker.readiness.is_ready(), "the store is not away");
 
-    // Said while it waits, it waits as well.
-    cluster.publish([says(sender, *locked, "g-late", "5")]).await;
+    // Said while it waits and while it gets through, it waits as well.
+    let mut late = 5..25;
+    for n in late.by_ref().take(10) {
+        cluster.publish([says(sender, *locked, &format!("g-late-{n}"), &n.to_string())]).await;
+    }
     holder.batch_execute("rollback").await.unwrap();
     let mut rest = Vec::new();
-    while rest.iter().filter(|one: &&Heard| one.event == "messageComing").count() < 6 {
+    while rest.iter().filter(|one: &&Heard| one.event == "messageComing").count() < 25 {
+        if let Some(n) = late.next() {
+            cluster.publish([says(sender, *locked, &format!("g-late-{n}"), &n.to_string())]).await;
+        }
         rest.push(gateway.next().await);
     }
     let (late, late_again) = told(&rest);
-    let expect: Vec<_> = (0..6).map(|n| (n + 1, n.to_string())).collect();
+    let expect: Vec<_> = (0..25).map(|n| (n + 1, n.to_string())).collect();
     assert_eq!((&late[&locked.0], again + late_again), (&expect, 0), "everything, once, in order");
     assert_eq!(cluster.bus.quarantined(10).await.unwrap(), []);
     worker.drain().await;

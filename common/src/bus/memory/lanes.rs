@@ -102,9 +102,13 @@ impl Waiting {
 }
 
 impl Handed {
-    /// The receipts that are still to be called.
-    fn receipts(&mut self) -> Vec<u64> {
+    /// The receipts that are still to be called: of one item, by its place, or of all.
+    fn receipts(&mut self, one: Option<usize>) -> Vec<u64> {
         let (Self::Out(items, _) | Self::Back(items)) = self;
+        let items = match one {
+            Some(at) => items.get_mut(at..=at).unwrap_or_default(),
+            None => &mut items[..],
+        };
         items.iter_mut().filter_map(|item| item.receipt.take()).collect()
     }
 }
@@ -286,7 +290,7 @@ impl LaneQueues {
                 shard.handed.insert(tag, Handed::Back(items));
                 shard.yielding = true;
             }
-            Some(mut handed) => kept = handed.receipts(),
+            Some(mut handed) => kept = handed.receipts(None),
             None => {}
         }
         self.pass_on(&mut state, index);
@@ -297,9 +301,9 @@ impl LaneQueues {
         self.returned.notify_waiters();
     }
 
-    /// What a batch brings is kept, whatever becomes of the rest of the work on it.
-    fn keep(&self, index: usize, tag: u64) {
-        let handed = self.lock().shards[index].handed.get_mut(&tag).map(Handed::receipts);
+    /// What a batch brings, or one of its items, is kept, whatever becomes of the rest of the work on it.
+    fn keep(&self, index: usize, tag: u64, one: Option<usize>) {
+        let handed = self.lock().shards[index].handed.get_mut(&tag).map(|handed| handed.receipts(one));
         self.receipts.kept(handed.unwrap_or_default());
     }
 
@@ -436,8 +440,8 @@ impl Ticket {
         self.queues.finish(self.shard, self.tag, acked);
     }
 
-    pub(in super::super) fn keep(&self) {
-        self.queues.keep(self.shard, self.tag);
+    pub(in super::super) fn keep(&self, one: Option<usize>) {
+        self.queues.keep(self.shard, self.tag, one);
     }
 
     pub(in super::super) fn is_revoked(&self) -> bool {
