@@ -2,7 +2,7 @@
 //! its login, its conversation with another one. All of it over REST, as any client does it.
 
 use anyhow::{Context as _, bail};
-use client::{Refusal, Site};
+use client::{RefusedRequest, Site};
 use common::config::Secret;
 use common::random;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const PAGES_MAX: usize = 10;
 
 /// Who somebody is.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct Credentials {
     pub email: String,
     pub name: String,
     pub password: Secret,
@@ -26,14 +26,14 @@ pub struct WrongPassword(String);
 
 /// Somebody who is logged in.
 #[derive(Clone, Debug)]
-pub struct Person {
+pub struct SignedIn {
     pub id: i64,
     pub token: String,
 }
 
-impl Account {
+impl Credentials {
     /// Logs in; registers first when nobody has that e-mail yet.
-    pub async fn enter(&self, site: &Site) -> anyhow::Result<Person> {
+    pub async fn enter(&self, site: &Site) -> anyhow::Result<SignedIn> {
         let first = match self.log_in(site).await {
             Err(err) if is_refused(&err, 401, "") => err,
             entered => return entered.with_context(|| format!("{} cannot log in", self.email)),
@@ -52,11 +52,11 @@ impl Account {
         }
     }
 
-    async fn log_in(&self, site: &Site) -> anyhow::Result<Person> {
+    async fn log_in(&self, site: &Site) -> anyhow::Result<SignedIn> {
         let credentials = json!({ "email": self.email, "password": self.password.expose() });
         let answer = site.post("/auth/login", None, &credentials).await?;
         let data = &answer["data"];
-        Ok(Person {
+        Ok(SignedIn {
             id: data["user"]["id"].as_i64().context("the login has no user")?,
             token: data["accessToken"].as_str().context("the login has no token")?.to_owned(),
         })
@@ -74,11 +74,11 @@ impl Account {
 
 /// Whether it was answered with this status, and says this.
 fn is_refused(err: &anyhow::Error, status: u16, words: &str) -> bool {
-    err.downcast_ref::<Refusal>()
+    err.downcast_ref::<RefusedRequest>()
         .is_some_and(|refusal| refusal.status == status && refusal.body.contains(words))
 }
 
-impl Person {
+impl SignedIn {
     /// The conversation of these two, and of nobody else, under this title; made at the first use.
     pub async fn conversation_with(&self, site: &Site, other: &Self, title: &str) -> anyhow::Result<i64> {
         if self.id == other.id {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_conversation_of_two_has_no_stranger_in_it() {
-        let person = |id| Person { id, token: String::new() };
+        let person = |id| SignedIn { id, token: String::new() };
         let (me, other) = (person(7), person(9));
         let of = |creator: i64, count: u64, members: &[i64]| {
             let members: Vec<Value> = members.iter().map(|id| json!({ "userId": id })).collect();

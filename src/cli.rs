@@ -20,7 +20,7 @@ pub const ABOUT: &str =
         Exit codes: 0 good; 1 nothing found, no answer, or only a part; 2 failed; 64 the command line or\n\
         the environment is not understood."
 )]
-pub struct Line {
+pub struct CommandLine {
     /// Read the environment, report everything that is wrong with it, and exit
     #[arg(long)]
     pub check: bool,
@@ -38,7 +38,7 @@ pub enum Command {
     Canary(Canary),
     /// Look at a cluster, and act on it.
     #[command(flatten)]
-    Operate(operator::Command),
+    Operate(operator::OperatorCommand),
 }
 
 /// A person's side of the demo.
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn read(line: &[&str]) -> Result<Line, clap::Error> {
+    fn read(line: &[&str]) -> Result<CommandLine, clap::Error> {
         common::arguments::parse("chatchit", ABOUT, [&["chatchit"], line].concat())
     }
 

@@ -16,11 +16,11 @@ const SECRET: &str = "JWT_ACCESS_TOKEN";
 const SECRET_FILE: &str = "JWT_ACCESS_TOKEN_FILE";
 
 /// What the programs need.
-pub struct Config {
+pub struct ProcessConfig {
     /// The gateway's section.
-    pub gateway: gateway::Config,
+    pub gateway: gateway::GatewayConfig,
     /// The worker's section, and the peers that the environment names.
-    pub worker: worker::Config,
+    pub worker: worker::WorkerConfig,
     /// Whether `ADMIN_PORT` was given: without it, a free port is taken.
     pub has_admin_port: bool,
 }
@@ -36,7 +36,7 @@ pub fn port() -> u16 {
     Env::from_process().number(&["PORT"], 8080)
 }
 
-impl Config {
+impl ProcessConfig {
     /// Reads the environment; a missing secret comes from the data folder.
     pub fn read(data: &Data) -> anyhow::Result<Self> {
         let secret = data.secret("access.secret", random::secret)?;
@@ -61,8 +61,8 @@ impl Config {
         let has_admin_port = env.text(&["ADMIN_PORT"]).is_some();
         let has_drain = env.text(&["DRAIN_MS"]).is_some();
         let mut config = Self {
-            gateway: gateway::Config::from_env(&mut env),
-            worker: worker::Config::from_env(&mut env),
+            gateway: gateway::GatewayConfig::from_env(&mut env),
+            worker: worker::WorkerConfig::from_env(&mut env),
             has_admin_port,
         };
         env.finish()?;

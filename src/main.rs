@@ -36,15 +36,15 @@ use std::process::ExitCode;
 use common::arguments;
 use common::config::{EXIT_CONFIG, Env};
 
-use crate::cli::{Command, Line};
-use crate::config::Config;
+use crate::cli::{Command, CommandLine};
+use crate::config::ProcessConfig;
 use crate::data::Data;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let line: Line = match arguments::read("chatchit", cli::ABOUT) {
+    let line: CommandLine = match arguments::read("chatchit", cli::ABOUT) {
         Ok(line) => line,
         Err(code) => return Ok(code),
     };
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Canary(wanted)) => {
             let mut env = Env::from_process();
-            let config = canary::config::Config::from_env(&mut env);
+            let config = canary::config::CanaryConfig::from_env(&mut env);
             match env.finish() {
                 Ok(()) => client_runtime()?.block_on(canary::run(config, wanted)),
                 Err(err) => Ok(misconfigured(&err.into())),
@@ -68,7 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn check() -> anyhow::Result<ExitCode> {
-    Ok(match Config::check() {
+    Ok(match ProcessConfig::check() {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => misconfigured(&err.into()),
     })
@@ -77,7 +77,7 @@ fn check() -> anyhow::Result<ExitCode> {
 fn serve() -> anyhow::Result<ExitCode> {
     let mut data = Data::open()?;
     data.lock()?;
-    match Config::read(&data) {
+    match ProcessConfig::read(&data) {
         Ok(config) => config.gateway.runtime()?.block_on(serve::run(config, data))?,
         Err(err) => return Ok(misconfigured(&err)),
     }

@@ -20,12 +20,12 @@ use protocol::ids::NodeId;
 use worker::store::Store;
 use worker::{Worker, features};
 
-use crate::config::Config;
+use crate::config::ProcessConfig;
 use crate::data::Data;
 use crate::postgres::Postgres;
 
 /// Runs until a signal; a private PostgreSQL is stopped in any case.
-pub async fn run(config: Config, data: Data) -> anyhow::Result<()> {
+pub async fn run(config: ProcessConfig, data: Data) -> anyhow::Result<()> {
     // The first signal drains, a second one aborts.
     let lifecycle = Lifecycle::install()?;
     telemetry::init_logs("chatchit");
@@ -42,7 +42,7 @@ pub async fn run(config: Config, data: Data) -> anyhow::Result<()> {
 }
 
 async fn together(
-    config: Config,
+    config: ProcessConfig,
     data: &Data,
     database_url: Secret,
     database: &str,

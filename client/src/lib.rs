@@ -7,6 +7,9 @@
 //! Not here: reconnecting, repeating, `sync`. What a good client does beyond one request and one
 //! socket is decided by its caller.
 
+/// How long and how large things may be.
+mod limits;
+
 /// Where to connect: a gateway, or what stands in front of all of them.
 mod site;
 
@@ -19,16 +22,7 @@ mod rest;
 /// One socket.
 mod socket;
 
-pub use self::rest::Refusal;
+pub use self::limits::{ANSWER_BYTES_MAX, ANSWER_MS_MAX, SILENCE_MS_MAX};
+pub use self::rest::RefusedRequest;
 pub use self::site::Site;
 pub use self::socket::{Closed, Socket};
-
-/// A connection, the upgrade of a socket, or a REST request with its answer: longer than a gateway
-/// takes to answer anything.
-pub const ANSWER_MS_MAX: u64 = 15_000;
-
-/// The largest answer, and the largest event: a page of history is far smaller.
-pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How long a socket may be silent: three pings of a gateway, which come every 25 s.
-pub const SILENCE_MS_MAX: u64 = 75_000;

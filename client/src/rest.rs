@@ -13,12 +13,13 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{ANSWER_BYTES_MAX, ANSWER_MS_MAX, Site};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MS_MAX};
+use crate::site::Site;
 
 /// An answer that is no success.
 #[derive(Debug, thiserror::Error)]
 #[error("{request} answered {status}: {body}")]
-pub struct Refusal {
+pub struct RefusedRequest {
     /// What was asked for.
     pub request: String,
     /// What the answer says.
@@ -29,7 +30,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-impl Refusal {
+impl RefusedRequest {
     pub(crate) fn new(request: String, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Self {
@@ -45,7 +46,7 @@ impl Site {
     /// GET; JSON comes back.
     ///
     /// # Errors
-    /// A [`Refusal`], or no answer.
+    /// A [`RefusedRequest`], or no answer.
     pub async fn get(&self, path: &str, token: &str) -> anyhow::Result<Value> {
         self.ask(Method::GET, path, Some(token), Bytes::new()).await
     }
@@ -53,7 +54,7 @@ impl Site {
     /// POST of JSON; JSON comes back.
     ///
     /// # Errors
-    /// A [`Refusal`], or no answer.
+    /// A [`RefusedRequest`], or no answer.
     pub async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> anyhow::Result<Value> {
         self.ask(Method::POST, path, token, body.to_string().into()).await
     }
@@ -85,7 +86,7 @@ impl Site {
         let answered = timeout(limit, exchange).await;
         let (head, body) = answered.with_context(|| format!("{what}: no answer within {limit:?}"))??;
         if !head.status.is_success() {
-            return Err(Refusal::new(what, head.status, &head.headers, &body).into());
+            return Err(RefusedRequest::new(what, head.status, &head.headers, &body).into());
         }
         serde_json::from_slice(&body).with_context(|| format!("{what} did not answer JSON"))
     }

@@ -15,10 +15,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::{ANSWER_MS_MAX, trust};
+use crate::limits::ANSWER_MS_MAX;
+use crate::trust;
 
 /// A connection, plain or over TLS.
-pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(crate) type Connection = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// A gateway, or what stands in front of all of them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl Site {
         &self.authority
     }
 
-    pub(crate) async fn connect(&self) -> anyhow::Result<Stream> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
         let limit = Duration::from_millis(ANSWER_MS_MAX);
         let connecting = async {
             let connected = TcpStream::connect((self.host.as_str(), self.port)).await;

@@ -12,8 +12,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, http::Uri};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::site::Stream;
-use crate::{ANSWER_BYTES_MAX, ANSWER_MS_MAX, Refusal, SILENCE_MS_MAX, Site};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MS_MAX, SILENCE_MS_MAX};
+use crate::rest::RefusedRequest;
+use crate::site::{Connection, Site};
 
 /// The gateway closed a socket, and said why.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub struct Closed {
 
 /// A socket. `next` may be given up at its await and called again: nothing that came is lost.
 pub struct Socket {
-    stream: WebSocketStream<Stream>,
+    stream: WebSocketStream<Connection>,
     /// When the last frame came.
     heard: Instant,
 }
@@ -37,7 +38,7 @@ impl Socket {
     /// prove that the request was understood is an error.
     ///
     /// # Errors
-    /// A [`Refusal`], or no upgrade.
+    /// A [`RefusedRequest`], or no upgrade.
     pub async fn open(site: &Site, token: &str) -> anyhow::Result<Self> {
         let uri: Uri = format!("{}/ws", site.ws_url()).parse()?;
         let request = ClientRequestBuilder::new(uri).with_header("Authorization", format!("Bearer {token}"));
@@ -50,8 +51,13 @@ impl Socket {
                 Ok((stream, _)) => Ok(Self { stream, heard: Instant::now() }),
                 Err(Error::Http(answer)) => {
                     let body = answer.body().as_deref().unwrap_or_default();
-                    Err(Refusal::new("the upgrade".to_owned(), answer.status(), answer.headers(), body)
-                        .into())
+                    Err(RefusedRequest::new(
+                        "the upgrade".to_owned(),
+                        answer.status(),
+                        answer.headers(),
+                        body,
+                    )
+                    .into())
                 }
                 Err(err) => Err(anyhow!(err).context("the upgrade failed")),
             }

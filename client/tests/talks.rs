@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Closed, Refusal, SILENCE_MS_MAX, Site, Socket};
+use client::{Closed, RefusedRequest, SILENCE_MS_MAX, Site, Socket};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -162,7 +162,7 @@ async fn a_refusal_says_its_status_its_words_and_when_to_come_again() {
     let site = site("http", port, None);
     for err in [site.get("/x", "token").await.unwrap_err(), Socket::open(&site, "token").await.err().unwrap()]
     {
-        let refusal = err.downcast_ref::<Refusal>().unwrap_or_else(|| panic!("{err:#}"));
+        let refusal = err.downcast_ref::<RefusedRequest>().unwrap_or_else(|| panic!("{err:#}"));
         assert_eq!((refusal.status, refusal.retry_after), (503, Some(Duration::from_secs(7))), "{refusal}");
     }
     let err = site.get("/x", "token").await.unwrap_err();

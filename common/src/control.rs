@@ -21,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::CONTROL_LAG_PROBE_MS;
 use crate::version::VERSION;
 use protocol;
-use protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Said, Who, answers_subject};
+use protocol::control::{Answer, Ask, PROGRAMS_SUBJECT, Part, Question, Reply, Who, answers_subject};
 use protocol::ids::NodeId;
 
 /// A program's ear for questions.
@@ -52,7 +52,7 @@ impl Ear {
         mut self,
         readiness: Readiness,
         lifecycle: Lifecycle,
-        own: impl Fn(&Question) -> Option<Said> + Send + Sync,
+        own: impl Fn(&Question) -> Option<Reply> + Send + Sync,
     ) {
         while let Some(arrival) = self.questions.next().await {
             // A question that was lost is asked again by a person.
@@ -71,11 +71,11 @@ impl Ear {
         ask: Ask,
         readiness: &Readiness,
         lifecycle: &Lifecycle,
-        own: &impl Fn(&Question) -> Option<Said>,
+        own: &impl Fn(&Question) -> Option<Reply>,
     ) {
         let leaves = ask.question == Question::Drain(self.node);
         let said = match ask.question {
-            Question::Drain(_) if leaves => Some(Said::Draining { already: lifecycle.is_draining() }),
+            Question::Drain(_) if leaves => Some(Reply::Draining { already: lifecycle.is_draining() }),
             Question::Drain(_) => None,
             question => own(&question),
         };
@@ -236,8 +236,8 @@ mod tests {
             let readiness = Readiness::new("test", NodeId(node));
             readiness.set("bus", if node == 1 { Ok(()) } else { Err("away".into()) });
             tokio::spawn(ear.listen(readiness, life.clone(), move |question| match question {
-                Question::Roll => Some(Said::Here { sockets: (node == 1).then_some(3), shards: None }),
-                Question::Kick { .. } if node == 1 => Some(Said::Closed(2)),
+                Question::Roll => Some(Reply::Here { sockets: (node == 1).then_some(3), shards: None }),
+                Question::Kick { .. } if node == 1 => Some(Reply::Closed(2)),
                 _ => None,
             }));
         }
@@ -250,11 +250,11 @@ mod tests {
         let answers = asker.ask(Question::Roll, WAIT, |_| false).await.unwrap();
         let seen: Vec<_> = answers.iter().map(|one| (one.who.node.0, one.who.part, one.who.ready)).collect();
         assert_eq!(seen, [(1, Part::Gateway, true), (2, Part::Worker, false)]);
-        assert_eq!(answers[0].said, Said::Here { sockets: Some(3), shards: None });
+        assert_eq!(answers[0].said, Reply::Here { sockets: Some(3), shards: None });
         assert_eq!(answers[1].who.unwell, [("bus".to_owned(), "away".to_owned())]);
         let kick = Question::Kick { user: UserId(7), ended: None };
         let answers = asker.ask(kick, WAIT, |_| false).await.unwrap();
-        assert_eq!(answers.iter().map(|one| &one.said).collect::<Vec<_>>(), [&Said::Closed(2)]);
+        assert_eq!(answers.iter().map(|one| &one.said).collect::<Vec<_>>(), [&Reply::Closed(2)]);
         assert_eq!(asker.ask(Question::Lanes, WAIT, |_| false).await.unwrap(), []);
     }
 
@@ -281,10 +281,10 @@ mod tests {
         assert_eq!(drain(3).await, [], "nobody has this id");
         assert!(!gateway.is_draining() && !worker.is_draining());
         let answers = drain(1).await;
-        assert_eq!(answers[0].said, Said::Draining { already: false });
+        assert_eq!(answers[0].said, Reply::Draining { already: false });
         assert!(answers[0].who.draining && !answers[0].who.ready);
         assert!(gateway.is_draining() && !gateway.is_aborting() && !worker.is_draining());
-        assert_eq!(drain(1).await[0].said, Said::Draining { already: true });
+        assert_eq!(drain(1).await[0].said, Reply::Draining { already: true });
         assert!(!gateway.is_aborting(), "asked twice is not a second signal");
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::Env;
 use crate::limits::{TRACE_MESSAGES, TRACE_MESSAGES_MAX, TRACE_MILESTONES_MAX, TRACE_MILESTONES_PER_MESSAGE};
-use protocol::control::{Milestone, Said, Stage};
+use protocol::control::{Milestone, Reply, Stage};
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Origin, Timestamp};
 
@@ -124,11 +124,11 @@ impl Recorder {
     }
 
     /// The answer to an operator's question.
-    pub fn said(&self, guid: u64) -> Said {
+    pub fn said(&self, guid: u64) -> Reply {
         let mut milestones = self.of(guid);
         let older = milestones.len().saturating_sub(TRACE_MILESTONES_MAX);
         milestones.drain(..older);
-        Said::Trace { milestones, since: self.since(), is_on: self.is_on() }
+        Reply::Trace { milestones, since: self.since(), is_on: self.is_on() }
     }
 
     /// Since when nothing was forgotten; None: nothing was, since the program began.

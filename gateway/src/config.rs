@@ -12,7 +12,7 @@ use common::{recorder, spans};
 use protocol::events::Events;
 
 use crate::cluster::hub::Joins;
-use crate::socket::rate::Rate;
+use crate::socket::rate::LocalRate;
 use crate::socket::session::SessionLimits;
 
 /// Who may call from a browser.
@@ -26,7 +26,7 @@ pub enum Origins {
 
 /// What a gateway needs to know.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct GatewayConfig {
     /// `BIND`: the address to listen on; by default all addresses of IPv6 and IPv4.
     pub bind: Option<IpAddr>,
     /// `PORT` (8080); 0 takes a free one.
@@ -64,7 +64,7 @@ pub struct Config {
     /// `RATE_SOCKET_BYTES_BURST`: what one socket may send.
     pub session: SessionLimits,
     /// `RATE_USER_PER_S` and `RATE_USER_BURST`: events of all sockets of one user on this node.
-    pub user_rate: Rate,
+    pub user_rate: LocalRate,
     /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
     /// none.
     pub trace_messages: usize,
@@ -81,7 +81,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The gateway's own section.
-    pub gateway: Config,
+    pub gateway: GatewayConfig,
     /// RabbitMQ.
     pub bus: BusConfig,
     /// Redis Cluster.
@@ -96,7 +96,7 @@ impl ClusterConfig {
     /// # Errors
     /// All that is wrong with the environment.
     pub fn from_env(mut env: Env) -> Result<Self, ConfigError> {
-        let gateway = Config::from_env(&mut env);
+        let gateway = GatewayConfig::from_env(&mut env);
         let auth = AuthConfig::from_env(&mut env);
         auth.refuse_weak_unless(gateway.bind.is_some_and(|bind| bind.is_loopback()), "BIND", &mut env);
         let Peers { bus, directory, .. } = Peers::from_env(&mut env);
@@ -121,7 +121,7 @@ pub struct Network {
     bits: u32,
 }
 
-impl Config {
+impl GatewayConfig {
     /// Reads the section; problems stay in `env` until its `finish`.
     pub fn from_env(env: &mut Env) -> Self {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -165,9 +165,9 @@ impl Config {
     }
 }
 
-fn rate(env: &mut Env, name: &str, per_second: u32, burst: u32) -> Rate {
+fn rate(env: &mut Env, name: &str, per_second: u32, burst: u32) -> LocalRate {
     let per_second = env.number(&[&format!("{name}_PER_S")], per_second);
-    Rate::per_second(per_second, env.number(&[&format!("{name}_BURST")], burst))
+    LocalRate::per_second(per_second, env.number(&[&format!("{name}_BURST")], burst))
 }
 
 fn ratio(text: &str) -> Option<f64> {
@@ -191,7 +191,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
-impl Config {
+impl GatewayConfig {
     /// A runtime with as many threads as configured.
     ///
     /// # Errors

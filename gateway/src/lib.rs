@@ -44,8 +44,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use self::cluster::node::Node;
-use self::cluster::{downlink, drain, operator, seats};
-pub use self::config::{ClusterConfig, Config, Network, Origins};
+use self::cluster::{downlink, drain, logins, operator, seating};
+pub use self::config::{ClusterConfig, GatewayConfig, Network, Origins};
 use self::edge::server;
 use self::socket::heartbeat;
 
@@ -64,7 +64,7 @@ impl Gateway {
     /// # Errors
     /// When the port is taken, or the bus or the directory do not answer.
     pub async fn bind(
-        config: Config,
+        config: GatewayConfig,
         id: NodeId,
         bus: Bus,
         directory: Directory,
@@ -109,11 +109,11 @@ impl Gateway {
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let Self { node, listener, deliveries, control, ear } = self;
         let mut parts = JoinSet::new();
-        parts.spawn(seats::keep(Arc::clone(&node)));
+        parts.spawn(seating::keep(Arc::clone(&node)));
         parts.spawn(heartbeat::turn(Arc::clone(&node)));
-        parts.spawn(heartbeat::refresh_logins(Arc::clone(&node)));
+        parts.spawn(logins::keep_fresh(Arc::clone(&node)));
         parts.spawn(downlink::deliver(Arc::clone(&node), deliveries));
-        parts.spawn(downlink::obey(Arc::clone(&node), control));
+        parts.spawn(logins::obey(Arc::clone(&node), control));
         parts.spawn(measure::watch_bus(Arc::clone(&node)));
         parts.spawn(measure::watch_lanes(Arc::clone(&node)));
         parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
@@ -130,7 +130,7 @@ impl Gateway {
         drain::drain(&node, &lifecycle).await;
         accepting.shutdown().await;
         drain::last_words(&node, &lifecycle).await;
-        seats::settle(&node, Duration::from_millis(DIRECTORY_MS_MAX)).await;
+        seating::settle(&node, Duration::from_millis(DIRECTORY_MS_MAX)).await;
         parts.shutdown().await;
         drain::forget(&node).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");

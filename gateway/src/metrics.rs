@@ -13,7 +13,7 @@ use crate::wire::Form;
 
 /// What a frame is about: the values of the label `class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum FrameClass {
     /// An event of the high lane, or what it is answered and told.
     High,
     /// The same of the medium lane.
@@ -26,7 +26,7 @@ pub enum Class {
     Other,
 }
 
-impl Class {
+impl FrameClass {
     const ALL: [Self; 5] = [Self::High, Self::Medium, Self::Low, Self::Control, Self::Other];
 
     const fn label(self) -> &'static str {
@@ -52,11 +52,11 @@ impl Class {
 
 /// Frames and bytes by class, gathered before they are counted.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally([(u64, u64); Class::ALL.len()]);
+pub struct Tally([(u64, u64); FrameClass::ALL.len()]);
 
 impl Tally {
     /// So many more.
-    pub fn add(&mut self, class: Class, frames: u64, bytes: usize) {
+    pub fn add(&mut self, class: FrameClass, frames: u64, bytes: usize) {
         let (all_frames, all_bytes) = &mut self.0[class as usize];
         *all_frames += frames;
         *all_bytes += bytes as u64;
@@ -68,10 +68,10 @@ pub struct Traffic(Vec<(Counter, Counter)>);
 
 impl Traffic {
     fn new(frames: &'static str, bytes: &'static str) -> Self {
-        let of = |class: &Class| {
+        let of = |class: &FrameClass| {
             (counter!(frames, "class" => class.label()), counter!(bytes, "class" => class.label()))
         };
-        Self(Class::ALL.iter().map(of).collect())
+        Self(FrameClass::ALL.iter().map(of).collect())
     }
 
     /// Counts what was gathered.
@@ -154,11 +154,11 @@ impl Metrics {
     pub fn new(outboxes_bytes_max: usize) -> Self {
         let closed =
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));
-        let delivery = |class: &Class| histogram!("gateway_delivery_seconds", "class" => class.label());
+        let delivery = |class: &FrameClass| histogram!("gateway_delivery_seconds", "class" => class.label());
         Self {
             sockets: Form::ALL.map(|form| gauge!("gateway_sockets_open", "form" => form.label())),
             handshake: Form::ALL.map(|form| histogram!("gateway_handshake_seconds", "form" => form.label())),
-            delivery: Class::ALL.iter().map(delivery).collect(),
+            delivery: FrameClass::ALL.iter().map(delivery).collect(),
             outboxes: Outboxes::new(outboxes_bytes_max),
             outbox_waiting: gauge!("gateway_outbox_waiting_bytes"),
             drain_left: gauge!("gateway_drain_left_sockets"),
@@ -203,7 +203,7 @@ impl Metrics {
 
     /// An event came into an outbox here; `since`: when a gateway accepted what it comes of, by the
     /// clock of that gateway.
-    pub fn delivered(&self, class: Class, since: Timestamp, now: Timestamp) {
+    pub fn delivered(&self, class: FrameClass, since: Timestamp, now: Timestamp) {
         self.delivery[class as usize].record((now.0 - since.0).max(0) as f64 / 1_000.0);
     }
 
@@ -274,17 +274,17 @@ mod tests {
     use super::*;
 
     impl Tally {
-        pub(crate) fn of(&self, class: Class) -> (u64, u64) {
+        pub(crate) fn of(&self, class: FrameClass) -> (u64, u64) {
             self.0[class as usize]
         }
     }
 
     #[test]
     fn every_class_has_its_place() {
-        for (place, class) in Class::ALL.into_iter().enumerate() {
+        for (place, class) in FrameClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, place);
         }
-        assert_eq!(Class::of_lane(Some(Lane::High)), Class::High);
-        assert_eq!(Class::of_lane(None), Class::Other);
+        assert_eq!(FrameClass::of_lane(Some(Lane::High)), FrameClass::High);
+        assert_eq!(FrameClass::of_lane(None), FrameClass::Other);
     }
 }

@@ -56,23 +56,23 @@ pub struct Ask {
 /// A question, or something to do. A younger one is silence to an older program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
-    /// Who are you, and what do you hold? Everybody answers [`Said::Here`].
+    /// Who are you, and what do you hold? Everybody answers [`Reply::Here`].
     Roll,
-    /// What do you hold of the lanes? Workers answer [`Said::Lanes`].
+    /// What do you hold of the lanes? Workers answer [`Reply::Lanes`].
     Lanes,
-    /// Which sockets of this user do you hold? Gateways answer [`Said::Sockets`].
+    /// Which sockets of this user do you hold? Gateways answer [`Reply::Sockets`].
     Sockets(UserId),
-    /// Close the sockets of this user. Gateways answer [`Said::Closed`].
+    /// Close the sockets of this user. Gateways answer [`Reply::Closed`].
     Kick {
         /// Whose.
         user: UserId,
         /// A login of the user that has ended: its tokens are refused from here on.
         ended: Option<LoginId>,
     },
-    /// Whoever has this id leaves, as after SIGTERM. It answers [`Said::Draining`].
+    /// Whoever has this id leaves, as after SIGTERM. It answers [`Reply::Draining`].
     Drain(NodeId),
     /// What do you remember of messages whose guid has this hash
-    /// ([`Origin::hash`](super::Origin::hash))? Everybody answers [`Said::Trace`].
+    /// ([`Origin::hash`](super::Origin::hash))? Everybody answers [`Reply::Trace`].
     Trace(u64),
 }
 
@@ -84,7 +84,7 @@ pub struct Answer {
     /// Who says it.
     pub who: Who,
     /// What.
-    pub said: Said,
+    pub said: Reply,
 }
 
 /// What kind of program a node is.
@@ -123,7 +123,7 @@ pub struct Who {
 
 /// What a program says. A younger one is not understood by an older asker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Said {
+pub enum Reply {
     /// To [`Question::Roll`].
     Here {
         /// A gateway's open sockets.

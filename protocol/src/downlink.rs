@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::context::TraceContext;
 use crate::ids::{LoginId, MessageId, UserId};
 use crate::lane::Lane;
+use crate::origin::Origin;
 use crate::reject::Reject;
+use crate::tag::Tag;
 use crate::time::Timestamp;
-use crate::uplink::{Origin, Tag};
 
 /// The body of an envelope on `deliver.<node>`. The event is encoded once, by the worker; the
 /// gateway wraps the bytes in each wire form once and shares them among its sockets.
@@ -40,7 +41,7 @@ pub struct Downlink<'a> {
     pub origin: Option<Origin>,
     /// What the event says, for programs: none parses its JSON.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<MessageOutcome>,
     /// The recorded trace of the chat message that it shows.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub context: Option<TraceContext>,
@@ -98,7 +99,7 @@ impl Urgency {
 
 /// What an event says of the one that it answers or tells of, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum MessageOutcome {
     /// The chat message is kept as this row.
     #[serde(rename = "k")]
     Kept(MessageId),

@@ -28,6 +28,12 @@ mod close;
 /// Reject codes and their public sentences.
 pub mod reject;
 
+/// How a client finds an answer again.
+mod tag;
+
+/// Which chat message something is about.
+mod origin;
+
 /// Gateway to worker: an event with its sender.
 mod uplink;
 
@@ -46,13 +52,15 @@ mod rest;
 pub use self::account::{Account, Person, Role};
 pub use self::close::{CloseCode, Next};
 pub use self::context::TraceContext;
-pub use self::downlink::{Control, Downlink, Forms, Outcome, Recipients, Urgency};
+pub use self::downlink::{Control, Downlink, Forms, MessageOutcome, Recipients, Urgency};
 pub use self::encoding::{BadBytes, decode, encode};
 pub use self::lane::Lane;
+pub use self::origin::Origin;
 pub use self::reject::Reject;
 pub use self::rest::{ApiRequest, ApiResponse, RequestHeaders, ResponseHeaders};
+pub use self::tag::Tag;
 pub use self::time::Timestamp;
-pub use self::uplink::{Origin, Sender, Tag, Uplink};
+pub use self::uplink::{Sender, Uplink};
 
 /// Version of the native wire form, told to the client in `ready`.
 pub const PROTOCOL_VERSION: u32 = 1;

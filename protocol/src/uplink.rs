@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::context::TraceContext;
 use crate::events::row::{ClientEvent, ClientRow, Judged};
 use crate::ids::{ConversationId, Guid, SocketId, UserId};
+use crate::origin::Origin;
 use crate::reject::Reject;
+use crate::tag::Tag;
 use crate::time::Timestamp;
 
 /// Who sent an event, as the gateway knows from the token. Never from the event.
@@ -51,17 +51,6 @@ pub struct Uplink {
     pub tag: Option<Tag>,
 }
 
-/// How a client recognizes the answer to one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Tag {
-    /// Native `id`, as JSON: a number or a short text.
-    #[serde(rename = "i")]
-    Id(Box<str>),
-    /// The number of a Socket.IO acknowledgement.
-    #[serde(rename = "a")]
-    Ack(u64),
-}
-
 impl Uplink {
     /// An event that was judged.
     pub fn new(row: &ClientRow, from: Sender, at: Timestamp, data: &str, judged: Judged) -> Self {
@@ -86,37 +75,5 @@ impl Uplink {
     /// The key whose order its lane keeps.
     pub fn key(&self) -> u64 {
         self.conversation.map_or(0, |conversation| conversation.0.unsigned_abs())
-    }
-}
-
-/// Which chat message something is about, in a few bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Origin {
-    /// [`Origin::hash`] of its guid.
-    #[serde(rename = "g")]
-    pub guid: u64,
-    /// The user who sent it.
-    #[serde(rename = "s")]
-    pub sender: UserId,
-    /// Where to.
-    #[serde(rename = "c")]
-    pub conversation: ConversationId,
-}
-
-impl Origin {
-    /// The same in every program and version.
-    pub fn hash(guid: &Guid) -> u64 {
-        xxh3_64(guid.as_str().as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_of_a_guid_never_changes() {
-        let hash = |text| Origin::hash(&Guid::new(text).unwrap());
-        assert_eq!([hash("g-1"), hash("0d5c")], [8_797_309_664_067_016_039, 5_304_205_430_070_349_661]);
     }
 }

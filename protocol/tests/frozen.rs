@@ -9,13 +9,13 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use protocol::control::{Answer, Ask, Beat, Part, Question, Said, Says, Who};
+use protocol::control::{Answer, Ask, Beat, Part, Question, Reply, Says, Who};
 use protocol::events::message::SendMessage;
 use protocol::ids::{ConversationId, LoginId, MessageId, NodeId, SocketId, UserId};
 use protocol::{
-    Account, ApiRequest, ApiResponse, BadBytes, Control, Downlink, Forms, Lane, Origin, Outcome, Recipients,
-    Reject, RequestHeaders, ResponseHeaders, Role, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency,
-    decode, encode,
+    Account, ApiRequest, ApiResponse, BadBytes, Control, Downlink, Forms, Lane, MessageOutcome, Origin,
+    Recipients, Reject, RequestHeaders, ResponseHeaders, Role, Sender, Tag, Timestamp, TraceContext, Uplink,
+    Urgency, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +50,14 @@ fn downlink() -> Downlink<'static> {
         lane: Some(Lane::High),
         since: Some(Timestamp(7)),
         origin: Some(Origin { guid: 1, sender: UserId(7), conversation: ConversationId(3) }),
-        outcome: Some(Outcome::Shown),
+        outcome: Some(MessageOutcome::Shown),
         context: Some(TraceContext::begun(7, 9)),
         tag: Some(Tag::Ack(4)),
     }
 }
 
 fn answer() -> Downlink<'static> {
-    let refused = Some(Outcome::Refused(Reject::NotAMember));
+    let refused = Some(MessageOutcome::Refused(Reject::NotAMember));
     Downlink {
         to: Recipients::Socket(4),
         forms: Forms::All,
@@ -92,7 +92,7 @@ fn every_kind(mut check: impl Checks) {
     check.one("uplink", &uplink());
     check.one("downlink", &downlink());
     check.one("answer", &answer());
-    check.one("kept", &Outcome::Kept(MessageId(9)));
+    check.one("kept", &MessageOutcome::Kept(MessageId(9)));
     check.one("control", &Control::EndLogin { user: UserId(7), login: LoginId(5) });
     check.one("beat", &Beat { node: NodeId(1), says: Says::Hello });
     check.one(
@@ -125,8 +125,9 @@ fn every_kind(mut check: impl Checks) {
     for (name, question) in questions {
         check.one(name, &Ask { from: NodeId(1), number: 2, question });
     }
-    check.one("here", &Answer { number: 2, who: who(), said: Said::Here { sockets: Some(1), shards: None } });
-    check.one("draining", &Answer { number: 2, who: who(), said: Said::Draining { already: true } });
+    check
+        .one("here", &Answer { number: 2, who: who(), said: Reply::Here { sockets: Some(1), shards: None } });
+    check.one("draining", &Answer { number: 2, who: who(), said: Reply::Draining { already: true } });
 }
 
 trait Checks {

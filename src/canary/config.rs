@@ -7,11 +7,11 @@ use client::Site;
 use common::config::{Env, Secret};
 use common::limits::NAME_CHARS_MAX;
 
-use crate::account::Account;
+use crate::account::Credentials;
 
 /// What the canary is told.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct CanaryConfig {
     /// `CANARY_GATEWAYS`: `host:port`, comma-separated. A name of several addresses is each of them.
     pub gateways: Vec<String>,
     /// `CANARY_FRONT`: `http://host:port` or `https://host`: the door that people come in through,
@@ -19,12 +19,12 @@ pub struct Config {
     pub front: Option<Site>,
     /// `CANARY_EMAIL` (`canary@chatchit.invalid`) with `speaker.` and `listener.` before it, and
     /// `CANARY_PASSWORD`: the two accounts, registered at the first start.
-    pub accounts: [Account; 2],
+    pub accounts: [Credentials; 2],
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9092): health and metrics. Port 0: none.
     pub admin: Option<SocketAddr>,
 }
 
-impl Config {
+impl CanaryConfig {
     /// Reads the section; problems stay in `env` until its `finish`.
     pub fn from_env(env: &mut Env) -> Self {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -51,7 +51,7 @@ impl Config {
         let email = env.parsed(&["CANARY_EMAIL"], "an e-mail", is_email);
         let email = email.unwrap_or_else(|| "canary@chatchit.invalid".to_owned());
         let password = password.unwrap_or_else(|| Secret::new(""));
-        let account = |name: &str| Account {
+        let account = |name: &str| Credentials {
             email: format!("{name}.{email}"),
             name: name.to_owned(),
             password: password.clone(),
@@ -109,7 +109,7 @@ mod tests {
     fn what_is_missing_is_said_at_once() {
         let problems = |pairs: &[(&str, &str)]| {
             let mut env = Env::from_pairs(pairs.iter().copied());
-            let config = Config::from_env(&mut env);
+            let config = CanaryConfig::from_env(&mut env);
             (config, env.finish().err().map_or_else(Vec::new, |err| err.0))
         };
         let (_, found) = problems(&[]);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use client::{Closed, Refusal, Site, Socket};
+use client::{Closed, RefusedRequest, Site, Socket};
 use common::limits::{
     BUSY_RETRY_MS, CANARY_DEADLINE_MS, CANARY_HANDSHAKE_MS_MAX, CANARY_RECONNECT_MS_MAX,
     CANARY_RECONNECT_MS_MIN, GOING_AWAY_GRACE_MS_MAX,
@@ -18,7 +18,7 @@ use super::round::Place;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum Side {
     Speaker,
     Listener,
 }
@@ -48,7 +48,7 @@ impl Trouble {
     }
 
     fn of(err: &anyhow::Error) -> Self {
-        let status = err.downcast_ref::<Refusal>().map(|refusal| refusal.status);
+        let status = err.downcast_ref::<RefusedRequest>().map(|refusal| refusal.status);
         let code = err.downcast_ref::<Closed>().map(|closed| closed.code);
         match (status, code) {
             (Some(401 | 403), _) | (_, Some(4_501..=4_503)) => Self::Token,
@@ -80,9 +80,9 @@ pub enum News {
 
 /// The news of one line, and when it came.
 #[derive(Debug)]
-pub struct Told {
+pub struct Heard {
     pub place: Place,
-    pub role: Role,
+    pub role: Side,
     pub at: Instant,
     pub news: News,
 }
@@ -92,14 +92,14 @@ pub struct Line {
     pub place: Place,
     /// The same, for a connection.
     pub site: Site,
-    pub role: Role,
+    pub role: Side,
     /// What is heard in any other one is not the canary's: strangers may speak to its accounts.
     pub conversation: i64,
     /// The token to come with.
     pub token: watch::Receiver<String>,
     /// What to send; ends the line when it ends.
     pub orders: mpsc::Receiver<Value>,
-    pub told: mpsc::Sender<Told>,
+    pub told: mpsc::Sender<Heard>,
 }
 
 /// How a socket ended.
@@ -148,7 +148,7 @@ impl Line {
                 Err(err) => (Trouble::of(&err), err),
             };
             failures += 1;
-            let told = err.downcast_ref::<Refusal>().and_then(|refusal| refusal.retry_after);
+            let told = err.downcast_ref::<RefusedRequest>().and_then(|refusal| refusal.retry_after);
             self.tell(News::Away(trouble, format!("{err:#}"))).await;
             if self.pauses(pause(failures).max(told.unwrap_or_default())).await {
                 return;
@@ -217,20 +217,20 @@ impl Line {
         let news = match (event["event"].as_str().unwrap_or_default(), self.role) {
             ("server.going_away", _) => News::Leaving,
             ("server.lapsed", _) => News::Lapsed,
-            ("messageQueued", Role::Speaker) => {
+            ("messageQueued", Side::Speaker) => {
                 if is_last {
                     *unanswered = None;
                 }
                 News::Queued(guid)
             }
-            ("sendMessageError", Role::Speaker) => {
+            ("sendMessageError", Side::Speaker) => {
                 if let Some(last) = unanswered.as_mut().filter(|_| is_last) {
                     let ms = data["retryInMs"].as_u64().unwrap_or(BUSY_RETRY_MS);
                     last.again = Some(Instant::now() + Duration::from_millis(ms));
                 }
                 News::Refused(guid, data["code"].as_str().unwrap_or("?").to_owned())
             }
-            ("messageComing", Role::Listener) if data["conversationId"] == self.conversation => {
+            ("messageComing", Side::Listener) if data["conversationId"] == self.conversation => {
                 News::Heard { guid, seq: data["seq"].as_i64().unwrap_or_default() }
             }
             _ => return,
@@ -239,7 +239,7 @@ impl Line {
     }
 
     async fn tell(&self, news: News) {
-        let told = Told { place: self.place, role: self.role, at: Instant::now(), news };
+        let told = Heard { place: self.place, role: self.role, at: Instant::now(), news };
         // Nobody hears it: the canary ends.
         let _ = self.told.send(told).await;
     }

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Duration, timeout};
 use tracing::{info, warn};
 
-use super::config::Config;
-use super::line::{Role, rest};
-use crate::account::{Account, Person, WrongPassword};
+use super::config::CanaryConfig;
+use super::line::{Side, rest};
+use crate::account::{Credentials, SignedIn, WrongPassword};
 
 /// The conversation of the two.
 const TITLE: &str = "canary";
@@ -27,7 +27,7 @@ pub struct Tokens {
 impl Tokens {
     /// Logs in, now and whenever it is wanted. For ever unless `is_final`; a wrong password ends it in any
     /// case: it will not become right.
-    pub async fn take(config: &Config, is_final: bool) -> anyhow::Result<(Self, i64)> {
+    pub async fn take(config: &CanaryConfig, is_final: bool) -> anyhow::Result<(Self, i64)> {
         let mut failures = 0;
         let (people, conversation) = loop {
             match enter(config, None).await {
@@ -47,10 +47,10 @@ impl Tokens {
     }
 
     /// The token of one of them.
-    pub fn of(&self, role: Role) -> watch::Receiver<String> {
+    pub fn of(&self, role: Side) -> watch::Receiver<String> {
         match role {
-            Role::Speaker => self.speaker.clone(),
-            Role::Listener => self.listener.clone(),
+            Side::Speaker => self.speaker.clone(),
+            Side::Listener => self.listener.clone(),
         }
     }
 
@@ -60,7 +60,12 @@ impl Tokens {
     }
 }
 
-async fn keep(config: Config, conversation: i64, tokens: [watch::Sender<String>; 2], wanted: Arc<Notify>) {
+async fn keep(
+    config: CanaryConfig,
+    conversation: i64,
+    tokens: [watch::Sender<String>; 2],
+    wanted: Arc<Notify>,
+) {
     loop {
         wanted.notified().await;
         let mut failures = 0;
@@ -84,7 +89,7 @@ async fn keep(config: Config, conversation: i64, tokens: [watch::Sender<String>;
 }
 
 /// Through the first gateway that can, or else through the front door.
-async fn enter(config: &Config, conversation: Option<i64>) -> anyhow::Result<([Person; 2], i64)> {
+async fn enter(config: &CanaryConfig, conversation: Option<i64>) -> anyhow::Result<([SignedIn; 2], i64)> {
     let mut last = anyhow::anyhow!("no address for {}", config.gateways.join(", "));
     for site in sites(config).await {
         match enter_at(&site, &config.accounts, conversation).await {
@@ -95,7 +100,7 @@ async fn enter(config: &Config, conversation: Option<i64>) -> anyhow::Result<([P
     Err(last.context("no gateway logs the canary in"))
 }
 
-async fn sites(config: &Config) -> Vec<Site> {
+async fn sites(config: &CanaryConfig) -> Vec<Site> {
     let mut places = Vec::new();
     for name in &config.gateways {
         let limit = Duration::from_millis(CANARY_NAME_MS_MAX);
@@ -110,9 +115,9 @@ async fn sites(config: &Config) -> Vec<Site> {
 /// The conversation is found once; after that it is known by its id.
 async fn enter_at(
     site: &Site,
-    [speaker, listener]: &[Account; 2],
+    [speaker, listener]: &[Credentials; 2],
     conversation: Option<i64>,
-) -> anyhow::Result<([Person; 2], i64)> {
+) -> anyhow::Result<([SignedIn; 2], i64)> {
     let people = [speaker.enter(site).await?, listener.enter(site).await?];
     let conversation = match conversation {
         Some(known) => known,

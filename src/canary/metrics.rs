@@ -3,7 +3,7 @@
 use metrics::{counter, gauge, histogram};
 
 use super::line::Trouble;
-use super::round::{Fault, Loss, Outcome, Pair, Place};
+use super::round::{Fault, Loss, Pair, Place, RoundOutcome};
 
 /// A round began. Of each place: whether it is reached.
 pub fn began(places: impl IntoIterator<Item = (Place, bool)>) {
@@ -27,7 +27,7 @@ pub fn began(places: impl IntoIterator<Item = (Place, bool)>) {
 /// A pair was judged.
 pub fn judged(pair: &Pair) {
     match pair.outcome {
-        Outcome::Heard(after) => {
+        RoundOutcome::Heard(after) => {
             let path = match (pair.from, pair.to) {
                 (Place::Front, _) | (_, Place::Front) => "front",
                 (from, to) if from == to => "same",
@@ -35,10 +35,10 @@ pub fn judged(pair: &Pair) {
             };
             histogram!("chatchit_canary_seconds", "path" => path).record(after.as_secs_f64());
         }
-        Outcome::Lost(loss) => {
+        RoundOutcome::Lost(loss) => {
             counter!("chatchit_canary_lost_total", "reason" => loss.label()).increment(1);
         }
-        Outcome::Excused => counter!("chatchit_canary_excused_total").increment(1),
+        RoundOutcome::Excused => counter!("chatchit_canary_excused_total").increment(1),
     }
 }
 

@@ -40,14 +40,14 @@ use common::telemetry;
 use protocol::ids::NodeId;
 use tracing::error;
 
-use self::config::Config;
+use self::config::CanaryConfig;
 use self::login::Tokens;
 use self::watch::Watch;
 use crate::account::WrongPassword;
 use crate::cli::Canary;
 
 /// Does it, and says how the process ends: as the operator's commands do.
-pub async fn run(config: Config, wanted: Canary) -> anyhow::Result<ExitCode> {
+pub async fn run(config: CanaryConfig, wanted: Canary) -> anyhow::Result<ExitCode> {
     match wanted {
         Canary { check: true, .. } => Ok(ExitCode::SUCCESS),
         Canary { once: true, json, .. } => once(config, json).await,
@@ -55,7 +55,7 @@ pub async fn run(config: Config, wanted: Canary) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn once(config: Config, json: bool) -> anyhow::Result<ExitCode> {
+async fn once(config: CanaryConfig, json: bool) -> anyhow::Result<ExitCode> {
     let (tokens, conversation) = match Tokens::take(&config, true).await {
         Ok(taken) => taken,
         Err(err) => {
@@ -69,7 +69,7 @@ async fn once(config: Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.is_good())))
 }
 
-async fn for_ever(config: Config) -> anyhow::Result<ExitCode> {
+async fn for_ever(config: CanaryConfig) -> anyhow::Result<ExitCode> {
     // The first signal ends it: it owes nobody anything.
     let lifecycle = Lifecycle::install()?;
     telemetry::init_logs("canary");

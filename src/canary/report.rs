@@ -5,13 +5,13 @@ use std::io::{self, Write as _};
 
 use serde_json::{Value, json};
 
-use super::round::{Outcome, Pair};
+use super::round::{Pair, RoundOutcome};
 use super::watch::Report;
 
 impl Report {
     /// Every pair was heard, and every gateway reached.
     pub fn is_good(&self) -> bool {
-        let all_heard = self.pairs.iter().all(|pair| matches!(pair.outcome, Outcome::Heard(_)));
+        let all_heard = self.pairs.iter().all(|pair| matches!(pair.outcome, RoundOutcome::Heard(_)));
         all_heard && self.away.is_empty() && !self.pairs.is_empty()
     }
 
@@ -28,9 +28,9 @@ impl Report {
         let mut rows = vec![["FROM", "TO", "SECONDS", "GUID"].map(str::to_owned)];
         for pair in &self.pairs {
             let seconds = match pair.outcome {
-                Outcome::Heard(after) => format!("{:.3}", after.as_secs_f64()),
-                Outcome::Lost(loss) => format!("lost: {}", loss.label()),
-                Outcome::Excused => "away".to_owned(),
+                RoundOutcome::Heard(after) => format!("{:.3}", after.as_secs_f64()),
+                RoundOutcome::Lost(loss) => format!("lost: {}", loss.label()),
+                RoundOutcome::Excused => "away".to_owned(),
             };
             rows.push([pair.from.to_string(), pair.to.to_string(), seconds, pair.guid.clone()]);
         }
@@ -56,9 +56,9 @@ impl Report {
 
 fn pair(pair: &Pair) -> Value {
     let (seconds, lost) = match pair.outcome {
-        Outcome::Heard(after) => (Some(after.as_secs_f64()), None),
-        Outcome::Lost(loss) => (None, Some(loss.label())),
-        Outcome::Excused => (None, Some("away")),
+        RoundOutcome::Heard(after) => (Some(after.as_secs_f64()), None),
+        RoundOutcome::Lost(loss) => (None, Some(loss.label())),
+        RoundOutcome::Excused => (None, Some("away")),
     };
     json!({
         "from": pair.from.to_string(), "to": pair.to.to_string(), "guid": pair.guid,
@@ -81,22 +81,22 @@ mod tests {
             guid: "g".to_owned(),
             outcome,
         };
-        let report = |outcomes: &[Outcome], away: &[&str]| Report {
+        let report = |outcomes: &[RoundOutcome], away: &[&str]| Report {
             pairs: outcomes.iter().map(|&outcome| pair(outcome)).collect(),
             away: away.iter().map(|one| ((*one).to_owned(), "gone".to_owned())).collect(),
         };
-        let heard = Outcome::Heard(Duration::from_millis(12));
+        let heard = RoundOutcome::Heard(Duration::from_millis(12));
         assert!(report(&[heard, heard], &[]).is_good());
         for bad in [
             report(&[], &[]),
             report(&[heard], &["a:1"]),
-            report(&[heard, Outcome::Lost(Loss::Unheard)], &[]),
-            report(&[heard, Outcome::Excused], &[]),
+            report(&[heard, RoundOutcome::Lost(Loss::Unheard)], &[]),
+            report(&[heard, RoundOutcome::Excused], &[]),
         ] {
             assert!(!bad.is_good());
             assert_eq!(bad.json()["good"], false);
         }
-        let text = report(&[heard, Outcome::Lost(Loss::Unheard)], &["a:1"]).text();
+        let text = report(&[heard, RoundOutcome::Lost(Loss::Unheard)], &["a:1"]).text();
         assert!(text.contains("127.0.0.1:1  front  0.012          g"), "{text}");
         assert!(text.contains("lost: unheard") && text.contains("not reached: a:1: gone"), "{text}");
     }

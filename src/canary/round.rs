@@ -68,7 +68,7 @@ impl Loss {
 
 /// What became of a message between two gateways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RoundOutcome {
     /// Heard so long after it was sent.
     Heard(Duration),
     /// Not heard by the deadline.
@@ -83,7 +83,7 @@ pub struct Pair {
     pub from: Place,
     pub to: Place,
     pub guid: String,
-    pub outcome: Outcome,
+    pub outcome: RoundOutcome,
 }
 
 /// A message that was said.
@@ -153,7 +153,7 @@ impl Round {
 
     /// Whether nothing is waited for.
     pub fn is_over(&self) -> bool {
-        self.pairs().iter().all(|pair| !matches!(pair.outcome, Outcome::Lost(_)))
+        self.pairs().iter().all(|pair| !matches!(pair.outcome, RoundOutcome::Lost(_)))
     }
 
     /// Every pair, as it stands.
@@ -169,14 +169,14 @@ impl Round {
         pairs
     }
 
-    fn outcome(&self, said: &Said, to: &Place) -> Outcome {
+    fn outcome(&self, said: &Said, to: &Place) -> RoundOutcome {
         match said.heard.get(to) {
-            Some(after) => Outcome::Heard(*after),
-            None if self.deaf.contains(to) => Outcome::Excused,
-            None if said.is_queued => Outcome::Lost(Loss::Unheard),
-            None if self.mute.contains(&said.from) => Outcome::Excused,
-            None if said.was_refused => Outcome::Lost(Loss::Refused),
-            None => Outcome::Lost(Loss::Unqueued),
+            Some(after) => RoundOutcome::Heard(*after),
+            None if self.deaf.contains(to) => RoundOutcome::Excused,
+            None if said.is_queued => RoundOutcome::Lost(Loss::Unheard),
+            None if self.mute.contains(&said.from) => RoundOutcome::Excused,
+            None if said.was_refused => RoundOutcome::Lost(Loss::Refused),
+            None => RoundOutcome::Lost(Loss::Unqueued),
         }
     }
 }
@@ -192,12 +192,12 @@ pub enum Fault {
 
 /// What one socket heard last.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub struct Hearer {
     seq: i64,
     guids: VecDeque<String>,
 }
 
-impl Ear {
+impl Hearer {
     /// Judges what came. `seq` is its number in the conversation.
     pub fn hears(&mut self, guid: &str, seq: i64) -> Option<Fault> {
         if self.guids.iter().any(|known| known == guid) {
@@ -228,7 +228,7 @@ mod tests {
         round
     }
 
-    fn outcomes(round: &Round) -> Vec<Outcome> {
+    fn outcomes(round: &Round) -> Vec<RoundOutcome> {
         round.pairs().into_iter().map(|pair| pair.outcome).collect()
     }
 
@@ -245,7 +245,7 @@ mod tests {
         round.heard("a", place(1), start + ms(900));
         round.heard("somebody else's", place(1), start);
         assert!(round.is_over());
-        assert_eq!(outcomes(&round), [5, 7, 9, 11].map(|after| Outcome::Heard(ms(after))));
+        assert_eq!(outcomes(&round), [5, 7, 9, 11].map(|after| RoundOutcome::Heard(ms(after))));
     }
 
     #[test]
@@ -255,8 +255,8 @@ mod tests {
         round.queued("a");
         round.heard("a", place(1), start);
         round.refused("b");
-        let lost = Outcome::Lost;
-        let heard = Outcome::Heard(Duration::ZERO);
+        let lost = RoundOutcome::Lost;
+        let heard = RoundOutcome::Heard(Duration::ZERO);
         assert_eq!(outcomes(&round), [heard, lost(Loss::Unheard), lost(Loss::Refused), lost(Loss::Refused)]);
         let silent = super::tests::round(start);
         assert_eq!(outcomes(&silent), [lost(Loss::Unqueued); 4]);
@@ -270,17 +270,18 @@ mod tests {
         // Gateway 1 dies: what it acknowledged still has to be heard at the other one.
         round.is_mute(place(1));
         round.is_deaf(place(1));
-        let lost = Outcome::Lost;
-        let expect = [Outcome::Excused, lost(Loss::Unheard), Outcome::Excused, lost(Loss::Unqueued)];
+        let lost = RoundOutcome::Lost;
+        let expect =
+            [RoundOutcome::Excused, lost(Loss::Unheard), RoundOutcome::Excused, lost(Loss::Unqueued)];
         assert_eq!(outcomes(&round), expect);
         // And what it did not acknowledge was never promised.
         round.is_mute(place(2));
-        assert_eq!(outcomes(&round)[3], Outcome::Excused);
+        assert_eq!(outcomes(&round)[3], RoundOutcome::Excused);
     }
 
     #[test]
     fn repeats_and_wrong_order_are_noticed() {
-        let mut ear = Ear::default();
+        let mut ear = Hearer::default();
         assert_eq!(ear.hears("a", 5), None);
         assert_eq!(ear.hears("b", 7), None);
         assert_eq!(ear.hears("a", 5), Some(Fault::Doubled));

@@ -18,21 +18,21 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::config::Config;
-use super::line::{Line, News, Role, Told, Trouble, message};
+use super::config::CanaryConfig;
+use super::line::{Heard, Line, News, Side, Trouble, message};
 use super::login::Tokens;
 use super::metrics;
-use super::round::{Ear, Outcome, Pair, Place, Round};
+use super::round::{Hearer, Pair, Place, Round, RoundOutcome};
 
 /// The lines to one gateway. They end when this is dropped.
 struct Standing {
     speaker: mpsc::Sender<Value>,
     _listener: mpsc::Sender<Value>,
-    up: BTreeSet<Role>,
+    up: BTreeSet<Side>,
     /// It said goodbye then.
     left: Option<Instant>,
     trouble: Option<Trouble>,
-    ear: Ear,
+    ear: Hearer,
 }
 
 impl Standing {
@@ -53,8 +53,8 @@ pub struct Watch {
     tokens: Tokens,
     conversation: i64,
     standings: BTreeMap<Place, Standing>,
-    teller: mpsc::Sender<Told>,
-    told: mpsc::Receiver<Told>,
+    teller: mpsc::Sender<Heard>,
+    told: mpsc::Receiver<Heard>,
     round: Option<(Round, Instant)>,
     /// Lost, and it may yet come.
     lost: VecDeque<(String, Place)>,
@@ -69,7 +69,7 @@ pub struct Report {
 
 impl Watch {
     /// Of the gateways of these names, and of the door before them.
-    pub fn new(config: &Config, tokens: Tokens, conversation: i64) -> Self {
+    pub fn new(config: &CanaryConfig, tokens: Tokens, conversation: i64) -> Self {
         let (teller, told) = mpsc::channel(CANARY_NEWS_MAX);
         Self {
             named: config.gateways.clone(),
@@ -188,14 +188,14 @@ impl Watch {
         for place in found {
             if !self.standings.contains_key(&place) {
                 info!("{} is watched", place.title());
-                let [speaker, listener] = [Role::Speaker, Role::Listener].map(|role| self.line(place, role));
+                let [speaker, listener] = [Side::Speaker, Side::Listener].map(|role| self.line(place, role));
                 let standing = Standing {
                     speaker,
                     _listener: listener,
                     up: BTreeSet::new(),
                     left: None,
                     trouble: None,
-                    ear: Ear::default(),
+                    ear: Hearer::default(),
                 };
                 self.standings.insert(place, standing);
             }
@@ -203,7 +203,7 @@ impl Watch {
         unnamed
     }
 
-    fn line(&self, place: Place, role: Role) -> mpsc::Sender<Value> {
+    fn line(&self, place: Place, role: Side) -> mpsc::Sender<Value> {
         let (orders, taken) = mpsc::channel(1);
         let site = match (place, &self.front) {
             (Place::Front, Some(front)) => front.clone(),
@@ -238,7 +238,7 @@ impl Watch {
         let pairs = round.pairs();
         for pair in &pairs {
             metrics::judged(pair);
-            let Outcome::Lost(loss) = pair.outcome else { continue };
+            let RoundOutcome::Lost(loss) = pair.outcome else { continue };
             warn!(
                 message.guid = pair.guid,
                 gateway.from = %pair.from,
@@ -257,7 +257,7 @@ impl Watch {
         pairs
     }
 
-    fn hear(&mut self, Told { place, role, at, news }: Told) {
+    fn hear(&mut self, Heard { place, role, at, news }: Heard) {
         let Some(standing) = self.standings.get_mut(&place) else { return };
         let mut unused = Round::default();
         let round = self.round.as_mut().map_or(&mut unused, |(round, _)| round);
@@ -305,10 +305,10 @@ impl Watch {
         }
     }
 
-    fn goes(round: &mut Round, place: Place, role: Role) {
+    fn goes(round: &mut Round, place: Place, role: Side) {
         match role {
-            Role::Speaker => round.is_mute(place),
-            Role::Listener => round.is_deaf(place),
+            Side::Speaker => round.is_mute(place),
+            Side::Listener => round.is_deaf(place),
         }
     }
 

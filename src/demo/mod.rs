@@ -12,7 +12,7 @@ use common::random;
 use protocol::Timestamp;
 use serde_json::{Value, json};
 
-use crate::account::{Account, Person};
+use crate::account::{Credentials, SignedIn};
 use crate::cli::Demo;
 use crate::config;
 use crate::data::Data;
@@ -25,7 +25,7 @@ pub async fn run(demo: Demo, data: &Data) -> anyhow::Result<()> {
     let password = data.secret("demo.password", random::secret)?;
     let login = |name: &str| {
         let email = format!("{}@demo.invalid", name.to_lowercase());
-        let account = Account { email, name: name.to_owned(), password: password.clone() };
+        let account = Credentials { email, name: name.to_owned(), password: password.clone() };
         let site = site.clone();
         async move { account.enter(&site).await.context("is `make run` running?") }
     };
@@ -43,7 +43,7 @@ pub async fn run(demo: Demo, data: &Data) -> anyhow::Result<()> {
     }
 }
 
-async fn listen(site: &Site, who: &str, me: &Person) -> anyhow::Result<()> {
+async fn listen(site: &Site, who: &str, me: &SignedIn) -> anyhow::Result<()> {
     let mut socket = Socket::open(site, &me.token).await?;
     print(&format!("{who} listens on {}/ws; Ctrl-C ends it", site.ws_url()))?;
     loop {
@@ -54,7 +54,7 @@ async fn listen(site: &Site, who: &str, me: &Person) -> anyhow::Result<()> {
     }
 }
 
-async fn say(site: &Site, me: &Person, conversation: i64, text: &str) -> anyhow::Result<()> {
+async fn say(site: &Site, me: &SignedIn, conversation: i64, text: &str) -> anyhow::Result<()> {
     let mut socket = Socket::open(site, &me.token).await?;
     let guid = random::uuid_v7(Timestamp::now());
     let data = json!({
@@ -85,7 +85,7 @@ async fn say(site: &Site, me: &Person, conversation: i64, text: &str) -> anyhow:
     }
 }
 
-async fn history(site: &Site, me: &Person, conversation: i64) -> anyhow::Result<()> {
+async fn history(site: &Site, me: &SignedIn, conversation: i64) -> anyhow::Result<()> {
     let path = format!("/conversations/{conversation}/message?page=1&size=50&order=desc");
     let page = site.get(&path, &me.token).await?;
     for message in page["data"]["result"].as_array().context("no history came")? {

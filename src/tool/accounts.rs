@@ -8,15 +8,15 @@ use common::random;
 use protocol::{Role, Timestamp};
 use serde_json::{Value, json};
 use worker::features::accounts::Passwords;
-use worker::features::accounts::{NewAccount, Taken};
+use worker::features::accounts::{Conflict, NewAccount};
 use worker::features::operator::LoginRow;
 use worker::rest::text;
 
 use super::command::NewUser;
-use super::peers::Peers;
+use super::ending::{Ending, Failure};
+use super::peers::OperatorPeers;
 use super::print::{Out, age, count, row, span, table};
 use super::values::Whose;
-use super::{Failure, Outcome};
 
 /// Hexadecimal digits of a password that is made here: 128 bits.
 const PASSWORD_DIGITS: usize = 32;
@@ -25,18 +25,18 @@ const PASSWORD_DIGITS: usize = 32;
 const LOGINS_SHOWN_MAX: i64 = 100;
 
 /// Brings the schema up to date.
-pub async fn migrate(peers: &Peers, out: &Out) -> Result<Outcome, Failure> {
+pub async fn migrate(peers: &OperatorPeers, out: &Out) -> Result<Ending, Failure> {
     let applied = peers.store().await?.migrate_and_tell().await?;
     let text = match applied.as_slice() {
         [] => "nothing to apply: the schema is up to date".to_owned(),
         applied => applied.iter().map(|name| format!("applied {name}\n")).collect(),
     };
     out.say(&json!({ "applied": applied }), &text)?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// Makes an account.
-pub async fn create(peers: &Peers, out: &Out, new: &NewUser) -> Result<Outcome, Failure> {
+pub async fn create(peers: &OperatorPeers, out: &Out, new: &NewUser) -> Result<Ending, Failure> {
     peers.need(false, false, true)?;
     let made =
         (!new.password_stdin).then(|| random::secret().chars().take(PASSWORD_DIGITS).collect::<String>());
@@ -67,21 +67,21 @@ pub async fn create(peers: &Peers, out: &Out, new: &NewUser) -> Result<Outcome, 
         Ok(id) => id,
         Err(taken) => {
             let what = match taken {
-                Taken::Email => "e-mail",
-                Taken::Phone => "phone number",
+                Conflict::Email => "e-mail",
+                Conflict::Phone => "phone number",
             };
             out.say(&json!({ "id": null, "taken": what }), &format!("somebody has this {what} already"))?;
-            return Ok(Outcome::Partly);
+            return Ok(Ending::Partly);
         }
     };
     let json = json!({ "id": id, "email": new.email, "role": role, "password": made });
     let secret = made.map_or_else(String::new, |made| format!("\npassword (shown this once): {made}"));
     out.say(&json, &format!("user {id}, {} {}{secret}", word(role), new.email))?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// Shows one, without its hash, and its logins.
-pub async fn show(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+pub async fn show(peers: &OperatorPeers, out: &Out, whose: &Whose) -> Result<Ending, Failure> {
     let store = peers.store().await?;
     let account = match whose {
         Whose::Id(user) => store.account(*user).await,
@@ -89,7 +89,7 @@ pub async fn show(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Fa
     };
     let Some(account) = account.map_err(|err| anyhow!(err))? else {
         out.say(&json!({ "id": null }), "there is no such user")?;
-        return Ok(Outcome::Partly);
+        return Ok(Ending::Partly);
     };
     let logins = store.logins_of(account.id, LOGINS_SHOWN_MAX).await.map_err(|err| anyhow!(err))?;
     let now = Timestamp::now();
@@ -117,7 +117,7 @@ pub async fn show(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Fa
         account.created_at
     );
     out.say(&json, &text)?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// The same bounds as at the front door.

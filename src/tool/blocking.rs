@@ -6,15 +6,15 @@ use protocol::ids::{LoginId, UserId};
 use protocol::{self, Control};
 use serde_json::json;
 
-use super::peers::Peers;
+use super::ending::{Ending, Failure};
+use super::peers::OperatorPeers;
 use super::print::{Out, count};
 use super::sockets::{GATEWAYS_SUBJECT, nobody};
 use super::values::Whose;
-use super::{Failure, Outcome};
 
 /// Blocks an account: it is written first, because that alone refuses what the user does next; then the
 /// gateways are told to close its sockets.
-pub async fn block(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+pub async fn block(peers: &OperatorPeers, out: &Out, whose: &Whose) -> Result<Ending, Failure> {
     peers.need(true, true, true)?;
     let Some((user, ended)) = write(peers, whose, true).await? else { return nobody(out, whose) };
     let told = tell(peers, user, &ended).await;
@@ -23,21 +23,21 @@ pub async fn block(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, F
     )?;
     let text = format!("user {user} is blocked; {} ended", count(ended.len(), "login"));
     out.say(&json!({ "user": user, "found": true, "isBlocked": true, "endedLogins": ended }), &text)?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// Takes a block away: the user may log in again.
-pub async fn unblock(peers: &Peers, out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+pub async fn unblock(peers: &OperatorPeers, out: &Out, whose: &Whose) -> Result<Ending, Failure> {
     peers.need(false, false, true)?;
     let Some((user, _)) = write(peers, whose, false).await? else { return nobody(out, whose) };
     let json = json!({ "user": user, "found": true, "isBlocked": false });
     out.say(&json, &format!("user {user} is not blocked; logins that ended stay ended"))?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// The user, and its logins that ended and whose tokens may be alive. None: there is no such user.
 async fn write(
-    peers: &Peers,
+    peers: &OperatorPeers,
     whose: &Whose,
     is_blocked: bool,
 ) -> Result<Option<(UserId, Vec<LoginId>)>, Failure> {
@@ -50,7 +50,7 @@ async fn write(
     Ok(Some((user, ended)))
 }
 
-async fn tell(peers: &Peers, user: UserId, ended: &[LoginId]) -> anyhow::Result<()> {
+async fn tell(peers: &OperatorPeers, user: UserId, ended: &[LoginId]) -> anyhow::Result<()> {
     let ttls: Vec<_> = ended.iter().map(|login| (*login, peers.access_ttl)).collect();
     peers.directory().await?.end_logins(&ttls).await.context("Redis")?;
     let bus = peers.bus().await?;

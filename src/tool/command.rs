@@ -27,7 +27,7 @@ pub const NAMES: [&str; 10] =
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Command {
+pub enum OperatorCommand {
     /// List every program and its state
     ///
     /// Asks all programs over the bus and waits one second (--wait). LAG is how late a timer of 5 ms
@@ -50,7 +50,7 @@ pub enum Command {
 
     /// Show events that were set aside, and put them back on their lane
     #[command(subcommand, after_help = reads!("AMQP_URL"))]
-    Quarantine(Quarantine),
+    Quarantine(QuarantineCommand),
 
     /// Watch envelopes as they are published: names and ids only
     ///
@@ -69,7 +69,7 @@ pub enum Command {
         #[arg(long = "for", value_name = "SECONDS", value_parser = values::seconds)]
         lasting: Option<Duration>,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
 
     /// List the open sockets of a user on all gateways
@@ -146,7 +146,7 @@ pub enum Command {
     /// Workers do the same when they start; any number may do it at once. Exit code 0 if there was
     /// nothing to apply.
     #[command(after_help = reads!("DATABASE_URL"))]
-    Migrate(Form),
+    Migrate(AnswerForm),
 
     /// Make an account, block one, or show one and its logins
     #[command(subcommand, after_help = reads!("DATABASE_URL"))]
@@ -155,7 +155,7 @@ pub enum Command {
 
 /// `quarantine`
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Quarantine {
+pub enum QuarantineCommand {
     /// List what was set aside
     ///
     /// Names and ids are shown. Contents, and the words of a panic, which may quote them, are shown
@@ -165,7 +165,7 @@ pub enum Quarantine {
         #[command(flatten)]
         contents: Contents,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
     /// Show one envelope
     #[command(after_help = reads!("AMQP_URL"))]
@@ -176,7 +176,7 @@ pub enum Quarantine {
         #[command(flatten)]
         contents: Contents,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
     /// Publish one envelope, or all, on its lane again
     ///
@@ -190,7 +190,7 @@ pub enum Quarantine {
         #[arg(value_name = "N|all", value_parser = values::which)]
         which: Which,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
 }
 
@@ -213,7 +213,7 @@ pub enum Accounts {
         #[command(flatten)]
         user: User,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
     /// Take a block away: the user may log in again
     #[command(after_help = reads!("DATABASE_URL"))]
@@ -221,7 +221,7 @@ pub enum Accounts {
         #[command(flatten)]
         user: User,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
     /// Show an account and its logins: no password, no token
     #[command(after_help = reads!("DATABASE_URL"))]
@@ -229,7 +229,7 @@ pub enum Accounts {
         #[command(flatten)]
         user: User,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
 }
 
@@ -252,7 +252,7 @@ pub struct NewUser {
     #[arg(long)]
     pub password_stdin: bool,
     #[command(flatten)]
-    pub form: Form,
+    pub form: AnswerForm,
 }
 
 /// Whose.
@@ -284,7 +284,7 @@ pub struct Hint {
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
-pub struct Form {
+pub struct AnswerForm {
     /// Print JSON instead of words
     #[arg(long)]
     pub json: bool,
@@ -297,12 +297,12 @@ pub struct Asked {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::wait)]
     pub wait: Duration,
     #[command(flatten)]
-    pub form: Form,
+    pub form: AnswerForm,
 }
 
-impl Command {
+impl OperatorCommand {
     /// How its answer is printed.
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> AnswerForm {
         match self {
             Self::Nodes(asked) | Self::Lanes(asked) => asked.form,
             Self::Sessions { asked, .. }
@@ -310,7 +310,9 @@ impl Command {
             | Self::Drain { asked, .. }
             | Self::Trace { asked, .. } => asked.form,
             Self::Quarantine(
-                Quarantine::Ls { form, .. } | Quarantine::Show { form, .. } | Quarantine::Replay { form, .. },
+                QuarantineCommand::Ls { form, .. }
+                | QuarantineCommand::Show { form, .. }
+                | QuarantineCommand::Replay { form, .. },
             )
             | Self::Tail { form, .. }
             | Self::Migrate(form)
@@ -333,42 +335,48 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(subcommand)]
-        command: Command,
+        command: OperatorCommand,
     }
 
-    fn line(text: &str) -> Result<Command, String> {
+    fn line(text: &str) -> Result<OperatorCommand, String> {
         let words = ["chatchit"].into_iter().chain(text.split_whitespace());
         Line::try_parse_from(words).map(|line| line.command).map_err(|err| err.to_string())
     }
 
-    fn check(text: &str, command: Command) {
+    fn check(text: &str, command: OperatorCommand) {
         assert_eq!(line(text), Ok(command), "{text}");
     }
 
     #[test]
     fn commands() {
-        let form = Form { json: false };
+        let form = AnswerForm { json: false };
         let asked = Asked { wait: Duration::from_millis(CONTROL_WAIT_MS), form };
         let contents = |bodies| Contents { bodies };
         let user = |whose| User { whose };
-        check("nodes", Command::Nodes(asked));
-        let aside = |command| Command::Quarantine(command);
-        check("quarantine ls", aside(Quarantine::Ls { contents: contents(false), form }));
-        let shown = Quarantine::Show { nth: 3, contents: contents(true), form };
+        check("nodes", OperatorCommand::Nodes(asked));
+        let aside = |command| OperatorCommand::Quarantine(command);
+        check("quarantine ls", aside(QuarantineCommand::Ls { contents: contents(false), form }));
+        let shown = QuarantineCommand::Show { nth: 3, contents: contents(true), form };
         check("quarantine show 3 --bodies", aside(shown));
-        check("quarantine replay 1", aside(Quarantine::Replay { which: Which::Nth(1), form }));
-        check("quarantine replay all", aside(Quarantine::Replay { which: Which::All, form }));
-        check("sessions 7", Command::Sessions { user: user(Whose::Id(UserId(7))), asked });
+        check("quarantine replay 1", aside(QuarantineCommand::Replay { which: Which::Nth(1), form }));
+        check("quarantine replay all", aside(QuarantineCommand::Replay { which: Which::All, form }));
+        check("sessions 7", OperatorCommand::Sessions { user: user(Whose::Id(UserId(7))), asked });
         let email = user(Whose::Email("an@b.vn".to_owned()));
-        check("kick An@B.vn --login 3", Command::Kick { user: email, login: Some(LoginId(3)), asked });
-        check("drain 00000000000000ab", Command::Drain { node: NodeId(0xab), asked });
+        check(
+            "kick An@B.vn --login 3",
+            OperatorCommand::Kick { user: email, login: Some(LoginId(3)), asked },
+        );
+        check("drain 00000000000000ab", OperatorCommand::Drain { node: NodeId(0xab), asked });
         let hint = Hint { sender: Some(Whose::Id(UserId(7))), conversation: Some(ConversationId(3)) };
         let guid = Guid::new("g-1").unwrap();
-        check("trace g-1 --user 7 --conversation 3", Command::Trace { guid: guid.clone(), hint, asked });
-        check("trace g-1", Command::Trace { guid, hint: Hint::default(), asked });
+        check(
+            "trace g-1 --user 7 --conversation 3",
+            OperatorCommand::Trace { guid: guid.clone(), hint, asked },
+        );
+        check("trace g-1", OperatorCommand::Trace { guid, hint: Hint::default(), asked });
         let pattern = Pattern::new("control.>").unwrap();
         let lasting = Some(Duration::from_secs(2));
-        check("tail control.> --for 2", Command::Tail { pattern, lasting, form });
+        check("tail control.> --for 2", OperatorCommand::Tail { pattern, lasting, form });
         let new = NewUser {
             email: "an@b.vn".into(),
             name: None,
@@ -377,9 +385,9 @@ mod tests {
             password_stdin: false,
             form,
         };
-        check("user create --admin --email An@b.vn", Command::User(Accounts::Create(new)));
-        let asked = Asked { wait: Duration::from_millis(2_500), form: Form { json: true } };
-        check("lanes --wait 2.5 --json", Command::Lanes(asked));
+        check("user create --admin --email An@b.vn", OperatorCommand::User(Accounts::Create(new)));
+        let asked = Asked { wait: Duration::from_millis(2_500), form: AnswerForm { json: true } };
+        check("lanes --wait 2.5 --json", OperatorCommand::Lanes(asked));
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 use common::bus::LaneDepth;
 use common::control::Asker;
 use protocol::Timestamp;
-use protocol::control::{HeldShard, Question, Said};
+use protocol::control::{HeldShard, Question, Reply};
 use serde_json::{Value, json};
 
-use super::peers::{Peers, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_bus};
 use super::print::{Out, age, count, row, span, table};
-use super::{Failure, Outcome};
 
 /// What is known of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ enum Oldest {
 }
 
 /// Asks the broker and the workers.
-pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, Failure> {
+pub async fn lanes(peers: &OperatorPeers, out: &Out, wait: Duration) -> Result<Ending, Failure> {
     let bus = peers.bus().await?;
     let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
     let depths = bus.depths().await.map_err(of_bus)?;
@@ -48,7 +48,7 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
     let reports: Vec<Vec<HeldShard>> = answers
         .into_iter()
         .filter_map(|answer| match answer.said {
-            Said::Lanes(held) => Some(held),
+            Reply::Lanes(held) => Some(held),
             _ => None,
         })
         .collect();
@@ -89,7 +89,7 @@ pub async fn lanes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
         ))
     );
     out.say(&json, &text)?;
-    Ok(Outcome::good(is_whole))
+    Ok(Ending::good(is_whole))
 }
 
 /// Every worker stands in line for every shard of every lane. Of an ordered lane's quorum queue the broker counts only the

@@ -10,7 +10,10 @@ pub mod command;
 /// Values among the arguments.
 mod values;
 
-/// Connections to what a command needs.
+/// How a command ends.
+mod ending;
+
+/// OperatorPeers to what a command needs.
 mod peers;
 
 /// Tables, ages, JSON.
@@ -47,47 +50,16 @@ use std::process::ExitCode;
 
 use common::config::EXIT_CONFIG;
 
-use self::command::{Accounts, Command, Quarantine};
-use self::peers::Peers;
+use self::command::{Accounts, OperatorCommand, QuarantineCommand};
+use self::ending::{Ending, Failure};
+use self::peers::OperatorPeers;
 use self::print::Out;
 
-/// What a command that did not fail came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it.
-    Good,
-    /// Nothing there, nobody answered, or only a part of it.
-    Partly,
-}
-
-impl Outcome {
-    fn good(is_good: bool) -> Self {
-        if is_good { Self::Good } else { Self::Partly }
-    }
-}
-
-/// Why a command has no outcome.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The environment lacks something.
-    #[error("{0}")]
-    Environment(String),
-    /// A peer did not answer, or something else went wrong.
-    #[error("{0:#}")]
-    Failed(#[from] anyhow::Error),
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(err: std::io::Error) -> Self {
-        Self::Failed(err.into())
-    }
-}
-
 /// Does it, and says how the process ends.
-pub async fn run(command: Command) -> ExitCode {
+pub async fn run(command: OperatorCommand) -> ExitCode {
     match carry_out(&command).await {
-        Ok(Outcome::Good) => ExitCode::SUCCESS,
-        Ok(Outcome::Partly) => ExitCode::from(1),
+        Ok(Ending::Good) => ExitCode::SUCCESS,
+        Ok(Ending::Partly) => ExitCode::from(1),
         Err(Failure::Environment(sentence)) => {
             eprintln!("chatchit: {sentence}");
             ExitCode::from(EXIT_CONFIG)
@@ -99,31 +71,39 @@ pub async fn run(command: Command) -> ExitCode {
     }
 }
 
-async fn carry_out(command: &Command) -> Result<Outcome, Failure> {
-    let (peers, out) = (Peers::read()?, Out { json: command.form().json });
+async fn carry_out(command: &OperatorCommand) -> Result<Ending, Failure> {
+    let (peers, out) = (OperatorPeers::read()?, Out { json: command.form().json });
     match command {
-        Command::Nodes(asked) => nodes::nodes(&peers, &out, asked.wait).await,
-        Command::Drain { node, asked } => nodes::drain(&peers, &out, asked.wait, *node).await,
-        Command::Lanes(asked) => lanes::lanes(&peers, &out, asked.wait).await,
-        Command::Quarantine(Quarantine::Ls { contents, .. }) => {
+        OperatorCommand::Nodes(asked) => nodes::nodes(&peers, &out, asked.wait).await,
+        OperatorCommand::Drain { node, asked } => nodes::drain(&peers, &out, asked.wait, *node).await,
+        OperatorCommand::Lanes(asked) => lanes::lanes(&peers, &out, asked.wait).await,
+        OperatorCommand::Quarantine(QuarantineCommand::Ls { contents, .. }) => {
             quarantine::ls(&peers, &out, contents.bodies).await
         }
-        Command::Quarantine(Quarantine::Show { nth, contents, .. }) => {
+        OperatorCommand::Quarantine(QuarantineCommand::Show { nth, contents, .. }) => {
             quarantine::show(&peers, &out, *nth, contents.bodies).await
         }
-        Command::Quarantine(Quarantine::Replay { which, .. }) => {
+        OperatorCommand::Quarantine(QuarantineCommand::Replay { which, .. }) => {
             quarantine::replay(&peers, &out, *which).await
         }
-        Command::Tail { pattern, lasting, .. } => tail::tail(&peers, &out, pattern, *lasting).await,
-        Command::Sessions { user, asked } => sockets::sessions(&peers, &out, asked.wait, &user.whose).await,
-        Command::Kick { user, login, asked } => {
+        OperatorCommand::Tail { pattern, lasting, .. } => tail::tail(&peers, &out, pattern, *lasting).await,
+        OperatorCommand::Sessions { user, asked } => {
+            sockets::sessions(&peers, &out, asked.wait, &user.whose).await
+        }
+        OperatorCommand::Kick { user, login, asked } => {
             sockets::kick(&peers, &out, asked.wait, &user.whose, *login).await
         }
-        Command::Trace { guid, hint, asked } => trace::trace(&peers, &out, asked.wait, guid, hint).await,
-        Command::Migrate(_) => accounts::migrate(&peers, &out).await,
-        Command::User(Accounts::Create(new)) => accounts::create(&peers, &out, new).await,
-        Command::User(Accounts::Block { user, .. }) => blocking::block(&peers, &out, &user.whose).await,
-        Command::User(Accounts::Unblock { user, .. }) => blocking::unblock(&peers, &out, &user.whose).await,
-        Command::User(Accounts::Show { user, .. }) => accounts::show(&peers, &out, &user.whose).await,
+        OperatorCommand::Trace { guid, hint, asked } => {
+            trace::trace(&peers, &out, asked.wait, guid, hint).await
+        }
+        OperatorCommand::Migrate(_) => accounts::migrate(&peers, &out).await,
+        OperatorCommand::User(Accounts::Create(new)) => accounts::create(&peers, &out, new).await,
+        OperatorCommand::User(Accounts::Block { user, .. }) => {
+            blocking::block(&peers, &out, &user.whose).await
+        }
+        OperatorCommand::User(Accounts::Unblock { user, .. }) => {
+            blocking::unblock(&peers, &out, &user.whose).await
+        }
+        OperatorCommand::User(Accounts::Show { user, .. }) => accounts::show(&peers, &out, &user.whose).await,
     }
 }

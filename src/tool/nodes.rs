@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::control::{AskError, Asker};
-use protocol::control::{Answer, Part, Question, Said, Who};
+use protocol::control::{Answer, Part, Question, Reply, Who};
 use protocol::ids::NodeId;
 use serde_json::{Map, Value, json};
 
-use super::peers::{Peers, of_ask, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_ask, of_bus};
 use super::print::{Out, count, row, span, table};
-use super::{Failure, Outcome};
 
 /// Asks everybody, and compares with the leases.
-pub async fn nodes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, Failure> {
+pub async fn nodes(peers: &OperatorPeers, out: &Out, wait: Duration) -> Result<Ending, Failure> {
     peers.need(true, true, false)?;
     let bus = peers.bus().await?;
     let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
@@ -65,11 +65,11 @@ pub async fn nodes(peers: &Peers, out: &Out, wait: Duration) -> Result<Outcome, 
     let mut rows = vec![row(["ROLE", "NODE", "VERSION", "UP", "HOLDS", "LAG", "STATE", "PROCESS"])];
     rows.extend(answers.iter().map(row_of));
     out.say(&json, &format!("{}\n\n{sentence}", table(&rows)))?;
-    Ok(Outcome::good(live.is_ok() && silent.is_empty() && !answers.is_empty()))
+    Ok(Ending::good(live.is_ok() && silent.is_empty() && !answers.is_empty()))
 }
 
 /// No silence means anything then: those with a lease are listed, and nothing is said of them.
-fn unasked(out: &Out, err: AskError, live: Option<&BTreeSet<NodeId>>) -> Result<Outcome, Failure> {
+fn unasked(out: &Out, err: AskError, live: Option<&BTreeSet<NodeId>>) -> Result<Ending, Failure> {
     let leased: Option<Vec<String>> = live.map(|live| live.iter().map(ToString::to_string).collect());
     let json = json!({
         "notAsked": err.to_string(), "nodes": [], "live": live.map(BTreeSet::len), "leased": leased,
@@ -86,19 +86,24 @@ fn unasked(out: &Out, err: AskError, live: Option<&BTreeSet<NodeId>>) -> Result<
 }
 
 /// Tells one node to drain.
-pub async fn drain(peers: &Peers, out: &Out, wait: Duration, node: NodeId) -> Result<Outcome, Failure> {
+pub async fn drain(
+    peers: &OperatorPeers,
+    out: &Out,
+    wait: Duration,
+    node: NodeId,
+) -> Result<Ending, Failure> {
     let bus = peers.bus().await?;
     let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
     let answers = asker.ask(Question::Drain(node), wait, |heard| !heard.is_empty()).await;
     let answers = answers.map_err(of_ask)?;
     bus.drain().await;
-    let Some(Answer { who, said: Said::Draining { already }, .. }) = answers.first() else {
+    let Some(Answer { who, said: Reply::Draining { already }, .. }) = answers.first() else {
         let sentence = format!(
             "{node} did not answer within {}: `chatchit nodes` lists who does",
             span(wait.as_millis() as u64)
         );
         out.say(&json!({ "node": node.to_string(), "draining": false }), &sentence)?;
-        return Ok(Outcome::Partly);
+        return Ok(Ending::Partly);
     };
     let json = json!({
         "node": node.to_string(), "draining": true, "already": already,
@@ -106,7 +111,7 @@ pub async fn drain(peers: &Peers, out: &Out, wait: Duration, node: NodeId) -> Re
     });
     let word = if *already { "drains already" } else { "drains" };
     out.say(&json, &format!("{} {node} on {} {word}", role(who.part), process(who)))?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 fn json_of(answer: &Answer) -> Value {
@@ -137,9 +142,9 @@ fn row_of(answer: &Answer) -> Vec<String> {
     row([role(who.part), &node, &who.version, &up, &holds, &lag, &state, &process(who)])
 }
 
-fn holds(said: &Said) -> (Option<u64>, Option<u32>) {
+fn holds(said: &Reply) -> (Option<u64>, Option<u32>) {
     match said {
-        Said::Here { sockets, shards } => (*sockets, *shards),
+        Reply::Here { sockets, shards } => (*sockets, *shards),
         _ => (None, None),
     }
 }
@@ -173,7 +178,7 @@ mod tests {
             draining,
             unwell,
         };
-        Answer { number: 1, who, said: Said::Here { sockets: None, shards: Some(16) } }
+        Answer { number: 1, who, said: Reply::Here { sockets: None, shards: Some(16) } }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Connections to what a command needs, and to nothing else.
+//! OperatorPeers to what a command needs, and to nothing else.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use protocol::ids::{NodeId, UserId};
 use worker::rest::text::emails;
 use worker::store::Store;
 
-use super::Failure;
+use super::ending::Failure;
 use super::values::Whose;
 
 /// One statement at a time.
@@ -28,7 +28,7 @@ pub fn of_ask(err: AskError) -> Failure {
 }
 
 /// What the environment names.
-pub struct Peers {
+pub struct OperatorPeers {
     named: Named,
     /// For so long an ended login has to be remembered.
     pub access_ttl: Duration,
@@ -36,7 +36,7 @@ pub struct Peers {
     pub node: NodeId,
 }
 
-impl Peers {
+impl OperatorPeers {
     /// Reads the environment, and connects to nothing yet.
     pub fn read() -> Result<Self, Failure> {
         let mut env = Env::from_process();

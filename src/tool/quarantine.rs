@@ -5,12 +5,13 @@ use common::limits::QUARANTINE_SHOWN_MAX;
 use protocol::Timestamp;
 use serde_json::{Value, json};
 
-use super::peers::{Peers, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_bus};
 use super::print::{Out, age, count, row, span, table};
-use super::{Failure, Outcome, redact};
+use super::redact;
 
 /// All of it, a line each.
-pub async fn ls(peers: &Peers, out: &Out, bodies: bool) -> Result<Outcome, Failure> {
+pub async fn ls(peers: &OperatorPeers, out: &Out, bodies: bool) -> Result<Ending, Failure> {
     let aside = look(peers, QUARANTINE_SHOWN_MAX).await?;
     let now = Timestamp::now();
     let views: Vec<Value> = (1..).zip(&aside).map(|(nth, one)| view(nth, one, now, bodies)).collect();
@@ -24,16 +25,16 @@ pub async fn ls(peers: &Peers, out: &Out, bodies: bool) -> Result<Outcome, Failu
         text += &format!("\nthere may be more than {QUARANTINE_SHOWN_MAX}: `chatchit lanes` counts them");
     }
     out.say(&json!({ "quarantine": views }), &text)?;
-    Ok(Outcome::good(!aside.is_empty()))
+    Ok(Ending::good(!aside.is_empty()))
 }
 
 /// One of it.
-pub async fn show(peers: &Peers, out: &Out, nth: usize, bodies: bool) -> Result<Outcome, Failure> {
+pub async fn show(peers: &OperatorPeers, out: &Out, nth: usize, bodies: bool) -> Result<Ending, Failure> {
     let aside = look(peers, nth).await?;
     let Some(one) = aside.get(nth - 1) else {
         let sentence = format!("there is no {nth}: {} in quarantine", count(aside.len(), "envelope"));
         out.say(&Value::Null, &sentence)?;
-        return Ok(Outcome::Partly);
+        return Ok(Ending::Partly);
     };
     let view = view(nth, one, Timestamp::now(), bodies);
     let fields =
@@ -41,11 +42,11 @@ pub async fn show(peers: &Peers, out: &Out, nth: usize, bodies: bool) -> Result<
     let fields = fields.filter(|(_, value)| !value.is_object() && !value.is_null());
     let rows: Vec<_> = fields.map(|(name, value)| row([name, &plain(value)])).collect();
     out.say(&view, &table(&rows))?;
-    Ok(Outcome::Good)
+    Ok(Ending::Good)
 }
 
 /// Back to the lanes.
-pub async fn replay(peers: &Peers, out: &Out, which: Which) -> Result<Outcome, Failure> {
+pub async fn replay(peers: &OperatorPeers, out: &Out, which: Which) -> Result<Ending, Failure> {
     let bus = peers.bus().await?;
     let replayed = bus.replay(which).await;
     bus.drain().await;
@@ -73,11 +74,11 @@ pub async fn replay(peers: &Peers, out: &Out, which: Which) -> Result<Outcome, F
     out.say(&json, &lines.join("\n"))?;
     match replayed.failed {
         Some(err) => Err(of_bus(err)),
-        None => Ok(Outcome::good(!replayed.done.is_empty() && replayed.kept.is_empty())),
+        None => Ok(Ending::good(!replayed.done.is_empty() && replayed.kept.is_empty())),
     }
 }
 
-async fn look(peers: &Peers, limit: usize) -> Result<Vec<Quarantined>, Failure> {
+async fn look(peers: &OperatorPeers, limit: usize) -> Result<Vec<Quarantined>, Failure> {
     let bus = peers.bus().await?;
     let aside = bus.quarantined(limit).await;
     bus.drain().await;

@@ -4,7 +4,7 @@
 //! its conversation. Tokens never travel in envelopes.
 
 use common::bus::Envelope;
-use protocol::control::{Answer, Ask, Beat, Question, Said, Says};
+use protocol::control::{Answer, Ask, Beat, Question, Reply, Says};
 use protocol::events::ClientEvent as _;
 use protocol::events::message::{MessageRead, SendMessage};
 use protocol::events::typing::Typing;
@@ -108,12 +108,12 @@ fn asked(ask: Ask) -> (String, Value) {
 
 fn answered(answer: Answer) -> (String, Value) {
     let said = match answer.said {
-        Said::Here { sockets, shards } => json!({ "sockets": sockets, "shards": shards }),
-        Said::Lanes(held) => json!({ "shardsHeld": held.len() }),
-        Said::Sockets { total, .. } => json!({ "socketsOfUser": total }),
-        Said::Closed(closed) => json!({ "closed": closed }),
-        Said::Trace { milestones, .. } => json!({ "milestones": milestones.len() }),
-        Said::Draining { already } => json!({ "draining": true, "already": already }),
+        Reply::Here { sockets, shards } => json!({ "sockets": sockets, "shards": shards }),
+        Reply::Lanes(held) => json!({ "shardsHeld": held.len() }),
+        Reply::Sockets { total, .. } => json!({ "socketsOfUser": total }),
+        Reply::Closed(closed) => json!({ "closed": closed }),
+        Reply::Trace { milestones, .. } => json!({ "milestones": milestones.len() }),
+        Reply::Draining { already } => json!({ "draining": true, "already": already }),
     };
     let node = answer.who.node.to_string();
     (format!("{node} answers: {said}"), json!({ "node": node, "answers": said }))

@@ -7,15 +7,15 @@ use anyhow::{Context as _, anyhow};
 use common::bus::{Bus, Envelope, Subject};
 use common::control::Asker;
 use common::directory::Directory;
-use protocol::control::{Answer, Question, Said, SocketView};
+use protocol::control::{Answer, Question, Reply, SocketView};
 use protocol::ids::{LoginId, NodeId, UserId};
 use protocol::{self, Control, Timestamp};
 use serde_json::{Value, json};
 
-use super::peers::{Peers, of_ask, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
 use super::values::Whose;
-use super::{Failure, Outcome};
 
 /// Where every gateway hears that a login ended.
 pub const GATEWAYS_SUBJECT: &str = "control.gateways";
@@ -28,7 +28,12 @@ struct Heard {
 }
 
 /// The sockets of a user, from their gateways.
-pub async fn sessions(peers: &Peers, out: &Out, wait: Duration, whose: &Whose) -> Result<Outcome, Failure> {
+pub async fn sessions(
+    peers: &OperatorPeers,
+    out: &Out,
+    wait: Duration,
+    whose: &Whose,
+) -> Result<Ending, Failure> {
     peers.need(true, true, matches!(whose, Whose::Email(_)))?;
     let Some(user) = peers.user(whose).await? else { return nobody(out, whose) };
     let (bus, directory) = (peers.bus().await?, peers.directory().await?);
@@ -38,7 +43,7 @@ pub async fn sessions(peers: &Peers, out: &Out, wait: Duration, whose: &Whose) -
     let now = Timestamp::now();
     let (mut total, mut views) = (0, Vec::new());
     for answer in &heard.answers {
-        if let Said::Sockets { sockets, total: of_node } = &answer.said {
+        if let Reply::Sockets { sockets, total: of_node } = &answer.said {
             total += *of_node as usize;
             views.extend(sockets);
         }
@@ -56,17 +61,17 @@ pub async fn sessions(peers: &Peers, out: &Out, wait: Duration, whose: &Whose) -
     let table = if views.is_empty() { String::new() } else { format!("{}\n\n", table(&rows)) };
     let text = format!("{table}user {user} has {}{}", count(total, "open socket"), silence(&heard));
     out.say(&json, &text)?;
-    Ok(Outcome::good(total > 0 && heard.silent.is_empty()))
+    Ok(Ending::good(total > 0 && heard.silent.is_empty()))
 }
 
 /// Closes them.
 pub async fn kick(
-    peers: &Peers,
+    peers: &OperatorPeers,
     out: &Out,
     wait: Duration,
     whose: &Whose,
     login: Option<LoginId>,
-) -> Result<Outcome, Failure> {
+) -> Result<Ending, Failure> {
     peers.need(true, true, login.is_some() || matches!(whose, Whose::Email(_)))?;
     let Some(user) = peers.user(whose).await? else { return nobody(out, whose) };
     let (bus, directory) = (peers.bus().await?, peers.directory().await?);
@@ -75,7 +80,7 @@ pub async fn kick(
     {
         let sentence = format!("user {user} has no login {login}: `chatchit user show {user}` lists them");
         out.say(&json!({ "user": user, "login": login, "found": false }), &sentence)?;
-        return Ok(Outcome::Partly);
+        return Ok(Ending::Partly);
     }
     let heard = ask(peers, &bus, &directory, user, Question::Kick { user, ended: login }, wait).await;
     let heard = heard.map_err(|failure| match (login, failure) {
@@ -88,7 +93,7 @@ pub async fn kick(
     bus.drain().await;
 
     let closed = heard.answers.iter().filter_map(|answer| match answer.said {
-        Said::Closed(closed) if closed > 0 => Some((answer.who.node.to_string(), closed)),
+        Reply::Closed(closed) if closed > 0 => Some((answer.who.node.to_string(), closed)),
         _ => None,
     });
     let closed: Vec<(String, u32)> = closed.collect();
@@ -102,13 +107,13 @@ pub async fn kick(
     let ended = login.map_or_else(String::new, |login| format!("login {login} of user {user} has ended\n"));
     let closed = format!("{} on {}", count(total as usize, "socket"), count(closed.len(), "gateway"));
     out.say(&json, &format!("{ended}closed {closed}{}", silence(&heard)))?;
-    Ok(Outcome::good((total > 0 || login.is_some()) && heard.silent.is_empty()))
+    Ok(Ending::good((total > 0 || login.is_some()) && heard.silent.is_empty()))
 }
 
 /// The same three steps as a logout, each of which may be repeated: the store, the directory, the
 /// gateways. False: the user has no such login.
 async fn end_login(
-    peers: &Peers,
+    peers: &OperatorPeers,
     bus: &Bus,
     directory: &Directory,
     user: UserId,
@@ -127,7 +132,7 @@ async fn end_login(
 }
 
 async fn ask(
-    peers: &Peers,
+    peers: &OperatorPeers,
     bus: &Bus,
     directory: &Directory,
     user: UserId,
@@ -142,9 +147,9 @@ async fn ask(
     Ok(Heard { answers, silent })
 }
 
-pub fn nobody(out: &Out, whose: &Whose) -> Result<Outcome, Failure> {
+pub fn nobody(out: &Out, whose: &Whose) -> Result<Ending, Failure> {
     out.say(&json!({ "user": null, "found": false }), &format!("there is no user {whose}"))?;
-    Ok(Outcome::Partly)
+    Ok(Ending::Partly)
 }
 
 fn silence(heard: &Heard) -> String {

@@ -8,17 +8,18 @@ use protocol::Timestamp;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use super::peers::{Peers, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_bus};
 use super::print::Out;
-use super::{Failure, Outcome, redact};
+use super::redact;
 
 /// Prints what passes, until Ctrl-C, a closed pipe, or the end of `lasting`.
 pub async fn tail(
-    peers: &Peers,
+    peers: &OperatorPeers,
     out: &Out,
     pattern: &Pattern,
     lasting: Option<Duration>,
-) -> Result<Outcome, Failure> {
+) -> Result<Ending, Failure> {
     let bus = peers.bus().await?;
     let mut passing = bus.subscribe(pattern.clone()).await.map_err(of_bus)?;
     let end = lasting.map(|lasting| Instant::now() + lasting);
@@ -43,7 +44,7 @@ pub async fn tail(
         }
     }
     bus.drain().await;
-    Ok(Outcome::good(seen > 0))
+    Ok(Ending::good(seen > 0))
 }
 
 fn print(out: &Out, arrival: Arrival) -> io::Result<usize> {

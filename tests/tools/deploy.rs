@@ -83,7 +83,7 @@ fn understood(program: &str, pairs: &Pairs) -> String {
         "gateway" => {
             return format!("{:?}", gateway::ClusterConfig::from_env(env).unwrap());
         }
-        _ => worker::Config::from_env(&mut env).for_a_cluster(&mut env),
+        _ => worker::WorkerConfig::from_env(&mut env).for_a_cluster(&mut env),
     };
     env.finish().unwrap();
     format!("{config:?}")
@@ -130,7 +130,7 @@ fn unread(program: &str, names: impl IntoIterator<Item = String>) -> Vec<String>
         let problems = match program {
             "gateway" => gateway::ClusterConfig::from_env(env).err(),
             _ => {
-                worker::Config::from_env(&mut env);
+                worker::WorkerConfig::from_env(&mut env);
                 env.finish().err()
             }
         };

@@ -9,7 +9,7 @@ use common::{recorder, spans};
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct WorkerConfig {
     /// `WORK_SLOTS` (4): pieces of work at once. More take more connections to PostgreSQL and make
     /// smaller batches.
     pub slots: usize,
@@ -38,7 +38,7 @@ pub struct Config {
     pub auth: AuthConfig,
 }
 
-impl Config {
+impl WorkerConfig {
     /// Reads the section; problems stay in `env` until its `finish`.
     pub fn from_env(env: &mut Env) -> Self {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_together() {
         let mut env = Env::from_pairs([("WORK_SLOTS", "0"), ("CHATCHIT_ENV", "development")]);
-        Config::from_env(&mut env).for_a_cluster(&mut env);
+        WorkerConfig::from_env(&mut env).for_a_cluster(&mut env);
         assert_eq!(env.finish().unwrap_err().0.len(), 4);
     }
 
@@ -120,7 +120,7 @@ mod tests {
                 ("REDIS_NODES", "127.0.0.1:7000"),
                 ("DATABASE_URL", "postgres://127.0.0.1/chat"),
             ]);
-            Config::from_env(&mut env).for_a_cluster(&mut env);
+            WorkerConfig::from_env(&mut env).for_a_cluster(&mut env);
             env.finish().err().map_or(0, |err| err.0.len())
         };
         for here in ["amqp://localhost/x", "amqp://u:p@127.0.0.1:5672/%2f", "amqp://[::1]:5672"] {
@@ -140,7 +140,7 @@ mod tests {
             ("REDIS_NODES", "127.0.0.1:7000"),
             ("DATABASE_URL", "postgres://127.0.0.1/chat"),
         ]);
-        let config = Config::from_env(&mut env).for_a_cluster(&mut env);
+        let config = WorkerConfig::from_env(&mut env).for_a_cluster(&mut env);
         assert_eq!((env.finish(), config.slots), (Ok(()), 4));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use common::lanes::{Effects, Halt, Handle, LaneEvent, Outcomes};
+use common::lanes::{Effects, Halt, Handle, LaneEvent};
 use foldhash::HashMap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -15,35 +15,7 @@ use protocol::control::Stage;
 use protocol::events::{ClientRow, Events};
 
 use crate::ctx::Ctx;
-use crate::features::Feature;
-
-/// An event that a feature handles.
-#[derive(Clone, Copy, Debug)]
-pub struct EventRow {
-    /// What clients say.
-    pub row: &'static ClientRow,
-    /// What happens.
-    pub handle: for<'a> fn(&'a Ctx, &'a [LaneEvent]) -> BoxFuture<'a, Outcomes>,
-}
-
-/// A row: events of this payload go to this function, which is given them as
-/// [`Request`](common::lanes::Request)s. What cannot be read is refused alone.
-#[macro_export]
-macro_rules! on {
-    ($payload:ty => $handler:path) => {
-        $crate::dispatch::EventRow {
-            row: <$payload as ::protocol::events::ClientEvent>::ROW,
-            handle: |ctx, run| {
-                ::std::boxed::Box::pin(async move {
-                    let read = ::common::lanes::work::read::<$payload>(run);
-                    let outcomes = $handler(ctx, &::common::lanes::work::requests(run, &read)).await?;
-                    Ok(::common::lanes::work::in_place(read, outcomes))
-                })
-            },
-        }
-    };
-}
-pub use on;
+use crate::feature::{EventRow, Feature};
 
 /// The handlers of these features, by event.
 pub(crate) struct Dispatcher {

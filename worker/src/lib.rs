@@ -18,8 +18,11 @@ mod peers;
 /// Says that this worker is there, and hears who else is.
 mod roll_call;
 
+/// What a feature is made of.
+pub mod feature;
+
 /// The table of event to handler.
-pub mod dispatch;
+mod dispatch;
 
 /// The owner of a conversation: what is remembered of it, and the statement that checks it.
 pub mod conversation;
@@ -42,6 +45,6 @@ pub mod store;
 /// The names of everything measured here.
 mod metrics;
 
-pub use self::config::Config;
+pub use self::config::WorkerConfig;
 pub use self::ctx::Ctx;
 pub use self::run::Worker;

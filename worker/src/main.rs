@@ -8,7 +8,7 @@ use common::arguments::{self, Arguments};
 use common::config::{EXIT_CONFIG, Env};
 use common::{bus::Bus, directory::Directory, lifecycle::Lifecycle, ops::Ops, spans, telemetry};
 use protocol::ids::NodeId;
-use worker::{Config, Worker, features, store::Store};
+use worker::{Worker, WorkerConfig, features, store::Store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let mut env = Env::from_process();
-    let config = Config::from_env(&mut env).for_a_cluster(&mut env);
+    let config = WorkerConfig::from_env(&mut env).for_a_cluster(&mut env);
     if let Err(err) = env.finish() {
         eprintln!("worker: {err}");
         return Ok(ExitCode::from(EXIT_CONFIG));
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: WorkerConfig) -> anyhow::Result<()> {
     // The first SIGTERM drains, a second one aborts.
     let lifecycle = Lifecycle::install()?;
     let metrics = telemetry::init_metrics();

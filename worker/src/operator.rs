@@ -9,7 +9,7 @@ use common::lanes::share::share;
 use common::lifecycle::Lifecycle;
 use common::limits::LANE_SHARDS;
 use common::recorder::Recorder;
-use protocol::control::{HeldShard, Question, Said};
+use protocol::control::{HeldShard, Question, Reply};
 use protocol::ids::NodeId;
 use protocol::{self, Lane, Timestamp, Uplink};
 use tokio::sync::watch;
@@ -32,8 +32,8 @@ impl Inspector {
     pub fn listen(self, ear: Ear) -> impl Future<Output = ()> + Send {
         let (readiness, lifecycle) = (self.readiness.clone(), self.lifecycle.clone());
         ear.listen(readiness, lifecycle, move |question| match question {
-            Question::Roll => Some(Said::Here { sockets: None, shards: Some(self.shards()) }),
-            Question::Lanes => Some(Said::Lanes(self.held())),
+            Question::Roll => Some(Reply::Here { sockets: None, shards: Some(self.shards()) }),
+            Question::Lanes => Some(Reply::Lanes(self.held())),
             Question::Trace(guid) => Some(self.recorder.said(*guid)),
             Question::Sockets(_) | Question::Kick { .. } | Question::Drain(_) => None,
         })

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::WorkerConfig;
 use crate::ctx::Ctx;
 use crate::dispatch::Dispatcher;
 use crate::features::messages::Answers;
@@ -63,7 +63,7 @@ impl Worker {
     /// # Errors
     /// The bus or the store did not answer.
     pub async fn start(
-        config: &Config,
+        config: &WorkerConfig,
         features: &[&'static Feature],
         node: NodeId,
         store: Store,

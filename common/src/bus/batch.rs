@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Envelope, Receipt};
+use super::envelope::Envelope;
+use super::outcome::Receipt;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
 use protocol::TraceContext;
 
@@ -51,7 +52,7 @@ struct Batch {
 
 /// A batch to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Parcel {
+pub(super) struct Outgoing {
     pub serial: u64,
     pub bytes: Bytes,
     pub envelopes: usize,
@@ -83,7 +84,7 @@ impl Window {
     }
 
     /// The next batch to be sent, if fewer than `unconfirmed_max` are under way.
-    pub(super) fn next(&mut self, unconfirmed_max: usize, now: Instant) -> Option<Parcel> {
+    pub(super) fn next(&mut self, unconfirmed_max: usize, now: Instant) -> Option<Outgoing> {
         if !self.batches.iter().any(|batch| batch.sent.is_none()) {
             if self.waiting.is_empty() || self.batches.len() >= unconfirmed_max {
                 return None;
@@ -93,7 +94,7 @@ impl Window {
         let batch = self.batches.iter_mut().find(|batch| batch.sent.is_none())?;
         batch.sent = Some(now);
         let since = batch.pending.first().map_or(now, |first| first.since);
-        Some(Parcel {
+        Some(Outgoing {
             serial: batch.serial,
             bytes: batch.bytes.clone(),
             envelopes: batch.pending.len(),
@@ -204,8 +205,8 @@ mod tests {
         window.push(envelope, None, Box::new(|_| {}), now).map_err(|_| ())
     }
 
-    fn keys(parcel: &Parcel) -> Vec<u64> {
-        Envelope::decode_batch(parcel.bytes.clone()).unwrap().iter().map(|envelope| envelope.key).collect()
+    fn keys(outgoing: &Outgoing) -> Vec<u64> {
+        Envelope::decode_batch(outgoing.bytes.clone()).unwrap().iter().map(|envelope| envelope.key).collect()
     }
 
     #[test]

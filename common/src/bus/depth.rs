@@ -10,19 +10,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Backend, Bus, BusError, LaneDepth, metrics};
+use super::backend::Backend;
+use super::handle::Bus;
+use super::inspect::{LaneDepth, LaneSeen};
+use super::metrics;
+use super::outcome::BusError;
 use protocol::Lane;
-
-/// What a look at a lane found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneSeen {
-    /// Waiting, in no worker's hands.
-    pub batches: u64,
-    /// For how long one of its queues was never seen empty.
-    pub backlog: Duration,
-    /// Workers in line, of the queue that has the fewest.
-    pub consumers: u32,
-}
 
 impl Bus {
     /// To look at what waits in the lanes, from time to time.
@@ -39,7 +32,7 @@ pub struct LaneWatch {
 
 impl LaneWatch {
     /// Has not looked yet.
-    pub(super) fn new(bus: Bus) -> Self {
+    fn new(bus: Bus) -> Self {
         Self { bus, lanes: Default::default() }
     }
 

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Arrival, Envelope, metrics};
+use super::arrival::Arrival;
+use super::envelope::Envelope;
+use super::metrics;
 use crate::limits::{BATCH_ENVELOPES_MAX, SUBSCRIPTION_ENVELOPES_MAX};
 
 #[derive(Default)]
@@ -24,7 +26,7 @@ struct State {
 }
 
 /// The subscriber's end; dropping it closes the mailbox.
-pub(super) struct Reader(pub(super) Arc<Mailbox>);
+pub(super) struct MailboxReader(pub(super) Arc<Mailbox>);
 
 impl Mailbox {
     pub(super) fn push(&self, envelopes: impl IntoIterator<Item = Envelope>) {
@@ -75,7 +77,7 @@ impl Mailbox {
     }
 }
 
-impl Reader {
+impl MailboxReader {
     /// Safe to cancel: nothing is taken before it is returned.
     pub(super) async fn next(&mut self) -> Option<Arrival> {
         loop {
@@ -87,7 +89,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for MailboxReader {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -103,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_subscriber_loses_the_oldest_and_hears_of_it() {
         let mailbox = Arc::new(Mailbox::default());
-        let mut reader = Reader(mailbox.clone());
+        let mut reader = MailboxReader(mailbox.clone());
         let subject = Subject::new("control.gateways").unwrap();
         let envelope = |key| Envelope { subject: subject.clone(), key, body: Bytes::new() };
         mailbox.push((0..=SUBSCRIPTION_ENVELOPES_MAX as u64).map(envelope));

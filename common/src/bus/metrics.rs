@@ -2,7 +2,8 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::{PublishError, RequestError};
+use super::inspect::LaneSeen;
+use super::outcome::{PublishError, RequestError};
 use protocol::Lane;
 
 /// Label of what travels on no lane.
@@ -93,7 +94,7 @@ pub(super) fn lane_wait_seconds(lane: Lane) -> Histogram {
 }
 
 /// What a look at a lane's queues found.
-pub(super) fn lane_seen(lane: Lane, seen: super::LaneSeen) {
+pub(super) fn lane_seen(lane: Lane, seen: LaneSeen) {
     gauge!("bus_lane_waiting_batches", "lane" => lane.name()).set(seen.batches as f64);
     gauge!("bus_lane_backlog_seconds", "lane" => lane.name()).set(seen.backlog.as_secs_f64());
     gauge!("bus_lane_consumers", "lane" => lane.name()).set(f64::from(seen.consumers));

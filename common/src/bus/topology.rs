@@ -17,7 +17,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Envelope, Subject};
+use super::envelope::Envelope;
+use super::subject::Subject;
 use crate::limits::{
     BATCHES_UNCONFIRMED_MAX, LANE_PREFETCH, LANE_SHARDS, LOW_LANE_BATCHES_MAX, LOW_LANE_TTL_MS,
 };
@@ -104,7 +105,7 @@ const _: () = {
 
 /// Where an envelope goes, and what is promised for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Route {
+pub(super) enum Destination {
     /// To the queue of a shard.
     Lane(Lane, u16),
     /// To the queue of one node; nobody there is an answer.
@@ -115,7 +116,7 @@ pub(super) enum Route {
     Topic(Subject),
 }
 
-impl Route {
+impl Destination {
     pub(super) fn of(envelope: &Envelope) -> Self {
         if let Some(lane) = envelope.subject.lane() {
             return Self::Lane(lane, LaneRow::of(lane).shard(envelope.key));
@@ -261,13 +262,13 @@ mod tests {
     fn subjects_are_routed_by_their_head() {
         let route = |subject: &str| {
             let subject = Subject::new(subject).unwrap();
-            Route::of(&Envelope { subject, key: 7, body: Bytes::new() })
+            Destination::of(&Envelope { subject, key: 7, body: Bytes::new() })
         };
-        assert_eq!(route("high.sendMessage"), Route::Lane(Lane::High, 7));
-        assert_eq!(route("low.typing"), Route::Lane(Lane::Low, 0));
-        assert!(matches!(route("deliver.0000000000000abc"), Route::Deliver(_)));
-        assert!(matches!(route("control.gateways"), Route::Control(_)));
-        assert!(matches!(route("api.auth"), Route::Topic(_)));
+        assert_eq!(route("high.sendMessage"), Destination::Lane(Lane::High, 7));
+        assert_eq!(route("low.typing"), Destination::Lane(Lane::Low, 0));
+        assert!(matches!(route("deliver.0000000000000abc"), Destination::Deliver(_)));
+        assert!(matches!(route("control.gateways"), Destination::Control(_)));
+        assert!(matches!(route("api.auth"), Destination::Topic(_)));
         assert!(!route("low.typing").durable() && !route("low.typing").confirmed());
         assert!(!route("deliver.a").durable() && route("deliver.a").confirmed());
         assert!(route("medium.messageRead").durable() && !route("medium.messageRead").repeated_by_caller());

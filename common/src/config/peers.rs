@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Env, Secret};
+use super::env::{Env, Secret};
 use crate::bus::{BusConfig, QueueKind};
 use crate::directory::DirectoryConfig;
 

@@ -4,18 +4,17 @@
 //! gone for every question, and leaves memory when its map has doubled since the last look.
 
 /// What the contacts of users know.
-mod told;
+mod known;
 
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use foldhash::{HashMap, HashMapExt as _};
 use tokio::time::Instant;
 
-use self::told::{GRACE, Told};
-use super::{DirectoryError, Presence, Rate, Reaped, Versioned};
+use self::known::{GRACE, KnownToContacts};
+use super::answer::{ClusterRate, DirectoryError, Presence, Reaped, Versioned, no_lease};
 use crate::limits::NODE_LEASE_MS;
 use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
@@ -28,7 +27,7 @@ struct State {
     /// When each lease ends.
     leases: HashMap<NodeId, Instant>,
     seats: HashMap<UserId, Vec<NodeId>>,
-    presence: Told,
+    presence: KnownToContacts,
     heads: HashMap<ConversationId, u64>,
     /// When each bucket is full again: GCRA's theoretical arrival time.
     buckets: Expiring<String, ()>,
@@ -149,7 +148,7 @@ impl Memory {
         conversations.iter().map(|conversation| state.heads.get(conversation).copied()).collect()
     }
 
-    pub(super) fn take_tokens(&self, key: &str, cost: u32, rate: Rate) -> Result<(), Duration> {
+    pub(super) fn take_tokens(&self, key: &str, cost: u32, rate: ClusterRate) -> Result<(), Duration> {
         let mut state = self.state();
         let now = Instant::now();
         let each = Duration::from_secs_f64(1.0 / rate.per_second);
@@ -184,7 +183,7 @@ impl Memory {
         true
     }
 
-    pub(super) fn give_tokens(&self, key: &str, count: u32, rate: Rate) {
+    pub(super) fn give_tokens(&self, key: &str, count: u32, rate: ClusterRate) {
         let mut state = self.state();
         let Some(full_at) = state.buckets.get(key).map(|(_, full_at)| full_at) else { return };
         let back = Duration::from_secs_f64(1.0 / rate.per_second) * count;
@@ -238,10 +237,6 @@ impl State {
         let users: Vec<UserId> = on_node.map(|(user, _)| *user).collect();
         users.into_iter().map(|user| u64::from(self.take_seat(user, node, offline_at))).sum()
     }
-}
-
-pub(super) fn no_lease(node: NodeId) -> DirectoryError {
-    DirectoryError(anyhow!("node {node} has no lease: keep it before seating anybody on it"))
 }
 
 /// A map whose entries end.
@@ -298,7 +293,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn expired_entries_leave_memory() {
         let memory = Memory::default();
-        let rate = Rate { burst: 1, per_second: 1.0 };
+        let rate = ClusterRate { burst: 1, per_second: 1.0 };
         for i in 0..SWEEP_ENTRIES_MIN - 1 {
             assert_eq!(memory.take_tokens(&i.to_string(), 1, rate), Ok(()));
         }

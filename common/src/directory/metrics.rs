@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout};
 
-use super::DirectoryError;
+use super::answer::DirectoryError;
 
 /// How long calls take. Labels: `call`.
 const CALL_SECONDS: &str = "directory_call_seconds";

@@ -12,6 +12,9 @@
 //! Two backends behind one closed enum: one process, and Redis Cluster. `directory_contract.rs`
 //! runs over both.
 
+/// What it is asked for and what it answers.
+mod answer;
+
 /// Every Redis key, its hash tag and its ttl.
 mod keys;
 
@@ -24,32 +27,18 @@ mod metrics;
 /// The directory in Redis Cluster: the only place that says `redis`.
 mod redis;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
 
+use self::answer::COMPLETE;
+pub use self::answer::{
+    ClusterRate, DirectoryConfig, DirectoryError, EndedLogins, Presence, Reaped, Versioned,
+};
 use self::memory::Memory;
 use self::redis::Redis;
 use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
-
-/// How to reach Redis Cluster.
-#[derive(Clone)]
-pub struct DirectoryConfig {
-    /// `redis://[user:password@]host:port`, any nodes of the cluster.
-    pub nodes: Vec<String>,
-    /// Prefix of every key.
-    pub prefix: String,
-    /// Authorities in PEM that are trusted instead of the machine's, for `rediss://`.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for DirectoryConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DirectoryConfig").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -59,47 +48,6 @@ pub struct Directory(Backend);
 enum Backend {
     Memory(Arc<Memory>),
     Redis(Redis),
-}
-
-/// The directory did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the directory: {0:#}")]
-pub struct DirectoryError(pub anyhow::Error);
-
-/// A limit on how often something may happen, cluster-wide (GCRA).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// How many at once.
-    pub burst: u32,
-    /// How many in the long run.
-    pub per_second: f64,
-}
-
-/// A user whose contacts do not know yet whether it is online.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Presence {
-    /// Who.
-    pub user: UserId,
-    /// It has a seat on a live node.
-    pub is_online: bool,
-}
-
-/// What was found of dead nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reaped {
-    /// Dead nodes whose seats were cleared.
-    pub nodes: u64,
-    /// Users whose last seat went with them.
-    pub users: u64,
-}
-
-/// A value with the version that a change must name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned {
-    /// Counts up from 1 with each change.
-    pub version: u64,
-    /// The value.
-    pub value: Vec<u8>,
 }
 
 impl Directory {
@@ -237,7 +185,7 @@ impl Directory {
         &self,
         key: &str,
         cost: u32,
-        rate: Rate,
+        rate: ClusterRate,
     ) -> Result<Result<(), Duration>, DirectoryError> {
         let is_sane = rate.per_second.is_finite() && rate.per_second >= RATE_PER_SECOND_MIN;
         if !is_sane || cost > rate.burst {
@@ -273,7 +221,7 @@ impl Directory {
     }
 
     /// Gives tokens back that were taken for something that did not count after all.
-    pub async fn give_tokens(&self, key: &str, count: u32, rate: Rate) -> Result<(), DirectoryError> {
+    pub async fn give_tokens(&self, key: &str, count: u32, rate: ClusterRate) -> Result<(), DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => {
                 memory.give_tokens(key, count, rate);
@@ -321,19 +269,6 @@ impl Directory {
     pub async fn mark_ended_logins(&self, ttl: Duration) -> Result<(), DirectoryError> {
         self.end_login(COMPLETE, ttl).await
     }
-}
-
-/// The mark among the ended logins: no login has this id, and programs that do not know it take it
-/// for one.
-const COMPLETE: LoginId = LoginId(-1);
-
-/// Logins that ended before their tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndedLogins {
-    /// Those that are known here.
-    pub logins: Vec<LoginId>,
-    /// Nothing was lost: these are all.
-    pub is_complete: bool,
 }
 
 /// Slower than one token in a day is not a rate.

@@ -35,24 +35,25 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::link::{ANSWER, Call, Link, Lua, locked};
-use self::presence::GRACE_US;
+use self::link::{ANSWER, Lua, RedisLink, ScriptCall, locked};
+use super::answer::{ClusterRate, DirectoryConfig, DirectoryError, Versioned, no_lease};
 use super::keys::{self, BUCKETS, Keys, SEATS_TTL, Seat};
-use super::memory::no_lease;
 use super::metrics::{self, bounded};
-use super::{DirectoryConfig, DirectoryError, Rate, Versioned};
 use crate::limits::{
     DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_FIELDS, LEASE_GRACE_MS, LIVE_NODES_MS_MAX,
-    NODE_LEASE_MS,
+    NODE_LEASE_MS, PRESENCE_GRACE_MS,
 };
 use protocol::ids::{ConversationId, NodeId, UserId};
+
+/// How long users without a seat are still online, in µs, as the scripts count.
+const GRACE_US: u64 = PRESENCE_GRACE_MS * 1_000;
 
 /// The handle.
 #[derive(Clone)]
 pub(super) struct Redis(Arc<Shared>);
 
 struct Shared {
-    link: Link,
+    link: RedisLink,
     keys: Keys,
     /// The last list of live nodes, and until when it may be used.
     live: Mutex<Option<(Instant, Arc<Live>)>>,
@@ -97,7 +98,7 @@ struct Kept {
 impl Redis {
     pub(super) async fn connect(config: DirectoryConfig) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Shared {
-            link: Link::open(config.nodes, config.ca_file.as_deref()).await?,
+            link: RedisLink::open(config.nodes, config.ca_file.as_deref()).await?,
             keys: Keys::new(&config.prefix),
             live: Mutex::default(),
             reading_live: tokio::sync::Mutex::default(),
@@ -354,13 +355,18 @@ impl Redis {
         &self,
         key: &str,
         cost: u32,
-        rate: Rate,
+        rate: ClusterRate,
     ) -> Result<Result<(), Duration>, DirectoryError> {
         let wait = self.draw("take_tokens", key, i64::from(cost), rate).await?;
         Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_micros(wait)) })
     }
 
-    pub(super) async fn give_tokens(&self, key: &str, count: u32, rate: Rate) -> Result<(), DirectoryError> {
+    pub(super) async fn give_tokens(
+        &self,
+        key: &str,
+        count: u32,
+        rate: ClusterRate,
+    ) -> Result<(), DirectoryError> {
         self.draw("give_tokens", key, -i64::from(count), rate).await.map(drop)
     }
 
@@ -369,7 +375,7 @@ impl Redis {
         name: &'static str,
         key: &str,
         tokens: i64,
-        rate: Rate,
+        rate: ClusterRate,
     ) -> Result<u64, DirectoryError> {
         let each = 1_000_000.0 / rate.per_second;
         let call = TAKE.on([self.0.keys.rate(key)]).arg(each).arg(tokens).arg(rate.burst);
@@ -421,7 +427,7 @@ impl Redis {
         Ok(answers.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    async fn call_all(&self, name: &'static str, calls: Vec<Call>) -> Result<(), DirectoryError> {
+    async fn call_all(&self, name: &'static str, calls: Vec<ScriptCall>) -> Result<(), DirectoryError> {
         bounded(name, ANSWER * (1 + waves(calls.len())), async {
             let answers = calls.into_iter().map(|call| self.0.link.call::<i64>(call));
             stream::iter(answers)

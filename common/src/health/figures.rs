@@ -2,8 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{Strain, Stretch, process};
+use super::process;
+use super::sample::Stretch;
 use protocol::Lane;
+
+/// What takes points off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Strain {
+    /// Seconds, by lane.
+    pub oldest: [f64; Lane::ALL.len()],
+    /// Of what was tried, which part failed.
+    pub errors: f64,
+    /// Seconds.
+    pub lag: f64,
+}
 
 /// How long a part took to answer in this stretch, on average, milliseconds.
 pub(super) fn latency(part: &str, stretch: &Stretch) -> Option<f64> {

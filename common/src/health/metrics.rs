@@ -2,7 +2,7 @@
 
 use ::metrics::gauge;
 
-use super::process::Usage;
+use super::usage::Usage;
 
 /// Says which version runs: a line in the sky when one is rolled out.
 pub fn version() {

@@ -21,6 +21,9 @@ mod sample;
 /// What the system says about this process.
 pub mod process;
 
+/// What it uses.
+mod usage;
+
 /// What of all that is measured health is read from.
 mod figures;
 
@@ -34,6 +37,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::figures::Strain;
 pub use self::metrics::version;
 pub use self::sample::{Sample, Stretch};
 use crate::limits::ADMISSION_LAG_MS_MAX;
@@ -207,17 +211,6 @@ impl Readiness {
     fn score(&self, stretch: &Stretch) -> u8 {
         score(&self.report(), &figures::strain(stretch))
     }
-}
-
-/// What takes points off.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Strain {
-    /// Seconds, by lane.
-    oldest: [f64; Lane::ALL.len()],
-    /// Of what was tried, which part failed.
-    errors: f64,
-    /// Seconds.
-    lag: f64,
 }
 
 /// How old the oldest thing in a lane may become before somebody waits for it. The low lane's

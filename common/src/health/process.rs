@@ -9,28 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::metrics;
+use super::usage::Usage;
 use protocol::Timestamp;
 
 /// Processor time is told in hundredths of a second: `USER_HZ`, the same on every architecture
 /// that Rust's Linux targets have.
 const TICKS_PER_S: f64 = 100.0;
-
-/// What the process uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// Memory in RAM.
-    pub resident_bytes: u64,
-    /// Memory reserved.
-    pub virtual_bytes: u64,
-    /// In all threads, user and system.
-    pub cpu_seconds: f64,
-    /// Threads.
-    pub threads: u64,
-    /// Files open; sockets are files.
-    pub fds: u64,
-    /// Files that may be open.
-    pub fds_max: u64,
-}
 
 /// Reads it. None: this is no Linux, or `/proc` is not there.
 pub fn usage() -> Option<Usage> {

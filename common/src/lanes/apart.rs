@@ -51,7 +51,7 @@ struct Sent {
 
 /// What to do with the events of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Company {
     /// Nothing is known against it.
     With,
     /// These of them are tried, in this order, but alone: it was to blame a moment ago. The others wait,
@@ -71,15 +71,15 @@ impl Apart {
     }
 
     /// What to do with these events of a key.
-    pub(crate) fn way(&self, lane: Lane, key: u64, events: &[&Envelope], now: Instant) -> Way {
+    pub(crate) fn way(&self, lane: Lane, key: u64, events: &[&Envelope], now: Instant) -> Company {
         let mut keys = self.keys();
-        let Some(wait) = keys.get_mut(&(lane, key)) else { return Way::With };
+        let Some(wait) = keys.get_mut(&(lane, key)) else { return Company::With };
         let limit = Duration::from_millis(APART_ORDER_MS);
         while wait.order.front().is_some_and(|oldest| oldest.at + limit < now) {
             wait.order.pop_front();
         }
         if wait.until > now {
-            return Way::Alone(Vec::new(), wait.cause);
+            return Company::Alone(Vec::new(), wait.cause);
         }
         let names: Vec<u64> = events.iter().map(|event| name(event)).collect();
         let mut tried = Vec::with_capacity(names.len());
@@ -97,7 +97,7 @@ impl Apart {
             let new: Vec<_> = (0..names.len()).filter(|at| !tried.contains(at)).collect();
             tried.extend(new);
         }
-        Way::Alone(tried, wait.cause)
+        Company::Alone(tried, wait.cause)
     }
 
     /// This key was to blame: its events wait, each time twice as long.
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    const NONE: Way = Way::Alone(Vec::new(), Cause::Lock);
+    const NONE: Company = Company::Alone(Vec::new(), Cause::Lock);
 
     #[tokio::test(start_paused = true)]
     async fn a_key_waits_longer_each_time_until_it_gets_through() {
@@ -213,17 +213,17 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let (seven, eight) = (event(7, "a"), event(8, "a"));
         let way = |lane, event: &Envelope, now| apart.way(lane, event.key, &[event], now);
-        assert_eq!(way(lane, &seven, start), Way::With);
+        assert_eq!(way(lane, &seven, start), Company::With);
         apart.blame(lane, 7, Cause::Lock, start);
         assert_eq!(way(lane, &seven, at(APART_MS_MIN - 1)), NONE);
-        assert_eq!(way(lane, &eight, start), Way::With, "its neighbour goes on");
-        assert_eq!(way(Lane::Medium, &seven, start), Way::With);
-        assert_eq!(way(lane, &seven, at(APART_MS_MIN)), Way::Alone(vec![0], Cause::Lock));
+        assert_eq!(way(lane, &eight, start), Company::With, "its neighbour goes on");
+        assert_eq!(way(Lane::Medium, &seven, start), Company::With);
+        assert_eq!(way(lane, &seven, at(APART_MS_MIN)), Company::Alone(vec![0], Cause::Lock));
         apart.blame(lane, 7, Cause::Slow, at(APART_MS_MIN));
-        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN - 1)), Way::Alone(vec![], Cause::Slow));
-        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN)), Way::Alone(vec![0], Cause::Slow));
+        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN - 1)), Company::Alone(vec![], Cause::Slow));
+        assert_eq!(way(lane, &seven, at(3 * APART_MS_MIN)), Company::Alone(vec![0], Cause::Slow));
         apart.through(lane, [&seven].into_iter(), at(3 * APART_MS_MIN));
-        assert_eq!(way(lane, &seven, start), Way::With);
+        assert_eq!(way(lane, &seven, start), Company::With);
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,8 +236,8 @@ mod tests {
         }
         let later = start + Duration::from_millis(APART_MS_MIN);
         let tried = |events: &[&Envelope], now| match apart.way(lane, 7, events, now) {
-            Way::Alone(tried, _) => tried,
-            Way::With => panic!("it is known"),
+            Company::Alone(tried, _) => tried,
+            Company::With => panic!("it is known"),
         };
         assert_eq!(tried(&[&b, &c], later), [] as [usize; 0], "an older one is on its way");
         assert_eq!(tried(&[&d, &b, &a], later), [2, 1], "new ones wait behind all of them");

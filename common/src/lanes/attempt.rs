@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::lanes::apart::{Apart, Way, halve};
+use crate::lanes::apart::{Apart, Company, halve};
 use crate::lanes::effects::Effects;
 use crate::lanes::fanout::Fanout;
 use crate::lanes::metrics;
@@ -254,8 +254,8 @@ impl<'a> Shift<'a> {
         for (key, events) in keys {
             let envelopes: Vec<_> = events.iter().map(|at| &sources[*at].envelope().envelope).collect();
             match self.engine.apart.way(self.lane, key, &envelopes, Instant::now()) {
-                Way::With => together.extend(events),
-                Way::Alone(tried, cause) => {
+                Company::With => together.extend(events),
+                Company::Alone(tried, cause) => {
                     let waits = (0..events.len()).filter(|place| !tried.contains(place));
                     for at in waits.map(|place| events[place]) {
                         let reason = "its conversation waits apart";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::events::session::Refusal;
+use protocol::events::session::RefusalBody;
 use protocol::events::{Events, Judged, ServerEvent};
 use protocol::ids::{ConversationId, SocketId, UserId};
 use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency};
@@ -77,7 +77,7 @@ impl Effects {
         let row = events.find(&uplink.event);
         let judged = row.and_then(|row| (row.judge)(&uplink.data).ok()).unwrap_or_default();
         let judged = Judged { guid: uplink.guid.clone(), conversation: uplink.conversation, ..judged };
-        let event = Refusal::about(reject, judged).into_event(row);
+        let event = RefusalBody::about(reject, judged).into_event(row);
         let effects = Self::default().answer(&uplink.from, uplink.tag.as_ref(), event);
         Self { origin: uplink.origin(), key: uplink.key(), ..effects }
     }

@@ -15,7 +15,7 @@ use crate::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use protocol::control::Stage;
 use protocol::ids::{NodeId, UserId};
-use protocol::{self, Downlink, Origin, Outcome, Recipients, Timestamp, TraceContext, Urgency};
+use protocol::{self, Downlink, MessageOutcome, Origin, Recipients, Timestamp, TraceContext, Urgency};
 use tokio::sync::Notify;
 
 use crate::lanes::effects::{Effects, To, Told};
@@ -184,7 +184,7 @@ struct News<'a> {
 impl<'a> News<'a> {
     fn of(told: &'a Told, effects: &Effects) -> Self {
         let shows = told.event.row().shows_message;
-        let is_about_it = shows || matches!(told.event.outcome(), Some(Outcome::Refused(_)));
+        let is_about_it = shows || matches!(told.event.outcome(), Some(MessageOutcome::Refused(_)));
         Self {
             told,
             since: effects.since,
@@ -308,7 +308,7 @@ impl Writer {
             lane: row.lane,
             since,
             origin,
-            outcome: told.event.outcome().or(row.shows_message.then_some(Outcome::Shown)),
+            outcome: told.event.outcome().or(row.shows_message.then_some(MessageOutcome::Shown)),
             context,
             tag: told.tag.clone(),
         };

@@ -9,50 +9,21 @@
 //! leaves it out. Like logs and metrics it is the process's: programs in one process share it. A
 //! collector that is slow or away costs spans, never messages: what does not fit its queue is dropped.
 
+/// What is said of something that is being done.
+mod span;
+
 /// OTLP over HTTP: the only place that says `opentelemetry`.
 #[cfg(feature = "otlp")]
 mod otlp;
 
 use std::future::Future;
-use std::time::SystemTime;
 
+#[cfg(feature = "otlp")]
+use self::span::now;
+pub use self::span::{Kind, Span, Value};
 use crate::config::Env;
 use protocol::TraceContext;
 use protocol::ids::NodeId;
-
-/// Which side of which kind of call a span is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Something is put on the bus.
-    Producer,
-    /// Something is taken off it.
-    Consumer,
-    /// The database is asked and waited for.
-    Client,
-}
-
-/// The value of an attribute.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
-    /// A word out of few.
-    Word(&'static str),
-    /// How many.
-    Count(usize),
-}
-
-/// Something that is being done.
-#[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only the exporter reads them"))]
-pub struct Span {
-    /// Out of few: no ids.
-    name: &'static str,
-    kind: Kind,
-    own: TraceContext,
-    parent: Option<TraceContext>,
-    links: Vec<TraceContext>,
-    attributes: Vec<(&'static str, Value)>,
-    begun: SystemTime,
-}
 
 impl Span {
     /// Begins one below `parent`. None: that is not recorded, or nobody collects spans.
@@ -65,26 +36,6 @@ impl Span {
     pub fn root(name: &'static str, kind: Kind) -> Option<Self> {
         let trace = || u128::from(random()) << 64 | u128::from(random());
         is_on().then(|| Self::new(TraceContext::begun(trace(), random()), None, name, kind))
-    }
-
-    fn new(own: TraceContext, parent: Option<TraceContext>, name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, own, parent, links: vec![], attributes: vec![], begun: now() }
-    }
-
-    /// What is done for it elsewhere belongs below this.
-    pub fn context(&self) -> TraceContext {
-        self.own
-    }
-
-    /// It serves another trace too.
-    pub fn link(&mut self, other: TraceContext) {
-        self.links.push(other);
-    }
-
-    /// Says more about it.
-    pub fn with(mut self, name: &'static str, value: Value) -> Self {
-        self.attributes.push((name, value));
-        self
     }
 
     /// It is over. `failed`: why it came to nothing, in a word out of few.
@@ -163,11 +114,6 @@ pub fn current() -> Option<TraceContext> {
 
 fn random() -> u64 {
     u64::from_le_bytes(crate::random::bytes())
-}
-
-#[expect(clippy::disallowed_methods, reason = "milliseconds are too coarse, and nothing decides by it")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 #[cfg(test)]

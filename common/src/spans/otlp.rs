@@ -12,7 +12,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanLinks, SpanProcessor as _};
 use tracing::{info, warn};
 
-use super::{Kind, Span, Value};
+use super::span::{Kind, Span, Value};
 use crate::limits::{SPAN_LINKS_MAX, SPANS_FLUSH_MS_MAX};
 use crate::version::VERSION;
 use protocol::TraceContext;

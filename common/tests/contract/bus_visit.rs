@@ -6,7 +6,7 @@ use common::bus::Bus;
 use common::control::{Asker, Ear};
 use common::health::Readiness;
 use common::lifecycle::Lifecycle;
-use protocol::control::{Part, Question, Said};
+use protocol::control::{Part, Question, Reply};
 use protocol::ids::NodeId;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +20,7 @@ async fn a_visitor_finds_what_is_there_and_leaves_nothing_behind() {
     let bus = Bus::connect(config.clone(), NodeId(2)).await.unwrap();
     let ear = Ear::open(&bus, NodeId(2), Part::Worker).await.unwrap();
     let answer = |question: &Question| match question {
-        Question::Roll => Some(Said::Here { sockets: None, shards: Some(16) }),
+        Question::Roll => Some(Reply::Here { sockets: None, shards: Some(16) }),
         _ => None,
     };
     let listening = tokio::spawn(ear.listen(Readiness::new("test", NodeId(1)), Lifecycle::manual(), answer));

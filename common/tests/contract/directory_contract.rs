@@ -2,7 +2,7 @@
 //! when `REDIS_NODES` names one (`127.0.0.1:7000,...`). Every test has its own prefix.
 use std::time::Duration;
 
-use common::directory::{Directory, DirectoryConfig, Rate, Versioned};
+use common::directory::{ClusterRate, Directory, DirectoryConfig, Versioned};
 use common::limits::{DIRECTORY_CONNECT_MS_MAX, NODE_LEASE_MS};
 use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
 
@@ -200,7 +200,7 @@ fn heads_only_rise() {
 fn a_burst_is_allowed_then_the_rate() {
     contract(|source| async move {
         let directory = source.handle().await;
-        let rate = Rate { burst: 3, per_second: 1.0 };
+        let rate = ClusterRate { burst: 3, per_second: 1.0 };
         let take = async |key: &str, cost| directory.take_tokens(key, cost, rate).await.unwrap();
         for _ in 0..3 {
             assert_eq!(take("a", 1).await, Ok(()));
@@ -213,14 +213,14 @@ fn a_burst_is_allowed_then_the_rate() {
         assert_eq!(take("a", 1).await, Ok(()), "after the wait it is allowed");
         assert!(take("a", 1).await.is_err());
         assert!(directory.take_tokens("a", 4, rate).await.is_err(), "more than the burst never comes");
-        assert!(directory.take_tokens("a", 1, Rate { burst: 1, per_second: 0.0 }).await.is_err());
+        assert!(directory.take_tokens("a", 1, ClusterRate { burst: 1, per_second: 0.0 }).await.is_err());
     });
 }
 
 #[test]
 fn tokens_are_shared_by_all_handles() {
     contract(|source| async move {
-        let rate = Rate { burst: 20, per_second: 0.001 };
+        let rate = ClusterRate { burst: 20, per_second: 0.001 };
         let mut takers = Vec::new();
         for _ in 0..2 {
             let directory = source.handle().await;
@@ -330,7 +330,7 @@ fn tokens_that_are_given_back_can_be_taken_again() {
     contract(|source| async move {
         let directory = source.handle().await;
         // So slow that no token comes by itself during the test.
-        let rate = Rate { burst: 3, per_second: 0.001 };
+        let rate = ClusterRate { burst: 3, per_second: 0.001 };
         for _ in 0..3 {
             assert_eq!(directory.take_tokens("guess", 1, rate).await.unwrap(), Ok(()));
         }

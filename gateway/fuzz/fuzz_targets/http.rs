@@ -13,7 +13,7 @@ use common::directory::Directory;
 use protocol::ids::NodeId;
 use common::lifecycle::Lifecycle;
 use common::bus::Bus;
-use gateway::{Config, Gateway};
+use gateway::{Gateway, GatewayConfig};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ impl Bench {
         let addr = runtime.block_on(async {
             let pairs = [("NODE_ENV", "development"), ("BIND", "127.0.0.1"), ("PORT", "0"), ("QUERY_TOKEN", "true")];
             let mut env = Env::from_pairs(pairs);
-            let (config, auth) = (Config::from_env(&mut env), AuthConfig::from_env(&mut env));
+            let (config, auth) = (GatewayConfig::from_env(&mut env), AuthConfig::from_env(&mut env));
             let (bus, directory, verifier) = (Bus::memory(), Directory::memory(), Verifier::new(&auth));
             let gateway = Gateway::bind(config, NodeId(1), bus, directory, verifier).await.expect("a gateway");
             let addr = gateway.addr().expect("an address");

@@ -1,30 +1,24 @@
-//! `deliver.<node>` and `control.gateways` on their way down to the sockets of this node.
+//! `deliver.<node>` on its way down to the sockets of this node.
 //!
 //! Each wire form of a downlink is built once, when the first socket wants it, and its bytes are
 //! shared. Sockets are woken after the whole batch was handed out, so that what came together is
 //! written together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{Arrival, Envelope, Subscription};
 use common::recorder::Ticket;
 use common::spans::{Kind, Span, Value};
-use foldhash::HashSet;
 use protocol::control::Stage;
 use protocol::events::ServerEvent;
 use protocol::events::session::Lapsed;
-use protocol::ids::{LoginId, UserId};
-use protocol::{
-    self, CloseCode, Control, Downlink, Forms, Origin, Outcome, Recipients, Tag, Timestamp, Urgency,
-};
+use protocol::{self, Downlink, Forms, MessageOutcome, Origin, Recipients, Tag, Timestamp, Urgency};
 use tracing::{info, warn};
 
 use crate::cluster::hub::SHARDS;
-use crate::cluster::logins::{REFRESH, REFRESH_INCOMPLETE, Reading};
 use crate::cluster::node::Node;
-use crate::metrics::Class;
+use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
 use crate::wire::{self, Form};
 
@@ -44,57 +38,6 @@ pub async fn deliver(node: Arc<Node>, mut subscription: Subscription) {
     }
 }
 
-/// Obeys what arrives on `control.gateways`, until the bus drains.
-pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
-    while let Some(arrival) = subscription.next().await {
-        match arrival {
-            Arrival::Envelopes(envelopes) => {
-                for envelope in &envelopes {
-                    match protocol::decode::<Control>(&envelope.body) {
-                        Ok(Control::EndLogin { user, login }) => end_login(&node, user, login),
-                        Err(err) => warn!(error = %err, "A control envelope could not be read"),
-                    }
-                }
-            }
-            // An EndLogin may be missing: the directory knows them all.
-            Arrival::Lapse => drop(refresh_logins(&node).await),
-        }
-    }
-}
-
-/// Refuses the login's tokens from here on, and closes its sockets.
-pub fn end_login(node: &Node, user: UserId, login: LoginId) {
-    node.logins.end(login);
-    let mut slots = Vec::new();
-    node.hub.of_user(user, &mut slots);
-    let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
-    ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
-}
-
-/// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
-/// be read next.
-pub async fn refresh_logins(node: &Node) -> Duration {
-    let Reading { news, is_complete } = match node.logins.refresh(&node.directory).await {
-        Ok(reading) => reading,
-        Err(err) => {
-            node.metrics.login_faults.increment(1);
-            warn!(error = %err, "The ended logins could not be read");
-            return REFRESH;
-        }
-    };
-    let next = if is_complete { REFRESH } else { REFRESH_INCOMPLETE };
-    if news.is_empty() {
-        return next;
-    }
-    let news: HashSet<LoginId> = news.into_iter().collect();
-    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
-        if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
-            slot.ask_close(CloseCode::LoggedOut);
-        }
-    }
-    next
-}
-
 fn lapse(node: &Node) {
     node.metrics.lapses.increment(1);
     info!(node.id = %node.id, "The delivery queue was rebuilt: telling the sockets to sync");
@@ -106,7 +49,7 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
     let mut frames = Frames::new(event.name(), event.data(), None);
     for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
         if slot.who().is_some()
-            && slot.push(frames.of(slot.form), Urgency::Keep, Class::Control, &node.metrics)
+            && slot.push(frames.of(slot.form), Urgency::Keep, FrameClass::Control, &node.metrics)
         {
             slot.wake();
         }
@@ -116,16 +59,16 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
 /// Remembers what became of a chat message; the ticket is for what is shown.
 fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: Timestamp) -> Option<Ticket> {
     match downlink.outcome? {
-        Outcome::Shown => {
+        MessageOutcome::Shown => {
             let found = u32::try_from(sockets).unwrap_or(u32::MAX);
             node.recorder.note(of, now, Stage::Written { found, written: 0, last: None })
         }
         // The worker that refused it may be gone when an operator asks.
-        Outcome::Refused(reject) => {
+        MessageOutcome::Refused(reject) => {
             node.recorder.note(of, now, Stage::Refused(reject));
             None
         }
-        Outcome::Kept(_) => None,
+        MessageOutcome::Kept(_) => None,
     }
 }
 
@@ -185,7 +128,7 @@ impl Batch {
             metrics.downlinks_nobody.increment(1);
         }
         let mut frames = Frames::new(downlink.event, downlink.data, downlink.tag.as_ref());
-        let class = Class::of_lane(downlink.lane);
+        let class = FrameClass::of_lane(downlink.lane);
         let wants = |slot: &Slot| downlink.forms == Forms::All || slot.form == Form::SocketIo;
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::directory::Rate;
+use common::directory::ClusterRate;
 use common::lifecycle::Lifecycle;
 use common::limits::GOING_AWAY_GRACE_MS_MAX;
 use protocol::events::ServerEvent;
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::cluster::hub::SHARDS;
 use crate::cluster::node::Node;
-use crate::metrics::Class;
+use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
 use crate::wire::{self, Form};
 
@@ -128,7 +128,7 @@ async fn move_away(node: &Node) {
 /// Takes a share of what all leaving gateways together may move. Some: come again then.
 async fn ask_for(node: &Node, pace: &Pace, count: usize) -> Option<Duration> {
     let burst = (pace.per_second * STEP.as_secs_f64()).max(1.0) as u32;
-    let rate = Rate { burst, per_second: pace.per_second };
+    let rate = ClusterRate { burst, per_second: pace.per_second };
     let cost = u32::try_from(count).unwrap_or(u32::MAX);
     match node.directory.take_tokens("drain", cost, rate).await {
         Ok(taken) => taken.err(),
@@ -177,7 +177,7 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     let in_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX);
     let event = ServerEvent::from(GoingAway { in_ms });
     let frame = wire::event_frame(socket.form, event.name(), event.data());
-    if socket.push(frame, Urgency::Keep, Class::Control, &node.metrics) {
+    if socket.push(frame, Urgency::Keep, FrameClass::Control, &node.metrics) {
         socket.wake();
     }
     true

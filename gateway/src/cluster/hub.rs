@@ -16,7 +16,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use protocol::ids::UserId;
 
-use crate::socket::rate::{Gcra, Rate};
+use crate::socket::rate::{Gcra, LocalRate};
 use crate::socket::slot::Slot;
 use crate::wire::Form;
 
@@ -160,7 +160,7 @@ impl Hub {
     ///
     /// # Errors
     /// How long to wait for it.
-    pub fn take_rate(&self, user: UserId, rate: Rate, now: Duration) -> Result<(), Duration> {
+    pub fn take_rate(&self, user: UserId, rate: LocalRate, now: Duration) -> Result<(), Duration> {
         match self.by_user(user).get_mut(&user) {
             Some(entry) => entry.rate.take(rate, 1, now),
             None => Ok(()),
@@ -304,7 +304,7 @@ mod tests {
     fn sockets_of_one_user_share_a_rate() {
         let hub = Hub::new(JOINS);
         let _sockets = (socket(&hub, 1, 7), socket(&hub, 2, 7), socket(&hub, 3, 8));
-        let rate = Rate::per_second(1, 2);
+        let rate = LocalRate::per_second(1, 2);
         let take = |user| hub.take_rate(UserId(user), rate, Duration::ZERO).is_ok();
         assert_eq!([take(7), take(7), take(7), take(8)], [true, true, false, true]);
     }

@@ -1,121 +1,82 @@
-//! Logins that ended before their tokens did. Held in memory so that an upgrade asks nobody;
-//! read from the directory at the start and every minute, and told by `control.gateways` at once.
-//!
-//! A login that is known to have ended stays so until its last token has expired, whatever the
-//! directory says: it may have lost its data.
+//! The end of a login, by its three ways: told on `control.gateways`, read from the directory, said by
+//! an operator. All end here: its tokens are refused from then on and its sockets are closed.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::directory::{Directory, DirectoryError};
-use foldhash::{HashMap, HashMapExt};
-use protocol::ids::LoginId;
-use tokio::time::Instant;
+use common::bus::{Arrival, Subscription};
+use foldhash::HashSet;
+use protocol::ids::{LoginId, UserId};
+use protocol::{self, CloseCode, Control};
+use tracing::warn;
+
+use crate::cluster::hub::SHARDS;
+use crate::cluster::login_ends::Reading;
+use crate::cluster::node::Node;
 
 /// How often the directory is read again: what `control.gateways` lost is late by this much.
-pub const REFRESH: Duration = Duration::from_secs(60);
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// The same while the directory does not know all of them: it is new, or has lost its data, and a
 /// worker fills it in a moment.
-pub const REFRESH_INCOMPLETE: Duration = Duration::from_secs(1);
+const REFRESH_INCOMPLETE: Duration = Duration::from_secs(1);
 
-/// See the module.
-pub struct EndedLogins {
-    /// Until when to remember each.
-    known: RwLock<HashMap<LoginId, Instant>>,
-    /// How long an access token lives.
-    access_ttl: Duration,
-}
-
-/// What a reading of the directory brought.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Logins that were not known here to have ended: their sockets must be closed.
-    pub news: Vec<LoginId>,
-    /// The directory knows all that ended.
-    pub is_complete: bool,
-}
-
-impl EndedLogins {
-    /// None ended. Tokens live for so long at most.
-    pub fn new(access_ttl: Duration) -> Self {
-        Self { known: RwLock::new(HashMap::new()), access_ttl }
-    }
-
-    /// Whether the login ended.
-    pub fn contains(&self, login: LoginId) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&login)
-    }
-
-    /// The login ended.
-    pub fn end(&self, login: LoginId) {
-        let until = Instant::now() + self.access_ttl;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).entry(login).or_insert(until);
-    }
-
-    /// Reads the directory: learns what was missed, forgets logins whose tokens have expired.
-    ///
-    /// # Errors
-    /// When the directory does not answer; then nothing changed.
-    pub async fn refresh(&self, directory: &Directory) -> Result<Reading, DirectoryError> {
-        let ended = directory.ended_logins().await?;
-        let now = Instant::now();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, until| *until > now);
-        let mut news = Vec::new();
-        for login in ended.logins {
-            known.entry(login).or_insert_with(|| {
-                news.push(login);
-                now + self.access_ttl
-            });
+/// Obeys what arrives on `control.gateways`, until the bus drains.
+pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
+    while let Some(arrival) = subscription.next().await {
+        match arrival {
+            Arrival::Envelopes(envelopes) => {
+                for envelope in &envelopes {
+                    match protocol::decode::<Control>(&envelope.body) {
+                        Ok(Control::EndLogin { user, login }) => end(&node, user, login),
+                        Err(err) => warn!(error = %err, "A control envelope could not be read"),
+                    }
+                }
+            }
+            // An EndLogin may be missing: the directory knows them all.
+            Arrival::Lapse => drop(refresh(&node).await),
         }
-        Ok(Reading { news, is_complete: ended.is_complete })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Refuses the login's tokens from here on, and closes its sockets.
+pub fn end(node: &Node, user: UserId, login: LoginId) {
+    node.logins.end(login);
+    let mut slots = Vec::new();
+    node.hub.of_user(user, &mut slots);
+    let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
+    ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
+}
 
-    const TTL: Duration = Duration::from_secs(3_600);
-
-    async fn news(logins: &EndedLogins, directory: &Directory) -> Vec<LoginId> {
-        logins.refresh(directory).await.unwrap().news
+/// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
+/// be read next.
+async fn refresh(node: &Node) -> Duration {
+    let Reading { news, is_complete } = match node.logins.refresh(&node.directory).await {
+        Ok(reading) => reading,
+        Err(err) => {
+            node.metrics.login_faults.increment(1);
+            warn!(error = %err, "The ended logins could not be read");
+            return REFRESH;
+        }
+    };
+    let next = if is_complete { REFRESH } else { REFRESH_INCOMPLETE };
+    if news.is_empty() {
+        return next;
     }
-
-    #[tokio::test]
-    async fn ended_logins_are_told_or_read() {
-        let (logins, directory) = (EndedLogins::new(TTL), Directory::memory());
-        logins.end(LoginId(1));
-        directory.end_login(LoginId(2), TTL).await.unwrap();
-        assert_eq!(news(&logins, &directory).await, [LoginId(2)]);
-        assert!(logins.contains(LoginId(1)) && logins.contains(LoginId(2)));
-        assert_eq!(news(&logins, &directory).await, []);
+    let news: HashSet<LoginId> = news.into_iter().collect();
+    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
+        if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
+            slot.ask_close(CloseCode::LoggedOut);
+        }
     }
+    next
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn a_directory_that_lost_its_data_makes_no_login_good_again() {
-        let logins = EndedLogins::new(TTL);
-        let directory = Directory::memory();
-        directory.end_login(LoginId(2), TTL).await.unwrap();
-        logins.end(LoginId(1));
-        logins.refresh(&directory).await.unwrap();
-
-        let empty = Directory::memory();
-        tokio::time::advance(TTL - Duration::from_secs(1)).await;
-        assert!(!logins.refresh(&empty).await.unwrap().is_complete);
-        assert!(logins.contains(LoginId(1)) && logins.contains(LoginId(2)), "read or told, it stays");
-
-        tokio::time::advance(Duration::from_secs(2)).await;
-        logins.refresh(&empty).await.unwrap();
-        assert!(!logins.contains(LoginId(1)) && !logins.contains(LoginId(2)), "their tokens have expired");
-    }
-
-    #[tokio::test]
-    async fn a_reading_says_whether_the_directory_knows_them_all() {
-        let (logins, directory) = (EndedLogins::new(TTL), Directory::memory());
-        assert!(!logins.refresh(&directory).await.unwrap().is_complete);
-        directory.mark_ended_logins(TTL).await.unwrap();
-        assert_eq!(logins.refresh(&directory).await.unwrap(), Reading { news: vec![], is_complete: true });
+/// Reads the ended logins again and again, until dropped.
+pub async fn keep_fresh(node: Arc<Node>) {
+    let mut pause = REFRESH_INCOMPLETE;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = refresh(&node).await;
     }
 }

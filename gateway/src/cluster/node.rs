@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::hub::Hub;
-use crate::cluster::logins::EndedLogins;
+use crate::cluster::login_ends::LoginEnds;
 use crate::cluster::sampling::Sampling;
 use crate::cluster::seats::Seats;
-use crate::cluster::uplink::Subjects;
-use crate::config::Config;
-use crate::edge::address::Origin;
+use crate::cluster::subjects::Subjects;
+use crate::config::GatewayConfig;
+use crate::edge::address::AddressFinder;
 use crate::edge::admission::Admission;
 use crate::edge::shares::Shares;
 use crate::metrics::Metrics;
-use crate::socket::heartbeat::Expiries;
+use crate::socket::expiries::Expiries;
 use crate::socket::session::{Now, SessionLimits};
 
 /// See the module.
@@ -34,7 +34,7 @@ pub struct Node {
     /// Of this start.
     pub id: NodeId,
     /// As read.
-    pub config: Config,
+    pub config: GatewayConfig,
     /// To and from the cluster.
     pub bus: Bus,
     /// Who is where.
@@ -48,13 +48,13 @@ pub struct Node {
     /// What each address holds.
     pub shares: Arc<Shares>,
     /// Finds the addresses of clients behind proxies.
-    pub origin: Origin,
+    pub origin: AddressFinder,
     /// Sockets whose tokens end soon.
     pub expiries: Expiries,
     /// Users to be written to the directory.
     pub seats: Seats,
     /// Logins that ended before their tokens.
-    pub logins: EndedLogins,
+    pub logins: LoginEnds,
     /// What a session may do.
     pub limits: SessionLimits,
     /// Where events go.
@@ -76,9 +76,9 @@ pub struct Node {
     connections: AtomicUsize,
 }
 
-/// A place among the connections of the node, and among the lines of its client's address; given
+/// One of the connections of the node, and of the lines of its client's address; given
 /// back when dropped.
-pub struct Place {
+pub struct ConnectionPermit {
     node: Arc<Node>,
     /// Whose line it is; None: no client's yet, but a proxy's.
     line: Option<IpAddr>,
@@ -86,14 +86,20 @@ pub struct Place {
 
 impl Node {
     /// A node without sockets.
-    pub fn new(id: NodeId, config: Config, bus: Bus, directory: Directory, verifier: Verifier) -> Self {
+    pub fn new(
+        id: NodeId,
+        config: GatewayConfig,
+        bus: Bus,
+        directory: Directory,
+        verifier: Verifier,
+    ) -> Self {
         Self {
             id,
             limits: config.session,
             subjects: Subjects::of(&config.events),
             admission: Admission::new(config.upgrades_per_s),
             shares: Arc::new(Shares::new(config.address_lines_max, config.address_upgrades_per_s)),
-            origin: Origin::default(),
+            origin: AddressFinder::default(),
             hub: Hub::new(config.joins),
             metrics: Metrics::new(config.outboxes_bytes_max),
             expiries: Expiries::default(),
@@ -103,7 +109,7 @@ impl Node {
             bus,
             directory,
             seats: Seats::new(),
-            logins: EndedLogins::new(verifier.access_ttl()),
+            logins: LoginEnds::new(verifier.access_ttl()),
             verifier,
             readiness: Readiness::new("gateway", id),
             draining: CancellationToken::new(),
@@ -143,12 +149,12 @@ impl Node {
         SocketId { node: self.id, serial }
     }
 
-    /// A place for one more connection from `peer`.
+    /// A permit for one more connection from `peer`.
     ///
     /// # Errors
     /// The reason, as the metric's label: `full` or `address`.
-    pub fn take_place(self: &Arc<Self>, peer: IpAddr) -> Result<Place, &'static str> {
-        let mut place = Place { node: Arc::clone(self), line: None };
+    pub fn take_permit(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, &'static str> {
+        let mut permit = ConnectionPermit { node: Arc::clone(self), line: None };
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.config.sockets_max {
             return Err("full");
         }
@@ -158,13 +164,13 @@ impl Node {
             if !self.shares.take_line(peer) {
                 return Err("address");
             }
-            place.line = Some(peer);
+            permit.line = Some(peer);
         }
-        Ok(place)
+        Ok(permit)
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The client behind a proxy is known: from here on the line is one of its address.
     pub fn hold_line(&mut self, address: IpAddr) {
         if self.line.is_none() && !address.is_loopback() {
@@ -174,7 +180,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.node.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.line {
@@ -183,7 +189,7 @@ impl Drop for Place {
     }
 }
 
-impl std::ops::Deref for Place {
+impl std::ops::Deref for ConnectionPermit {
     type Target = Arc<Node>;
     fn deref(&self) -> &Arc<Node> {
         &self.node

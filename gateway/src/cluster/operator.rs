@@ -6,12 +6,12 @@ use std::sync::Arc;
 use common::control::Ear;
 use common::lifecycle::Lifecycle;
 use common::limits::CONTROL_SOCKETS_MAX;
-use protocol::control::{Question, Said, SocketView};
+use protocol::control::{Question, Reply, SocketView};
 use protocol::ids::{LoginId, UserId};
 use protocol::{CloseCode, Timestamp};
 use tracing::info;
 
-use crate::cluster::downlink;
+use crate::cluster::logins;
 use crate::cluster::node::Node;
 use crate::socket::slot::Slot;
 use crate::wire::Form;
@@ -20,7 +20,7 @@ use crate::wire::Form;
 pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send {
     let readiness = node.readiness.clone();
     ear.listen(readiness, lifecycle, move |question| match *question {
-        Question::Roll => Some(Said::Here { sockets: Some(node.hub.count() as u64), shards: None }),
+        Question::Roll => Some(Reply::Here { sockets: Some(node.hub.count() as u64), shards: None }),
         Question::Sockets(user) => Some(sockets(&node, user)),
         Question::Kick { user, ended } => Some(kick(&node, user, ended)),
         Question::Trace(guid) => Some(node.recorder.said(guid)),
@@ -28,7 +28,7 @@ pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Ou
     })
 }
 
-fn sockets(node: &Node, user: UserId) -> Said {
+fn sockets(node: &Node, user: UserId) -> Reply {
     let slots = of_user(node, user);
     let (up, now) = (node.uptime(), Timestamp::now());
     let started_ms = now.0 - i64::try_from(up.as_millis()).unwrap_or(i64::MAX);
@@ -42,19 +42,19 @@ fn sockets(node: &Node, user: UserId) -> Said {
         Some(SocketView { socket: node.socket_id(slot.serial), login, form: form.to_owned(), since })
     };
     let total = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-    Said::Sockets { sockets: slots.iter().filter_map(view).take(CONTROL_SOCKETS_MAX).collect(), total }
+    Reply::Sockets { sockets: slots.iter().filter_map(view).take(CONTROL_SOCKETS_MAX).collect(), total }
 }
 
 /// Clients come back at once, but for those whose login has ended.
-fn kick(node: &Node, user: UserId, ended: Option<LoginId>) -> Said {
+fn kick(node: &Node, user: UserId, ended: Option<LoginId>) -> Reply {
     let slots = of_user(node, user);
     if let Some(login) = ended {
-        downlink::end_login(node, user, login);
+        logins::end(node, user, login);
     }
     // The first reason counts.
     slots.iter().for_each(|slot| slot.ask_close(CloseCode::GoingAway));
     info!(user.id = %user, sockets = slots.len(), "The operator closes the sockets of a user");
-    Said::Closed(u32::try_from(slots.len()).unwrap_or(u32::MAX))
+    Reply::Closed(u32::try_from(slots.len()).unwrap_or(u32::MAX))
 }
 
 fn of_user(node: &Node, user: UserId) -> Vec<Arc<Slot>> {

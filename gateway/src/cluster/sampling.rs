@@ -13,9 +13,9 @@ use protocol::TraceContext;
 use protocol::ids::NodeId;
 
 use crate::metrics::context_judged;
-use crate::socket::rate::{Gcra, Rate};
+use crate::socket::rate::{Gcra, LocalRate};
 
-const RATE: Rate = Rate::per_second(TRACES_SAMPLED_PER_S, TRACES_SAMPLED_BURST);
+const RATE: LocalRate = LocalRate::per_second(TRACES_SAMPLED_PER_S, TRACES_SAMPLED_BURST);
 
 /// What one gateway grants.
 pub struct Sampling {

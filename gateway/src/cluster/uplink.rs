@@ -9,41 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::bus::{Envelope, PublishError, RequestError, Subject};
+use common::bus::{Envelope, PublishError, RequestError};
 use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::spans::{Kind, Span};
-use foldhash::HashMap;
 use protocol::control::Stage;
-use protocol::events::session::Refusal;
-use protocol::events::{ClientRow, Events, Way};
+use protocol::events::Way;
+use protocol::events::session::RefusalBody;
 use protocol::{self, Lane, Reject, Timestamp, TraceContext, Uplink, Urgency};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::cluster::node::Node;
-use crate::metrics::Class;
+use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
 use crate::wire::ReplyTo;
-
-/// The subjects of events, each made once.
-pub struct Subjects(HashMap<&'static str, Subject>);
-
-impl Subjects {
-    /// Of these events.
-    pub fn of(events: &Events) -> Self {
-        let subject = |row: &ClientRow| match row.way {
-            Way::Lane(lane) => Subject::on_lane(lane, row.name).ok(),
-            Way::Request { subject, .. } => Subject::new(subject).ok(),
-            Way::Session => None,
-        };
-        let known = events.rows().iter().filter_map(|row| Some((row.name, subject(row)?)));
-        Self(known.collect())
-    }
-
-    fn of_event(&self, row: &ClientRow) -> Option<Subject> {
-        self.0.get(row.name).cloned()
-    }
-}
 
 /// Publishes an event of this socket on its lane; the receipt answers through `reply`.
 pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: ReplyTo) {
@@ -56,7 +35,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
             node.recorder.note(of, uplink.at, Stage::Refused(Reject::RateLimited));
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        answer(node, slot, Class::Control, reply.refused_for_now(Reject::RateLimited, wait_ms));
+        answer(node, slot, FrameClass::Control, reply.refused_for_now(Reject::RateLimited, wait_ms));
         return;
     }
     let (mut context, mut span) = (None, None);
@@ -69,7 +48,7 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
     }
     let uplink = &uplink;
     let envelope = Envelope { subject, key: uplink.key(), body: protocol::encode(uplink) };
-    let (may_drop, class) = (lane == Lane::Low, Class::of_lane(Some(lane)));
+    let (may_drop, class) = (lane == Lane::Low, FrameClass::of_lane(Some(lane)));
     let (node, slot, since) = (Arc::clone(node), Arc::clone(slot), Instant::now());
     node.metrics.uplinks.increment(1);
     let origin = node.recorder.is_on().then(|| uplink.origin()).flatten();
@@ -96,14 +75,24 @@ pub fn publish(node: &Arc<Node>, slot: &Arc<Slot>, mut uplink: Uplink, reply: Re
                 Err(_) if may_drop => node.metrics.uplinks_dropped.increment(1),
                 Err(PublishError::TooLarge) => {
                     node.metrics.uplinks_busy.increment(1);
-                    answer(&node, &slot, Class::Control, reply.refused(Refusal::of(Reject::TooLarge)));
+                    answer(
+                        &node,
+                        &slot,
+                        FrameClass::Control,
+                        reply.refused(RefusalBody::of(Reject::TooLarge)),
+                    );
                 }
                 Err(PublishError::Busy | PublishError::NoRoute | PublishError::Closed) => {
                     if let Some(of) = origin {
                         node.recorder.note(of, Timestamp::now(), Stage::Unconfirmed);
                     }
                     node.metrics.uplinks_busy.increment(1);
-                    answer(&node, &slot, Class::Control, reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS));
+                    answer(
+                        &node,
+                        &slot,
+                        FrameClass::Control,
+                        reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS),
+                    );
                 }
             }
         }),
@@ -119,7 +108,7 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
     };
     if !slot.start_sync() {
         node.metrics.uplinks_limited.increment(1);
-        answer(node, slot, Class::Control, reply.refused_for_now(Reject::RateLimited, BUSY_RETRY_MS));
+        answer(node, slot, FrameClass::Control, reply.refused_for_now(Reject::RateLimited, BUSY_RETRY_MS));
         return;
     }
     let body = protocol::encode(uplink);
@@ -142,13 +131,13 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
         let frame = match missed {
             Ok(data) => reply.answered_with(answered, &data),
             Err(Reject::Busy) => reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS),
-            Err(reject) => reply.refused(Refusal::of(reject)),
+            Err(reject) => reply.refused(RefusalBody::of(reject)),
         };
-        answer(&node, &slot, Class::Other, frame);
+        answer(&node, &slot, FrameClass::Other, frame);
     });
 }
 
-fn answer(node: &Node, slot: &Slot, class: Class, frame: Bytes) {
+fn answer(node: &Node, slot: &Slot, class: FrameClass, frame: Bytes) {
     if slot.push(frame, Urgency::Keep, class, &node.metrics) {
         slot.wake();
     }

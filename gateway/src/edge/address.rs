@@ -19,13 +19,13 @@ const OTHER_SPELLINGS: [&str; 3] = ["forwarded", "x-real-ip", "cf-connecting-ip"
 
 /// Finds the address of clients; remembers which warnings were given.
 #[derive(Debug, Default)]
-pub struct Origin {
+pub struct AddressFinder {
     untrusted: AtomicBool,
     unread: AtomicBool,
     damaged: AtomicBool,
 }
 
-impl Origin {
+impl AddressFinder {
     /// The address of the client that sent these headers through `peer`.
     pub fn of(&self, proxies: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
@@ -97,11 +97,11 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::GatewayConfig;
 
     fn proxies() -> Vec<Network> {
         let pairs = [("TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1")];
-        Config::from_env(&mut common::config::Env::from_pairs(pairs)).proxies
+        GatewayConfig::from_env(&mut common::config::Env::from_pairs(pairs)).proxies
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let check = |peer: &str, forwarded: &'static str, expect: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(FORWARDED_FOR, HeaderValue::from_static(forwarded));
-            let address = Origin::default().of(&proxies(), peer.parse().unwrap(), &headers);
+            let address = AddressFinder::default().of(&proxies(), peer.parse().unwrap(), &headers);
             assert_eq!(address.to_string(), expect, "{peer} {forwarded}");
         };
         check("127.0.0.1", "1.2.3.4", "1.2.3.4");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_puts_all_clients_behind_one_address_is_said_once() {
-        let origin = Origin::default();
+        let origin = AddressFinder::default();
         let see = |peer: &str, name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));

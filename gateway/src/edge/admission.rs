@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use common::limits::{ADMISSION_LAG_MS_MAX, ADMISSION_RETRY_S_MAX, SEATS_WAITING_MAX};
 
-use crate::socket::rate::{Gcra, Rate};
+use crate::socket::rate::{Gcra, LocalRate};
 
 /// The state of one gateway's admission.
 pub struct Admission {
-    rate: Rate,
+    rate: LocalRate,
     taken: Mutex<Gcra>,
     lag_ms: AtomicU64,
 }
@@ -33,7 +33,7 @@ impl Admission {
     /// A budget of so many upgrades per second. A fifth of it may come at once, so that no second
     /// sees more than 1.2 times the budget.
     pub fn new(per_second: u32) -> Self {
-        let rate = Rate::per_second(per_second, per_second / 5);
+        let rate = LocalRate::per_second(per_second, per_second / 5);
         Self { rate, taken: Mutex::default(), lag_ms: AtomicU64::new(0) }
     }
 

@@ -1,7 +1,7 @@
 //! Accept, HTTP, and the few routes of the gateway itself: `/ws`, `/socket.io/`, `/livez`, `/readyz`,
 //! `/health`. Everything else is REST and goes to `rest.rs`.
 //!
-//! After an upgrade the raw stream is taken back from hyper and becomes a [`Socket`] on a task of
+//! After an upgrade the raw stream is taken back from hyper and becomes a [`SocketTask`] on a task of
 //! its own, so nothing of the HTTP connection stays in memory. What answers the upgrade is not
 //! written here: it leaves with the socket's first frame.
 
@@ -27,13 +27,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::cluster::node::{Node, Place};
+use crate::cluster::node::{ConnectionPermit, Node};
 use crate::edge::handshake::{self, Caller};
 use crate::edge::http::{self, cors, guarded, plain, preflight, refusal, with_cors};
 use crate::edge::rest;
 use crate::edge::stream::{Course, Stream};
 use crate::metrics;
-use crate::socket::task::Socket;
+use crate::socket::task::SocketTask;
 
 /// Connections the kernel completes while the accept loop is busy: a reconnect storm.
 const BACKLOG: i32 = 8_192;
@@ -114,8 +114,8 @@ pub async fn accept(node: Arc<Node>, listener: TcpListener) {
                 continue;
             }
         };
-        match node.take_place(peer.ip()) {
-            Ok(place) => drop(node.tasks.spawn(connection(place, stream, peer.ip()))),
+        match node.take_permit(peer.ip()) {
+            Ok(permit) => drop(node.tasks.spawn(connection(permit, stream, peer.ip()))),
             Err(reason) => metrics::accept_refused(reason),
         }
     }
@@ -141,15 +141,15 @@ impl Faults {
 }
 
 /// Serves HTTP on one connection, until it ends or becomes a socket.
-async fn connection(mut place: Place, stream: TcpStream, peer: IpAddr) {
+async fn connection(mut permit: ConnectionPermit, stream: TcpStream, peer: IpAddr) {
     let course = Arc::new(Course::default());
     let service = {
-        let (node, course) = (Arc::clone(&*place), Arc::clone(&course));
+        let (node, course) = (Arc::clone(&*permit), Arc::clone(&course));
         service_fn(move |request| respond(Arc::clone(&node), peer, Arc::clone(&course), request))
     };
-    let stream = Stream::new(stream, Arc::clone(&course), Arc::clone(&place.shares));
+    let stream = Stream::new(stream, Arc::clone(&course), Arc::clone(&permit.shares));
     // Behind the drain's begin a connection still gets its one answer: try another gateway.
-    let mut told = place.draining.is_cancelled();
+    let mut told = permit.draining.is_cancelled();
     let mut http = http1::Builder::new()
         .keep_alive(!told)
         // Who has said all may still listen (RFC 9112, 9.6).
@@ -161,7 +161,7 @@ async fn connection(mut place: Place, stream: TcpStream, peer: IpAddr) {
         .max_headers(HEADERS_MAX)
         .serve_connection(stream, service);
     let served = {
-        let mut draining = pin!(place.draining.cancelled());
+        let mut draining = pin!(permit.draining.cancelled());
         poll_fn(|cx| {
             if !told && draining.as_mut().poll(cx).is_ready() {
                 told = true;
@@ -178,9 +178,9 @@ async fn connection(mut place: Place, stream: TcpStream, peer: IpAddr) {
     let parts = http.into_parts();
     let (stream, answer) = parts.io.into_parts();
     if let Some(agreed) = course.take_agreed() {
-        place.hold_line(agreed.address);
-        let tasks = place.tasks.clone();
-        tasks.spawn(Socket::open(stream, answer.into(), &parts.read_buf, place, agreed));
+        permit.hold_line(agreed.address);
+        let tasks = permit.tasks.clone();
+        tasks.spawn(SocketTask::open(stream, answer.into(), &parts.read_buf, permit, agreed));
     }
 }
 

@@ -14,7 +14,7 @@ use common::limits::{ADDRESS_ANSWERS_BYTES_MAX, ADDRESS_UPGRADES_BURST, ANSWER_M
 use foldhash::{HashMap, HashMapExt};
 
 use crate::edge::address::subscriber;
-use crate::socket::rate::{Gcra, Rate};
+use crate::socket::rate::{Gcra, LocalRate};
 
 /// Shards of the table of addresses.
 const SHARDS: usize = 16;
@@ -26,7 +26,7 @@ const SWEEP_MIN: usize = 256;
 pub struct Shares {
     shards: Vec<Mutex<Shard>>,
     lines_max: u32,
-    upgrades: Rate,
+    upgrades: LocalRate,
     /// Bytes of all answers that were not taken yet.
     answers: AtomicUsize,
 }
@@ -59,7 +59,7 @@ impl Shares {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             lines_max,
-            upgrades: Rate::per_second(upgrades_per_s, upgrades_per_s.min(ADDRESS_UPGRADES_BURST)),
+            upgrades: LocalRate::per_second(upgrades_per_s, upgrades_per_s.min(ADDRESS_UPGRADES_BURST)),
             answers: AtomicUsize::new(0),
         }
     }

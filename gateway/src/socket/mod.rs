@@ -21,5 +21,8 @@ pub(crate) mod allowance;
 /// Rate limits in eight bytes each.
 pub mod rate;
 
+/// Sockets whose tokens end soon.
+pub(crate) mod expiries;
+
 /// One wheel for all heartbeats.
 pub(crate) mod heartbeat;

@@ -16,7 +16,7 @@ use common::recorder::Ticket;
 use protocol::Urgency;
 use tokio::time::Instant;
 
-use crate::metrics::{Class, Tally};
+use crate::metrics::{FrameClass, Tally};
 use crate::socket::allowance::Allowance;
 
 /// The queue of one socket.
@@ -62,7 +62,7 @@ struct Mark {
 struct Waiting {
     bytes: Bytes,
     latest: Option<u64>,
-    class: Class,
+    class: FrameClass,
     is_frame: bool,
     /// Where it is remembered that it was written.
     ticket: Option<Ticket>,
@@ -70,7 +70,7 @@ struct Waiting {
 
 impl Waiting {
     fn control(bytes: Bytes) -> Self {
-        Self { bytes, latest: None, class: Class::Control, is_frame: true, ticket: None }
+        Self { bytes, latest: None, class: FrameClass::Control, is_frame: true, ticket: None }
     }
 }
 
@@ -98,7 +98,13 @@ impl Outbox {
     }
 
     /// Queues a whole frame.
-    pub fn push(&mut self, bytes: Bytes, urgency: Urgency, class: Class, ticket: Option<Ticket>) -> Pushed {
+    pub fn push(
+        &mut self,
+        bytes: Bytes,
+        urgency: Urgency,
+        class: FrameClass,
+        ticket: Option<Ticket>,
+    ) -> Pushed {
         let mut pushed = Pushed::default();
         let queue = match &mut self.state {
             State::Closed | State::Finishing(_) => return pushed,
@@ -286,7 +292,7 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, bytes: impl Into<Bytes>, urgency: Urgency) -> Pushed {
-        outbox.push(bytes.into(), urgency, Class::High, None)
+        outbox.push(bytes.into(), urgency, FrameClass::High, None)
     }
 
     fn bytes(len: usize) -> Bytes {
@@ -408,7 +414,7 @@ mod tests {
                 }
             }
             assert_eq!(written, b"onetwothree", "{step}");
-            assert_eq!(tally.of(Class::High), (4, 11), "each frame once, {step}");
+            assert_eq!(tally.of(FrameClass::High), (4, 11), "each frame once, {step}");
         }
     }
 }

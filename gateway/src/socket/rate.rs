@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// How much per second, and how much at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct LocalRate {
     /// Nanoseconds that one unit costs.
     unit_ns: u64,
     /// Nanoseconds that may be taken ahead.
     burst_ns: u64,
 }
 
-impl Rate {
+impl LocalRate {
     /// `per_second` units for ever, `burst` at once. Zero counts as one.
     pub const fn per_second(per_second: u32, burst: u32) -> Self {
         let per_second = if per_second == 0 { 1 } else { per_second };
@@ -41,7 +41,7 @@ impl Gcra {
     /// # Errors
     /// The time until as much would be granted (never, if `units` exceed the burst: then the
     /// time until a full burst would be).
-    pub fn take(&mut self, rate: Rate, units: usize, now: Duration) -> Result<(), Duration> {
+    pub fn take(&mut self, rate: LocalRate, units: usize, now: Duration) -> Result<(), Duration> {
         let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let cost_ns = rate.unit_ns.saturating_mul(units as u64);
         let ahead_ns = self.paid_ns.saturating_sub(now_ns);
@@ -66,7 +66,7 @@ const _: () = assert!(size_of::<Gcra>() == 8);
 mod tests {
     use super::*;
 
-    const TEN: Rate = Rate::per_second(10, 3);
+    const TEN: LocalRate = LocalRate::per_second(10, 3);
 
     fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use common::limits;
 use protocol::events::message::guid_in;
 use protocol::events::presence::GetOnlineUsers;
-use protocol::events::session::{Pong, Ready, Refusal};
+use protocol::events::session::{Pong, Ready, RefusalBody};
 use protocol::events::{Acknowledged, ClientEvent as _, Events, Judged, Way};
 use protocol::ids::{Guid, SocketId};
 use protocol::{Account, CloseCode, PROTOCOL_VERSION, Reject, Sender, Timestamp, Uplink};
 
-use crate::socket::rate::{Gcra, Rate};
+use crate::socket::rate::{Gcra, LocalRate};
 use crate::transport::frame::{self, Frame};
 use crate::wire::{Form, Misread, ReplyTo, Said};
 
@@ -27,11 +27,11 @@ use crate::wire::{Form, Misread, ReplyTo, Said};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
     /// Frames.
-    pub frames: Rate,
+    pub frames: LocalRate,
     /// Bytes of text.
-    pub bytes: Rate,
+    pub bytes: LocalRate,
     /// Frames that were refused or not understood. Beyond this the socket is closed.
-    pub violations: Rate,
+    pub violations: LocalRate,
     /// Between two relayed `typing` of the same kind in one conversation.
     pub typing: Duration,
     /// From opening to a valid token.
@@ -43,9 +43,12 @@ pub struct SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         Self {
-            frames: Rate::per_second(limits::SOCKET_FRAMES_PER_S, limits::SOCKET_FRAMES_BURST),
-            bytes: Rate::per_second(limits::SOCKET_BYTES_PER_S, limits::SOCKET_BYTES_BURST),
-            violations: Rate::per_second(limits::SOCKET_VIOLATIONS_PER_S, limits::SOCKET_VIOLATIONS_BURST),
+            frames: LocalRate::per_second(limits::SOCKET_FRAMES_PER_S, limits::SOCKET_FRAMES_BURST),
+            bytes: LocalRate::per_second(limits::SOCKET_BYTES_PER_S, limits::SOCKET_BYTES_BURST),
+            violations: LocalRate::per_second(
+                limits::SOCKET_VIOLATIONS_PER_S,
+                limits::SOCKET_VIOLATIONS_BURST,
+            ),
             typing: Duration::from_millis(limits::TYPING_MS_MIN),
             handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
             silence: Duration::from_millis(limits::HEARTBEAT_MS + limits::HEARTBEAT_TIMEOUT_MS),
@@ -409,7 +412,7 @@ impl Session {
         out.push(Action::Count(Dropped::Rejected(reject)));
         // Rounded up: who comes back in time is let in.
         let retry_in_ms = wait.map(|wait| wait.as_millis() as u64 + 1);
-        out.push(Action::Send(reply.refused(Refusal { retry_in_ms, ..Refusal::of(reject) })));
+        out.push(Action::Send(reply.refused(RefusalBody { retry_in_ms, ..RefusalBody::of(reject) })));
     }
 
     /// Some: too much, for so long.

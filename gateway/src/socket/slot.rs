@@ -13,7 +13,7 @@ use protocol::ids::{LoginId, UserId};
 use protocol::{CloseCode, Urgency};
 use tokio::time::Instant;
 
-use crate::metrics::{Class, Metrics};
+use crate::metrics::{FrameClass, Metrics};
 use crate::socket::outbox::Outbox;
 use crate::wire::Form;
 
@@ -24,7 +24,7 @@ const SEATED: u8 = 2;
 
 /// What the task of a socket was asked since it ran last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Wake {
     /// Look at the heartbeat and the token.
     pub visit: bool,
     /// The user is seated: say ready.
@@ -79,7 +79,7 @@ impl Slot {
     }
 
     /// Queues a frame. True: the task must be woken.
-    pub fn push(&self, bytes: Bytes, urgency: Urgency, class: Class, metrics: &Metrics) -> bool {
+    pub fn push(&self, bytes: Bytes, urgency: Urgency, class: FrameClass, metrics: &Metrics) -> bool {
         self.push_noted(bytes, urgency, class, None, metrics)
     }
 
@@ -88,7 +88,7 @@ impl Slot {
         &self,
         bytes: Bytes,
         urgency: Urgency,
-        class: Class,
+        class: FrameClass,
         ticket: Option<Ticket>,
         metrics: &Metrics,
     ) -> bool {
@@ -157,13 +157,13 @@ impl Slot {
     }
 
     /// Takes what was asked.
-    pub fn take_asked(&self) -> Asked {
+    pub fn take_asked(&self) -> Wake {
         let asks = self.asks.swap(0, Ordering::AcqRel);
         let close = match self.close.load(Ordering::Acquire) {
             0 => None,
             number => CloseCode::ALL.get(usize::from(number) - 1).copied(),
         };
-        Asked { visit: asks & VISIT != 0, seated: asks & SEATED != 0, close }
+        Wake { visit: asks & VISIT != 0, seated: asks & SEATED != 0, close }
     }
 
     /// True once: a `sync` may start.
@@ -198,7 +198,7 @@ mod tests {
         slot.ask_close(CloseCode::Slow);
         slot.ask_close(CloseCode::GoingAway);
         let first = slot.take_asked();
-        assert_eq!(first, Asked { visit: true, seated: false, close: Some(CloseCode::Slow) });
+        assert_eq!(first, Wake { visit: true, seated: false, close: Some(CloseCode::Slow) });
         assert!(!slot.take_asked().visit);
     }
 

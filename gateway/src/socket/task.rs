@@ -25,10 +25,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::cluster::node::{Node, Place};
+use crate::cluster::node::{ConnectionPermit, Node};
 use crate::cluster::uplink;
 use crate::edge::handshake::Agreed;
-use crate::metrics::{self, Class, Tally};
+use crate::metrics::{self, FrameClass, Tally};
 use crate::socket::outbox::Outbox;
 use crate::socket::scratch::Scratch;
 use crate::socket::session::{Action, Now, Session, Turn};
@@ -48,9 +48,9 @@ const READS_MAX: usize = 4;
 const SLICES_MAX: usize = 64;
 
 /// One socket, from the upgrade to the end.
-pub struct Socket {
+pub struct SocketTask {
     stream: TcpStream,
-    place: Place,
+    permit: ConnectionPermit,
     slot: Arc<Slot>,
     session: Session,
     assembler: Assembler,
@@ -76,20 +76,26 @@ type Timer = Pin<Box<Sleep>>;
 /// How a socket ended; None: the peer vanished.
 struct Ended(Option<CloseCode>);
 
-impl Socket {
+impl SocketTask {
     /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` came
     /// behind the request. The socket is in the hub from here on.
-    pub fn open(stream: TcpStream, answer: Bytes, early: &[u8], place: Place, agreed: Agreed) -> Self {
+    pub fn open(
+        stream: TcpStream,
+        answer: Bytes,
+        early: &[u8],
+        permit: ConnectionPermit,
+        agreed: Agreed,
+    ) -> Self {
         let Agreed { form, account, is_refused, address: _ } = agreed;
-        let serial = place.next_serial();
-        let slot = Arc::new(Slot::new(serial, form, place.uptime()));
-        slot.outbox(&place.metrics, |outbox| outbox.answer(answer));
-        place.hub.open(Arc::clone(&slot));
-        place.metrics.upgrades.increment(1);
+        let serial = permit.next_serial();
+        let slot = Arc::new(Slot::new(serial, form, permit.uptime()));
+        slot.outbox(&permit.metrics, |outbox| outbox.answer(answer));
+        permit.hub.open(Arc::clone(&slot));
+        permit.metrics.upgrades.increment(1);
         let mut socket = Self {
-            session: Session::new(form, place.socket_id(serial), account, place.now()),
+            session: Session::new(form, permit.socket_id(serial), account, permit.now()),
             stream,
-            place,
+            permit,
             slot,
             assembler: Assembler::default(),
             rest: early.to_vec(),
@@ -107,8 +113,8 @@ impl Socket {
     /// Lets the session decide and does what it says.
     fn decide(&mut self, ask: impl FnOnce(&mut Session, &Turn<'_>, &mut Vec<Action>)) {
         let mut scratch = Scratch::take();
-        let now = self.place.now();
-        with_turn(&self.place, now, |turn| ask(&mut self.session, turn, &mut scratch.actions));
+        let now = self.permit.now();
+        with_turn(&self.permit, now, |turn| ask(&mut self.session, turn, &mut scratch.actions));
         self.perform(&mut scratch.actions);
         scratch.give_back();
     }
@@ -120,11 +126,11 @@ impl Socket {
                 Action::Accept(account) => accepted = Some(account),
                 Action::Send(frame) => self.send(frame),
                 Action::Publish { uplink, reply } => {
-                    uplink::publish(&self.place, &self.slot, uplink, reply);
+                    uplink::publish(&self.permit, &self.slot, uplink, reply);
                 }
-                Action::Ask { uplink, reply } => uplink::ask(&self.place, &self.slot, &uplink, reply),
+                Action::Ask { uplink, reply } => uplink::ask(&self.permit, &self.slot, &uplink, reply),
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
-                Action::Beat(took) => self.place.metrics.heartbeat.record(took),
+                Action::Beat(took) => self.permit.metrics.heartbeat.record(took),
                 Action::Close(code) => self.close(code),
                 Action::End(last) => self.finish(last.unwrap_or_default(), Some(CloseCode::Normal), true),
             }
@@ -139,18 +145,18 @@ impl Socket {
     fn seat(&mut self, account: &Account) {
         let Phase::Opening(timer) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self.slot.set_who(account.user, account.login);
-        let joined = self.place.hub.join(account.user, Arc::clone(&self.slot));
+        let joined = self.permit.hub.join(account.user, Arc::clone(&self.slot));
         joined.replaced.iter().for_each(|slot| slot.ask_close(CloseCode::Replaced));
-        self.place.expiries.note(account.expires_s, self.slot.serial, self.place.now().wall);
+        self.permit.expiries.note(account.expires_s, self.slot.serial, self.permit.now().wall);
         // An EndLogin may have come by between the check of the token and the hub.
-        if self.place.logins.contains(account.login) {
+        if self.permit.logins.contains(account.login) {
             self.slot.ask_close(CloseCode::LoggedOut);
         }
         if joined.seated {
             self.ready(&timer);
         } else {
             self.phase = Phase::Seating(timer);
-            self.place.seats.mark(account.user);
+            self.permit.seats.mark(account.user);
         }
     }
 
@@ -158,12 +164,12 @@ impl Socket {
     fn ready(&mut self, timer: &Timer) {
         self.was_ready = true;
         let left = timer.deadline().saturating_duration_since(Instant::now());
-        self.place.metrics.ready(self.slot.form, HANDSHAKE.saturating_sub(left));
+        self.permit.metrics.ready(self.slot.form, HANDSHAKE.saturating_sub(left));
     }
 
     fn send(&mut self, frame: Bytes) {
         // This task runs: it needs no wake.
-        self.slot.push(frame, Urgency::Keep, Class::Control, &self.place.metrics);
+        self.slot.push(frame, Urgency::Keep, FrameClass::Control, &self.permit.metrics);
     }
 
     /// Says why, and ends. Nothing is written any more for an account that may not hear it, nor for a
@@ -180,7 +186,7 @@ impl Socket {
             return;
         }
         let keep = keep && !matches!(self.phase, Phase::Seating(_));
-        self.slot.outbox(&self.place.metrics, |outbox| outbox.finish(last, keep));
+        self.slot.outbox(&self.permit.metrics, |outbox| outbox.finish(last, keep));
         let timer = Box::pin(sleep(Duration::from_millis(CLOSE_MS_MAX)));
         self.phase = Phase::Closing { timer, code, shut: false };
         // Nothing more is read as frames; what comes is thrown away until the peer ends.
@@ -220,12 +226,12 @@ impl Socket {
 
     /// The wheel came by.
     fn visit(&mut self) {
-        if self.assembler.is_stalled() || self.slot.is_slow(&self.place.metrics) {
+        if self.assembler.is_stalled() || self.slot.is_slow(&self.permit.metrics) {
             return self.close(CloseCode::Slow);
         }
         self.decide(|session, turn, out| session.on_heartbeat(turn, out));
         if let Some(account) = self.session.account() {
-            self.place.expiries.note(account.expires_s, self.slot.serial, self.place.now().wall);
+            self.permit.expiries.note(account.expires_s, self.slot.serial, self.permit.now().wall);
         }
     }
 
@@ -296,7 +302,7 @@ impl Socket {
 
     /// Handles the whole frames among the first `len` bytes and moves the rest to the front.
     fn parse(&mut self, len: usize, scratch: &mut Scratch) -> usize {
-        let (mut start, mut tally, now) = (0, Tally::default(), self.place.now());
+        let (mut start, mut tally, now) = (0, Tally::default(), self.permit.now());
         let Scratch { buffer, actions } = scratch;
         while matches!(self.phase, Phase::Opening(_) | Phase::Open) {
             let mut handled = false;
@@ -312,11 +318,11 @@ impl Socket {
                         Some(frame) => {
                             handled = true;
                             let is_text = matches!(frame, Frame::Text(_));
-                            with_turn(&self.place, now, |turn| self.session.on_frame(frame, turn, actions));
-                            if is_text { class(actions) } else { Class::Control }
+                            with_turn(&self.permit, now, |turn| self.session.on_frame(frame, turn, actions));
+                            if is_text { class(actions) } else { FrameClass::Control }
                         }
                         // The beginning of a long one.
-                        None => Class::Other,
+                        None => FrameClass::Other,
                     };
                     tally.add(class, u64::from(handled), parsed.consumed);
                 }
@@ -327,7 +333,7 @@ impl Socket {
                 break;
             }
         }
-        self.place.metrics.came.count(&tally);
+        self.permit.metrics.came.count(&tally);
         if matches!(self.phase, Phase::Closing { .. }) {
             return 0;
         }
@@ -357,7 +363,7 @@ impl Socket {
     /// Writes what waits, as much as the kernel takes.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            let taken = self.slot.outbox(&self.place.metrics, Outbox::take);
+            let taken = self.slot.outbox(&self.permit.metrics, Outbox::take);
             let Some(mut queue) = taken else { return self.shut(cx) };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = queue.slices(&mut slices);
@@ -370,12 +376,12 @@ impl Socket {
                 Poll::Ready(Ok(written)) => {
                     let mut tally = Tally::default();
                     // Frames that are remembered are few: no clock is read for the others.
-                    let (recorder, mut now) = (&self.place.recorder, None);
+                    let (recorder, mut now) = (&self.permit.recorder, None);
                     queue.advance(written, &mut tally, |out| {
                         recorder.written(out, *now.get_or_insert_with(Timestamp::now));
                     });
-                    self.place.metrics.writes.increment(1);
-                    self.place.metrics.written.count(&tally);
+                    self.permit.metrics.writes.increment(1);
+                    self.permit.metrics.written.count(&tally);
                     false
                 }
                 Poll::Ready(Err(_)) => return Err(self.lost()),
@@ -383,7 +389,7 @@ impl Socket {
             };
             let is_written = queue.is_empty();
             let give_back = |outbox: &mut Outbox| outbox.give_back(queue);
-            if !is_written && !self.slot.outbox(&self.place.metrics, give_back) {
+            if !is_written && !self.slot.outbox(&self.permit.metrics, give_back) {
                 self.slot.ask_close(CloseCode::Slow);
                 return Ok(());
             }
@@ -410,13 +416,15 @@ impl Socket {
 }
 
 /// What a client's text was, from what it leads to.
-fn class(actions: &[Action]) -> Class {
+fn class(actions: &[Action]) -> FrameClass {
     let class = actions.iter().find_map(|action| match action {
-        Action::Accept(_) | Action::Beat(_) => Some(Class::Control),
-        Action::Publish { reply, .. } => Some(Class::of_lane(reply.event.and_then(|row| row.way.lane()))),
+        Action::Accept(_) | Action::Beat(_) => Some(FrameClass::Control),
+        Action::Publish { reply, .. } => {
+            Some(FrameClass::of_lane(reply.event.and_then(|row| row.way.lane())))
+        }
         _ => None,
     });
-    class.unwrap_or(Class::Other)
+    class.unwrap_or(FrameClass::Other)
 }
 
 fn with_turn<T>(node: &Node, now: Now, decide: impl FnOnce(&Turn<'_>) -> T) -> T {
@@ -424,7 +432,7 @@ fn with_turn<T>(node: &Node, now: Now, decide: impl FnOnce(&Turn<'_>) -> T) -> T
     decide(&Turn { now, limits: &node.limits, events: &node.config.events, verify: &verify })
 }
 
-impl Future for Socket {
+impl Future for SocketTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -434,21 +442,21 @@ impl Future for Socket {
         match this.turn(cx) {
             Ok(()) => Poll::Pending,
             Err(Ended(code)) => {
-                this.place.metrics.closed(code, this.was_ready);
+                this.permit.metrics.closed(code, this.was_ready);
                 Poll::Ready(())
             }
         }
     }
 }
 
-impl Drop for Socket {
+impl Drop for SocketTask {
     /// Also when a panic ends the task: the hub and the directory never keep a dead socket.
     fn drop(&mut self) {
-        self.slot.outbox(&self.place.metrics, Outbox::close);
-        if self.place.hub.leave(&self.slot)
+        self.slot.outbox(&self.permit.metrics, Outbox::close);
+        if self.permit.hub.leave(&self.slot)
             && let Some((user, _)) = self.slot.who()
         {
-            self.place.seats.mark(user);
+            self.permit.seats.mark(user);
         }
     }
 }
@@ -459,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_parked_socket_is_a_memory_budget() {
-        let bytes = std::mem::size_of::<Socket>();
+        let bytes = std::mem::size_of::<SocketTask>();
         assert!(bytes <= 256, "{bytes} bytes");
     }
 }

@@ -325,6 +325,17 @@ pub fn text_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Text, payload)
 }
 
+/// A text frame of these parts.
+pub fn text_frame_of<const N: usize>(parts: [&str; N]) -> Bytes {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(10 + len);
+    write_header(&mut out, Opcode::Text, len);
+    for part in parts {
+        out.put_slice(part.as_bytes());
+    }
+    out.into()
+}
+
 /// The answer to a ping.
 pub fn pong_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Pong, payload)

@@ -7,7 +7,7 @@ use common::limits::{FRAME_BYTES_MAX, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS};
 use protocol::CloseCode;
 use protocol::ids::SocketId;
 
-use super::Misread;
+use super::said::Misread;
 use crate::transport::frame;
 
 #[derive(Debug, PartialEq, Eq)]

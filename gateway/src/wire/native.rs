@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use protocol::ids::Guid;
 use protocol::{Reject, Tag};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, read_object};
+use super::said::{Misread, Said, read_object};
+use crate::transport::frame;
 
 const MALFORMED: Misread = Misread::Reject(Reject::Malformed);
 
@@ -46,6 +48,16 @@ pub(super) fn read(text: &str) -> Result<Said<'_>, Misread> {
         Some(json) => Some(read_id(json).ok_or(Misread::Reject(Reject::Invalid))?),
     };
     Ok(Said::Event { name: input.event, data, tag })
+}
+
+/// A frame with one event.
+pub(super) fn event(event: &str, data: &str) -> Bytes {
+    frame::text_frame_of([r#"{"event":""#, event, r#"","data":"#, data, "}"])
+}
+
+/// A frame with the answer to the event that had this id.
+pub(super) fn answer(event: &str, data: &str, id: &str) -> Bytes {
+    frame::text_frame_of([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"])
 }
 
 /// A number, or a text of 1 to 64 visible ASCII characters.

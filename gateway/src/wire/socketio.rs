@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Misread, Said, read_object};
+use super::said::{Misread, Said, read_object};
 use crate::transport::frame;
 
 const UNREADABLE: Misread = Misread::Close(CloseCode::ProtocolError);
@@ -117,6 +117,11 @@ pub(super) fn refused(token_given: bool) -> Bytes {
     } else {
         br#"44{"message":"Authentication token is missing"}"#
     })
+}
+
+/// A frame with one event.
+pub(super) fn event_frame(event: &str, data: &str) -> Bytes {
+    frame::text_frame_of(["42[\"", event, "\",", data, "]"])
 }
 
 /// An acknowledgement, ready to write.

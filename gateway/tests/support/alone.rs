@@ -41,7 +41,7 @@ impl Alone {
     async fn start_on(bus: Bus, directory: Directory, settings: &[(&str, &str)]) -> Self {
         let defaults = [("BIND", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0"), ("DRAIN_MS", "0")];
         let mut env = Env::from_pairs(defaults.into_iter().chain(settings.iter().copied()));
-        let config = gateway::Config::from_env(&mut env);
+        let config = gateway::GatewayConfig::from_env(&mut env);
         env.finish().unwrap();
         let auth = AuthConfig::from_env(&mut Env::from_pairs([("CHATCHIT_ENV", "development")]));
         let node = NodeId::random();

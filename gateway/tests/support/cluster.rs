@@ -140,7 +140,7 @@ impl Cluster {
             ("CORS_ORIGINS", "https://chat.example"),
         ]);
         let events = Arc::clone(&self.product.events);
-        let config = gateway::Config { events, ..gateway::Config::from_env(&mut env) };
+        let config = gateway::GatewayConfig { events, ..gateway::GatewayConfig::from_env(&mut env) };
         env.finish().unwrap();
         let verifier = Verifier::new(&self.auth);
         let gateway = Gateway::bind(config, node, bus, directory, verifier).await.unwrap();
@@ -156,7 +156,7 @@ impl Cluster {
         let node = NodeId::random();
         let (bus, directory) = self.handles(node).await;
         let mut env = Env::from_pairs([("CHATCHIT_ENV", "development"), ("ADMIN_PORT", "0")]);
-        let config = worker::Config::from_env(&mut env);
+        let config = worker::WorkerConfig::from_env(&mut env);
         env.finish().unwrap();
         let store = Store::connect(&self.url, 4).await.unwrap();
         let features = &self.product.features;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::row::{Acknowledged, Judged, Payload, ServerRow, Way, conversation_id, read_json};
 use crate::account::Person;
 use crate::context::TraceContext;
-use crate::downlink::Outcome;
+use crate::downlink::MessageOutcome;
 use crate::ids::{ConversationId, Guid, MessageId};
 use crate::lane::Lane;
 use crate::limits::{ATTACHMENTS_MAX, CONTENT_CHARS_MAX, URL_BYTES_MAX};
@@ -298,8 +298,8 @@ impl Payload for MessageProcessed {
     const ROW: &'static ServerRow =
         &ServerRow { name: "messageProcessed", lane: Some(Lane::High), shows_message: false };
 
-    fn outcome(&self) -> Option<Outcome> {
-        Some(Outcome::Kept(self.message))
+    fn outcome(&self) -> Option<MessageOutcome> {
+        Some(MessageOutcome::Kept(self.message))
     }
 }
 

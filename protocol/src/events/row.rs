@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::context::TraceContext;
-use crate::downlink::Outcome;
+use crate::downlink::MessageOutcome;
 use crate::ids::{ConversationId, Guid, MessageId};
 use crate::lane::Lane;
 use crate::reject::Reject;
@@ -116,7 +116,7 @@ pub trait Payload: Serialize {
     const ROW: &'static ServerRow;
 
     /// What programs read of it, so that none has to parse its JSON.
-    fn outcome(&self) -> Option<Outcome> {
+    fn outcome(&self) -> Option<MessageOutcome> {
         None
     }
 }
@@ -126,7 +126,7 @@ pub trait Payload: Serialize {
 pub struct ServerEvent {
     row: &'static ServerRow,
     data: Box<str>,
-    outcome: Option<Outcome>,
+    outcome: Option<MessageOutcome>,
 }
 
 impl<P: Payload> From<P> for ServerEvent {
@@ -137,7 +137,11 @@ impl<P: Payload> From<P> for ServerEvent {
 
 impl ServerEvent {
     /// An event whose row is not its payload's own: a refusal.
-    pub(super) fn of<T: Serialize>(row: &'static ServerRow, payload: &T, outcome: Option<Outcome>) -> Self {
+    pub(super) fn of<T: Serialize>(
+        row: &'static ServerRow,
+        payload: &T,
+        outcome: Option<MessageOutcome>,
+    ) -> Self {
         Self { row, data: to_json(payload), outcome }
     }
 
@@ -157,7 +161,7 @@ impl ServerEvent {
     }
 
     /// What programs read of it.
-    pub const fn outcome(&self) -> Option<Outcome> {
+    pub const fn outcome(&self) -> Option<MessageOutcome> {
         self.outcome
     }
 }

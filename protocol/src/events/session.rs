@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::row::{Acknowledged, ClientRow, Judged, Payload, ServerEvent, ServerRow, Way};
-use crate::downlink::Outcome;
+use crate::downlink::MessageOutcome;
 use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
 use crate::reject::Reject;
 use crate::time::Timestamp;
@@ -79,7 +79,7 @@ pub const SERVER: &[&ServerRow] = &[Ready::ROW, Pong::ROW, GoingAway::ROW, Lapse
 
 /// A refused event, so that its client knows what was refused and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusalBody {
     /// Why.
     pub reject: Reject,
     /// The message it was about, by its client's name.
@@ -92,7 +92,7 @@ pub struct Refusal {
     pub retry_in_ms: Option<u64>,
 }
 
-impl Refusal {
+impl RefusalBody {
     /// Refuses for this reason; nothing more is known.
     pub const fn of(reject: Reject) -> Self {
         Self { reject, guid: None, conversation: None, message: None, retry_in_ms: None }
@@ -107,19 +107,19 @@ impl Refusal {
     /// The event that a client hears. `event`: the row of what was refused, if its name could be read.
     pub fn into_event(self, event: Option<&'static ClientRow>) -> ServerEvent {
         let row = event.and_then(|row| row.refusal).unwrap_or(EXCEPTION);
-        let outcome = Some(Outcome::Refused(self.reject));
+        let outcome = Some(MessageOutcome::Refused(self.reject));
         ServerEvent::of(row, &Written { refusal: &self, event }, outcome)
     }
 }
 
 struct Written<'a> {
-    refusal: &'a Refusal,
+    refusal: &'a RefusalBody,
     event: Option<&'static ClientRow>,
 }
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Refusal { reject, guid, conversation, message, retry_in_ms } = self.refusal;
+        let RefusalBody { reject, guid, conversation, message, retry_in_ms } = self.refusal;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("status", "error")?;
         map.serialize_entry("code", reject.code())?;
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_was_refused() {
-        let refusal = Refusal {
+        let refusal = RefusalBody {
             guid: Some(Guid::new("g-1").unwrap()),
             retry_in_ms: Some(1_000),
-            ..Refusal::of(Reject::Busy)
+            ..RefusalBody::of(Reject::Busy)
         };
         let event = refusal.into_event(Some(SendMessage::ROW));
         assert_eq!(event.name(), "sendMessageError");
@@ -168,16 +168,16 @@ mod tests {
             event.data(),
             r#"{"status":"error","code":"busy","message":"The server is busy. Repeat under the same guid.","event":"sendMessage","guid":"g-1","tempId":"g-1","retryInMs":1000}"#,
         );
-        assert_eq!(event.outcome(), Some(Outcome::Refused(Reject::Busy)));
+        assert_eq!(event.outcome(), Some(MessageOutcome::Refused(Reject::Busy)));
     }
 
     #[test]
     fn an_event_without_an_error_event_of_its_own_is_an_exception() {
         let judged = Judged { conversation: Some(ConversationId(7)), ..Judged::default() };
-        let event = Refusal::about(Reject::NotAMember, judged).into_event(Some(Typing::ROW));
+        let event = RefusalBody::about(Reject::NotAMember, judged).into_event(Some(Typing::ROW));
         assert_eq!(event.name(), "exception");
         assert!(event.data().ends_with(r#""event":"typing","conversationId":7}"#), "{}", event.data());
-        let event = Refusal::of(Reject::Malformed).into_event(None);
+        let event = RefusalBody::of(Reject::Malformed).into_event(None);
         assert_eq!(
             event.data(),
             r#"{"status":"error","code":"malformed","message":"The frame is not understood."}"#

@@ -10,16 +10,17 @@ use anyhow::{Context as _, anyhow};
 use common::bus::Bus;
 use common::control::Asker;
 use common::limits::QUARANTINE_SHOWN_MAX;
-use protocol::control::{Answer, Part, Question, Said, Stage, Who};
+use protocol::control::{Answer, Question, Reply, Stage};
 use protocol::ids::{ConversationId, Guid, NodeId, UserId};
 use protocol::{self, Origin, Timestamp, Uplink};
 use serde_json::{Value, json};
 
-use self::story::{Aside, Now, Place, Story, stories};
+use self::story::{Aside, Program, Story, Whereabouts, stories};
 use super::command::Hint;
-use super::peers::{Peers, of_ask, of_bus};
+use super::ending::{Ending, Failure};
+use super::peers::{OperatorPeers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
-use super::{Failure, Outcome, redact};
+use super::redact;
 
 type Stories = BTreeMap<(ConversationId, UserId), Story>;
 
@@ -45,12 +46,12 @@ impl Heard {
 
 /// Asks the programs, then the quarantine, then the database, and says where it is.
 pub async fn trace(
-    peers: &Peers,
+    peers: &OperatorPeers,
     out: &Out,
     wait: Duration,
     guid: &Guid,
     hint: &Hint,
-) -> Result<Outcome, Failure> {
+) -> Result<Ending, Failure> {
     peers.need(true, true, true)?;
     let bus = peers.bus().await?;
     let mut asker = Asker::open(&bus, peers.node).await.map_err(of_bus)?;
@@ -59,7 +60,7 @@ pub async fn trace(
     look_aside(&bus, guid, &mut found).await?;
     // After them, so that what was committed while they answered is seen.
     let store = look_up(peers, guid, hint, &mut found).await;
-    if found.values().any(|story| story.now() == Now::Committed) {
+    if found.values().any(|story| story.now() == Whereabouts::Committed) {
         // Waiting for who is silent takes time in which it may have been told.
         ask_again(&mut asker, guid, wait, &heard.answers, &mut found).await?;
     }
@@ -88,12 +89,12 @@ pub async fn trace(
     }
     parts.push(limits_of(&heard, store_says.as_deref()));
     out.say(&json, &parts.join("\n\n"))?;
-    Ok(Outcome::good(!found.is_empty() && heard.is_whole() && store.is_ok()))
+    Ok(Ending::good(!found.is_empty() && heard.is_whole() && store.is_ok()))
 }
 
 fn remembered(answers: &[Answer]) -> Stories {
     stories(answers.iter().filter_map(|answer| match &answer.said {
-        Said::Trace { milestones, .. } => Some((answer.who.clone(), milestones.clone())),
+        Reply::Trace { milestones, .. } => Some((answer.who.clone(), milestones.clone())),
         _ => None,
     }))
 }
@@ -121,7 +122,12 @@ async fn ask_again(
     Ok(())
 }
 
-async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> Result<Heard, Failure> {
+async fn ask(
+    peers: &OperatorPeers,
+    asker: &mut Asker,
+    guid: &Guid,
+    wait: Duration,
+) -> Result<Heard, Failure> {
     let live = async {
         let live = peers.directory().await?.live_nodes().await.context("Redis")?;
         Ok::<_, Failure>(live.into_iter().collect::<BTreeSet<NodeId>>())
@@ -141,7 +147,7 @@ async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> R
     let live = live.filter(|_| unasked.is_none());
     let silent = live.map(|live| live.difference(&heard).map(ToString::to_string).collect());
     let now = Timestamp::now();
-    let off = answers.iter().filter(|one| matches!(one.said, Said::Trace { is_on: false, .. }));
+    let off = answers.iter().filter(|one| matches!(one.said, Reply::Trace { is_on: false, .. }));
     Ok(Heard {
         since: answers.iter().map(|answer| remembers_since(answer, now)).max(),
         off: off.map(|answer| answer.who.node.to_string()).collect(),
@@ -155,7 +161,7 @@ async fn ask(peers: &Peers, asker: &mut Asker, guid: &Guid, wait: Duration) -> R
 fn remembers_since(answer: &Answer, now: Timestamp) -> Timestamp {
     let began = Timestamp(now.0 - i64::try_from(answer.who.up_ms).unwrap_or(i64::MAX));
     match answer.said {
-        Said::Trace { since: Some(since), .. } => since,
+        Reply::Trace { since: Some(since), .. } => since,
         _ => began,
     }
 }
@@ -179,7 +185,12 @@ async fn look_aside(bus: &Bus, guid: &Guid, found: &mut Stories) -> Result<(), F
 }
 
 /// What the database has, where anybody knows of it or the operator says so.
-async fn look_up(peers: &Peers, guid: &Guid, hint: &Hint, found: &mut Stories) -> Result<(), Failure> {
+async fn look_up(
+    peers: &OperatorPeers,
+    guid: &Guid,
+    hint: &Hint,
+    found: &mut Stories,
+) -> Result<(), Failure> {
     let store = peers.store().await?;
     let mut places: Vec<_> = found.keys().copied().collect();
     let sender = match &hint.sender {
@@ -210,62 +221,64 @@ fn sentence(
     let ago = |since: Timestamp| format!("{} ago", span(age(since, now)));
     let place = story.kept.map_or_else(String::new, |kept| format!(" as seq {}", kept.seq));
     match story.now() {
-        Now::Accepted => format!("{whose} is at its gateway: the broker has not confirmed it yet."),
-        Now::Unconfirmed => format!(
+        Whereabouts::Accepted => format!("{whose} is at its gateway: the broker has not confirmed it yet."),
+        Whereabouts::Unconfirmed => format!(
             "{whose} was not confirmed by the broker in time: its sender heard busy and may repeat it; it may \
              still come."
         ),
-        Now::Confirmed { since } => format!(
+        Whereabouts::Confirmed { since } => format!(
             "{whose} waits in its lane{}: the broker has it, and no worker that answers works on it.",
             since.map_or_else(String::new, |since| format!(", since {}", ago(since)))
         ),
-        Now::Taken { worker, attempt, since } => {
+        Whereabouts::Taken { worker, attempt, since } => {
             format!("{whose} is worked on by worker {worker}, since {}, attempt {attempt}.", ago(since))
         }
-        Now::Delayed { attempt, since } => format!(
+        Whereabouts::Delayed { attempt, since } => format!(
             "{whose} has failed {}, the last time {}: it waits on the retry ladder.",
             count(attempt.into(), "time"),
             ago(since)
         ),
-        Now::Quarantined => {
+        Whereabouts::Quarantined => {
             let Some(Aside { nth, attempts, reason }) = &story.aside else { return whose };
             format!(
                 "{whose} is in quarantine after {}: {reason} (`chatchit quarantine show {nth}`).",
                 count((*attempts).into(), "attempt")
             )
         }
-        Now::Refused(reject) => format!("{whose} was refused: {}, and its sender was told.", reject.code()),
-        Now::Committed if !was_asked => {
+        Whereabouts::Refused(reject) => {
+            format!("{whose} was refused: {}, and its sender was told.", reject.code())
+        }
+        Whereabouts::Committed if !was_asked => {
             format!(
                 "{whose} is in the database{place}; the programs could not be asked about the rest of its way."
             )
         }
-        Now::Committed if story.milestones.is_empty() => format!(
+        Whereabouts::Committed if story.milestones.is_empty() => format!(
             "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
         ),
         // Whoever told of it may be gone.
-        Now::Committed => format!(
+        Whereabouts::Committed => format!(
             "{whose} is in the database{place}; no program that answers remembers that anybody was told of it."
         ),
-        Now::Nobody => {
+        Whereabouts::Nobody => {
             format!("{whose} is in the database{place}; nobody of the conversation was connected.")
         }
-        Now::Published { nodes } => format!(
+        Whereabouts::Published { nodes } => format!(
             "{whose} is in the database{place} and on its way to {}; no socket there has it.",
             count(nodes, "gateway")
         ),
-        Now::Queued { found, gateways } => format!(
+        Whereabouts::Queued { found, gateways } => format!(
             "{whose} is in the database{place} and waits in the outboxes of {} on {}.",
             count(found as usize, "socket"),
             count(gateways, "gateway")
         ),
-        Now::Written { written, found, gateways } => format!(
+        Whereabouts::Written { written, found, gateways } => format!(
             "{whose} is in the database{place} and was written to {written} of {} on {}; no other member has said \
              that it was read.",
             count(found as usize, "socket"),
             count(gateways, "gateway")
         ),
-        Now::Read { read, others } => {
+        Whereabouts::Read { read, others } => {
             format!("{whose} is in the database{place} and was read by {read} of {others} others.")
         }
     }
@@ -361,7 +374,7 @@ fn json_of((conversation, sender): (ConversationId, UserId), story: &Story, sent
 }
 
 /// What a stage is called, and what there is to say about it.
-fn about(stage: Stage, place: &Place) -> (&'static str, Value) {
+fn about(stage: Stage, place: &Program) -> (&'static str, Value) {
     match stage {
         Stage::Accepted { socket, confirmed } => {
             let socket = socket.map(|serial| format!("{}-{serial:x}", place.node));
@@ -386,24 +399,13 @@ fn about(stage: Stage, place: &Place) -> (&'static str, Value) {
     }
 }
 
-fn role(part: Part) -> &'static str {
-    match part {
-        Part::Gateway => "gateway",
-        Part::Worker => "worker",
-    }
-}
-
-fn process(who: &Who) -> String {
-    format!("{}:{}", who.host, who.pid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_stage_is_said_with_what_is_known_of_it() {
-        let place = Place { node: NodeId(0xab), role: "gateway", process: "h:1".into() };
+        let place = Program { node: NodeId(0xab), role: "gateway", process: "h:1".into() };
         let check = |stage, name: &str, text: &str| {
             let (found, about) = about(stage, &place);
             assert_eq!((found, words(&about).as_str()), (name, text));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::control::{Milestone, Stage, Who};
+use protocol::control::{Milestone, Part, Stage, Who};
 use protocol::ids::{ConversationId, NodeId, UserId};
 use protocol::{Reject, Timestamp};
 use worker::features::operator::KeptMessage;
@@ -14,7 +14,7 @@ use worker::features::operator::KeptMessage;
 #[derive(Debug, Default)]
 pub struct Story {
     /// What was remembered, with who remembers it, by time.
-    pub milestones: Vec<(Place, Milestone)>,
+    pub milestones: Vec<(Program, Milestone)>,
     /// Its row, without its contents.
     pub kept: Option<KeptMessage>,
     /// It is in quarantine.
@@ -23,7 +23,7 @@ pub struct Story {
 
 /// A program, as the rest of the answer names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Program {
     pub node: NodeId,
     pub role: &'static str,
     pub process: String,
@@ -39,7 +39,7 @@ pub struct Aside {
 
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Now {
+pub enum Whereabouts {
     /// The gateway has it, the broker has not confirmed it.
     Accepted,
     /// The broker did not confirm in time.
@@ -87,7 +87,7 @@ pub enum Now {
     },
 }
 
-impl Now {
+impl Whereabouts {
     /// The value of `now` in JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ pub fn stories(
 ) -> BTreeMap<(ConversationId, UserId), Story> {
     let mut stories = BTreeMap::<_, Story>::new();
     for (who, milestones) in answers {
-        let place = Place { node: who.node, role: super::role(who.part), process: super::process(&who) };
+        let place = Program { node: who.node, role: role(who.part), process: process(&who) };
         for one in milestones {
             let story = stories.entry((one.conversation, one.sender)).or_default();
             story.milestones.push((place.clone(), one));
@@ -127,13 +127,13 @@ pub fn stories(
 
 impl Story {
     /// Where it is.
-    pub fn now(&self) -> Now {
+    pub fn now(&self) -> Whereabouts {
         let is_kept = self.kept.is_some() || self.any(|stage| matches!(stage, Stage::Committed { .. }));
         if is_kept { self.told() } else { self.under_way() }
     }
 
     /// Of a message that the database has.
-    fn told(&self) -> Now {
+    fn told(&self) -> Whereabouts {
         let (mut written, mut found, mut gateways, mut nodes, mut to_nobody) = (0_u32, 0_u32, 0, 0, false);
         for (_, one) in &self.milestones {
             match one.stage {
@@ -147,19 +147,19 @@ impl Story {
             }
         }
         match self.kept {
-            Some(KeptMessage { read, others, .. }) if read > 0 => Now::Read { read, others },
-            _ if written > 0 => Now::Written { written, found, gateways },
-            _ if found > 0 => Now::Queued { found, gateways },
-            _ if nodes > 0 => Now::Published { nodes },
-            _ if to_nobody => Now::Nobody,
-            _ => Now::Committed,
+            Some(KeptMessage { read, others, .. }) if read > 0 => Whereabouts::Read { read, others },
+            _ if written > 0 => Whereabouts::Written { written, found, gateways },
+            _ if found > 0 => Whereabouts::Queued { found, gateways },
+            _ if nodes > 0 => Whereabouts::Published { nodes },
+            _ if to_nobody => Whereabouts::Nobody,
+            _ => Whereabouts::Committed,
         }
     }
 
     /// Of a message that the database has not.
-    fn under_way(&self) -> Now {
+    fn under_way(&self) -> Whereabouts {
         if self.aside.is_some() {
-            return Now::Quarantined;
+            return Whereabouts::Quarantined;
         }
         let (mut accepted, mut confirmed, mut unconfirmed) = (None, None, false);
         // The last word of those who may refuse it or work on it.
@@ -172,25 +172,29 @@ impl Story {
                 }
                 Stage::Unconfirmed => unconfirmed = true,
                 Stage::Taken { attempt, .. } => {
-                    word = Some((one.at, Now::Taken { worker: place.node, attempt, since: one.at }));
+                    word = Some((one.at, Whereabouts::Taken { worker: place.node, attempt, since: one.at }));
                 }
-                Stage::Delayed { attempt } => word = Some((one.at, Now::Delayed { attempt, since: one.at })),
-                Stage::GivenBack => word = Some((one.at, Now::Confirmed { since: Some(one.at) })),
-                Stage::Refused(reject) => word = Some((one.at, Now::Refused(reject))),
+                Stage::Delayed { attempt } => {
+                    word = Some((one.at, Whereabouts::Delayed { attempt, since: one.at }))
+                }
+                Stage::GivenBack => word = Some((one.at, Whereabouts::Confirmed { since: Some(one.at) })),
+                Stage::Refused(reject) => word = Some((one.at, Whereabouts::Refused(reject))),
                 // It is there no more: it was put back on its lane.
-                Stage::Quarantined => word = Some((one.at, Now::Confirmed { since: Some(one.at) })),
+                Stage::Quarantined => word = Some((one.at, Whereabouts::Confirmed { since: Some(one.at) })),
                 _ => {}
             }
         }
         let front = match confirmed {
-            Some(_) => Now::Confirmed { since: confirmed },
-            None if unconfirmed => Now::Unconfirmed,
-            None => Now::Accepted,
+            Some(_) => Whereabouts::Confirmed { since: confirmed },
+            None if unconfirmed => Whereabouts::Unconfirmed,
+            None => Whereabouts::Accepted,
         };
         match word {
             None => front,
             // It was sent again after it had been refused.
-            Some((refused, Now::Refused(_))) if accepted.is_some_and(|again| again > refused) => front,
+            Some((refused, Whereabouts::Refused(_))) if accepted.is_some_and(|again| again > refused) => {
+                front
+            }
             Some((_, now)) => now,
         }
     }
@@ -198,6 +202,19 @@ impl Story {
     fn any(&self, is_it: impl Fn(&Stage) -> bool) -> bool {
         self.milestones.iter().any(|(_, one)| is_it(&one.stage))
     }
+}
+
+/// The word for a program.
+pub(super) fn role(part: Part) -> &'static str {
+    match part {
+        Part::Gateway => "gateway",
+        Part::Worker => "worker",
+    }
+}
+
+/// Where a program runs.
+pub(super) fn process(who: &Who) -> String {
+    format!("{}:{}", who.host, who.pid)
 }
 
 #[cfg(test)]
@@ -271,7 +288,7 @@ mod tests {
         let mut aside = story(&[(1, CONFIRMED)], &[(3, TAKEN), (4, Stage::Quarantined)], None);
         assert_eq!(aside.now().name(), "confirmed", "it was replayed");
         aside.aside = Some(Aside { nth: 1, attempts: 6, reason: String::new() });
-        assert_eq!(aside.now(), Now::Quarantined);
+        assert_eq!(aside.now(), Whereabouts::Quarantined);
     }
 
     #[test]
@@ -279,20 +296,23 @@ mod tests {
         let written = |found, written| Stage::Written { found, written, last: None };
         let published = Stage::Published { node: NodeId(1), users: 2 };
         let committed = Stage::Committed { seq: 3, repeat: false };
-        let check = |gateway: &[(i64, Stage)], worker: &[(i64, Stage)], read: u32, now: Now| {
+        let check = |gateway: &[(i64, Stage)], worker: &[(i64, Stage)], read: u32, now: Whereabouts| {
             assert_eq!(story(gateway, worker, Some(read)).now(), now, "{gateway:?} {worker:?}");
         };
-        check(&[], &[], 0, Now::Committed);
-        check(&[(1, CONFIRMED)], &[(3, TAKEN)], 0, Now::Committed);
-        check(&[], &[(3, committed), (4, Stage::Nobody)], 0, Now::Nobody);
-        check(&[], &[(4, published)], 0, Now::Published { nodes: 1 });
-        check(&[(4, written(0, 0))], &[], 0, Now::Published { nodes: 1 });
-        check(&[(4, written(3, 0))], &[(4, published)], 0, Now::Queued { found: 3, gateways: 1 });
-        let all = Now::Written { written: 3, found: 5, gateways: 2 };
+        check(&[], &[], 0, Whereabouts::Committed);
+        check(&[(1, CONFIRMED)], &[(3, TAKEN)], 0, Whereabouts::Committed);
+        check(&[], &[(3, committed), (4, Stage::Nobody)], 0, Whereabouts::Nobody);
+        check(&[], &[(4, published)], 0, Whereabouts::Published { nodes: 1 });
+        check(&[(4, written(0, 0))], &[], 0, Whereabouts::Published { nodes: 1 });
+        check(&[(4, written(3, 0))], &[(4, published)], 0, Whereabouts::Queued { found: 3, gateways: 1 });
+        let all = Whereabouts::Written { written: 3, found: 5, gateways: 2 };
         check(&[(4, written(3, 2)), (4, written(2, 1))], &[], 0, all);
-        check(&[(4, written(3, 2))], &[], 2, Now::Read { read: 2, others: 2 });
+        check(&[(4, written(3, 2))], &[], 2, Whereabouts::Read { read: 2, others: 2 });
         // Without the database a worker's word counts.
-        assert_eq!(story(&[(1, CONFIRMED)], &[(3, TAKEN), (4, committed)], None).now(), Now::Committed);
+        assert_eq!(
+            story(&[(1, CONFIRMED)], &[(3, TAKEN), (4, committed)], None).now(),
+            Whereabouts::Committed
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use protocol::Timestamp;
 use protocol::events::message::{CallStatus, CallType, MessageType};
 use protocol::ids::{ConversationId, MessageId};
 
-use super::{NewMessage, SavedMessage};
+use super::message::{NewMessage, SavedMessage};
 use crate::store::rows::{moment, signed, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, has_moved, statement};
 

@@ -8,7 +8,7 @@ use protocol::{Person, Reject};
 
 /// Who is in a conversation, and what stands between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audience {
+pub struct Members {
     /// Computed from how many are verified.
     pub kind: ConversationKind,
     /// Verified participants with an account in good standing, by id.
@@ -18,7 +18,7 @@ pub struct Audience {
     pub blocked: Vec<(UserId, UserId)>,
 }
 
-impl Audience {
+impl Members {
     /// The member of this id.
     pub fn member(&self, user: UserId) -> Option<&Person> {
         self.members.binary_search_by_key(&user, |person| person.id).ok().map(|at| &self.members[at])
@@ -34,7 +34,7 @@ impl Audience {
 ///
 /// # Errors
 /// [`Reject::NotAMember`], [`Reject::Blocked`].
-pub fn admit(audience: Option<&Audience>, user: UserId) -> Result<(&Audience, &Person), Reject> {
+pub fn admit(audience: Option<&Members>, user: UserId) -> Result<(&Members, &Person), Reject> {
     let audience = audience.ok_or(Reject::NotAMember)?;
     let sender = audience.member(user).ok_or(Reject::NotAMember)?;
     let blocked = |other: &Person| audience.is_blocked_between(sender.id, other.id);
@@ -50,11 +50,11 @@ pub(crate) fn kind(verified: i64) -> ConversationKind {
 }
 
 /// The ids of a conversation's members, for effects.
-pub fn everyone(audience: &Audience) -> Arc<[UserId]> {
+pub fn everyone(audience: &Members) -> Arc<[UserId]> {
     audience.members.iter().map(|member| member.id).collect()
 }
 
 /// The ids of a conversation's members without one.
-pub fn others(audience: &Audience, one: UserId) -> Arc<[UserId]> {
+pub fn others(audience: &Members, one: UserId) -> Arc<[UserId]> {
     audience.members.iter().map(|member| member.id).filter(|id| *id != one).collect()
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use protocol::Reject;
 use protocol::ids::ConversationId;
 
-use super::keep::Wanted;
+use super::audience::admit;
 use super::memory::Remembered;
-use super::{SavedMessage, admit};
+use super::message::{SavedMessage, Wanted};
 
 /// What becomes of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Ruling {
     /// Its sender may not.
     Refused(Reject),
     /// It is there already.
@@ -26,7 +26,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decision {
     /// For each message.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Ruling>,
     /// Where the heads will be that move.
     pub heads: BTreeMap<ConversationId, u64>,
 }
@@ -45,19 +45,19 @@ pub(super) fn decide(
         let conversation = new.event.conversation;
         let copy = remembered.get(&conversation);
         let verdict = match (admit(copy.map(|copy| &*copy.audience), new.sender), copy) {
-            (Err(reject), _) => Verdict::Refused(reject),
-            (Ok(_), None) => Verdict::Refused(Reject::NotAMember),
+            (Err(reject), _) => Ruling::Refused(reject),
+            (Ok(_), None) => Ruling::Refused(Reject::NotAMember),
             (Ok(_), Some(copy)) => match seen.get(&(conversation, new.sender, &new.guid)) {
-                Some(first) => Verdict::Same(*first),
+                Some(first) => Ruling::Same(*first),
                 None => {
                     seen.insert((conversation, new.sender, &new.guid), at);
                     rows.get(&at).map_or_else(
                         || {
                             let head = decision.heads.entry(conversation).or_insert(copy.head);
                             *head += 1;
-                            Verdict::New(*head)
+                            Ruling::New(*head)
                         },
-                        |row| Verdict::Known(*row),
+                        |row| Ruling::Known(*row),
                     )
                 }
             },
@@ -75,7 +75,7 @@ mod tests {
     use protocol::ids::{Guid, MessageId, UserId};
     use protocol::{Person, Timestamp};
 
-    use super::super::{Audience, NewMessage, everyone, kind};
+    use super::super::{Members, NewMessage, everyone, kind};
     use super::*;
 
     fn remembered(head: u64, members: &[i64], blocked: &[(i64, i64)]) -> Remembered {
@@ -85,7 +85,7 @@ mod tests {
             last_name: String::new(),
             email: String::new(),
         };
-        let audience = Audience {
+        let audience = Members {
             kind: kind(members.len() as i64),
             members: members.iter().map(person).collect(),
             blocked: blocked.iter().map(|(one, other)| (UserId(*one), UserId(*other))).collect(),
@@ -127,14 +127,14 @@ mod tests {
         ];
         let decision = decide(&copies, &[(4, there)].into(), &piece);
         let expect = [
-            Verdict::New(8),
-            Verdict::New(1),
-            Verdict::New(9),
-            Verdict::Same(0),
-            Verdict::Known(there),
-            Verdict::Refused(Reject::NotAMember),
-            Verdict::Refused(Reject::NotAMember),
-            Verdict::Same(4),
+            Ruling::New(8),
+            Ruling::New(1),
+            Ruling::New(9),
+            Ruling::Same(0),
+            Ruling::Known(there),
+            Ruling::Refused(Reject::NotAMember),
+            Ruling::Refused(Reject::NotAMember),
+            Ruling::Same(4),
         ];
         assert_eq!(decision.verdicts, expect);
         assert_eq!(decision.heads, [(ConversationId(1), 9), (ConversationId(2), 1)].into());
@@ -146,6 +146,6 @@ mod tests {
             .map(|(id, copy)| (ConversationId(id), copy))
             .into();
         let decision = decide(&copies, &HashMap::new(), &[wanted(1, 1, "a"), wanted(2, 1, "a")]);
-        assert_eq!(decision.verdicts, [Verdict::Refused(Reject::Blocked), Verdict::New(1)]);
+        assert_eq!(decision.verdicts, [Ruling::Refused(Reject::Blocked), Ruling::New(1)]);
     }
 }

@@ -9,20 +9,12 @@ use protocol::{Reject, Timestamp};
 use tokio::time::Instant;
 
 use super::append::{Appended, Move, Piece};
-use super::decide::{Decision, Verdict, decide};
+use super::audience::{Members, admit};
+use super::decide::{Decision, Ruling, decide};
 use super::memory::{Owner, Remembered};
-use super::{Audience, NewMessage, Saved, SavedMessage, admit};
+use super::message::{NewMessage, Saved, SavedMessage, Wanted};
 use crate::metrics;
 use crate::store::{Result, Store};
-
-/// A message that somebody wants to be kept.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The message.
-    pub new: NewMessage,
-    /// It may be there already: a worker may have died over it.
-    pub again: bool,
-}
 
 /// What became of a piece.
 #[derive(Debug)]
@@ -37,7 +29,7 @@ pub struct Kept {
 #[derive(Clone, Debug)]
 pub struct People {
     /// Its members.
-    pub audience: Arc<Audience>,
+    pub audience: Arc<Members>,
     /// Their ids.
     pub room: Arc<[UserId]>,
 }
@@ -99,7 +91,7 @@ async fn once(
         return Ok(None);
     }
 
-    let count = decision.verdicts.iter().filter(|one| matches!(one, Verdict::New(_))).count();
+    let count = decision.verdicts.iter().filter(|one| matches!(one, Ruling::New(_))).count();
     let mut ids = ids(store, owner, epoch, count).await?.into_iter();
     let moves = moves(&copies, &decision);
     let last =
@@ -180,8 +172,7 @@ async fn look_up(
 /// Conversations that were not read just now, of which something is told, and whose version the write
 /// does not check because nothing new is written there.
 fn unchecked(piece: &[Wanted], decision: &Decision, fresh: &[ConversationId]) -> Vec<ConversationId> {
-    let told =
-        piece.iter().zip(&decision.verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::New(_)));
+    let told = piece.iter().zip(&decision.verdicts).filter(|(_, verdict)| !matches!(verdict, Ruling::New(_)));
     let told: HashSet<_> = told.map(|(wanted, _)| wanted.new.event.conversation).collect();
     let unchecked = told.into_iter().filter(|id| !decision.heads.contains_key(id) && !fresh.contains(id));
     unchecked.collect()
@@ -208,10 +199,10 @@ fn saved(decision: &Decision, at: Timestamp, mut id: impl FnMut() -> MessageId) 
     let mut saved: Vec<Saved> = Vec::with_capacity(decision.verdicts.len());
     for verdict in &decision.verdicts {
         saved.push(match verdict {
-            Verdict::Refused(reject) => Saved::Refused(*reject),
-            Verdict::Known(row) => Saved::Repeat(*row),
-            Verdict::New(seq) => Saved::New(SavedMessage { message: id(), seq: *seq, created_at: at }),
-            Verdict::Same(first) => match saved[*first] {
+            Ruling::Refused(reject) => Saved::Refused(*reject),
+            Ruling::Known(row) => Saved::Repeat(*row),
+            Ruling::New(seq) => Saved::New(SavedMessage { message: id(), seq: *seq, created_at: at }),
+            Ruling::Same(first) => match saved[*first] {
                 Saved::New(row) | Saved::Repeat(row) => Saved::Repeat(row),
                 refused @ Saved::Refused(_) => refused,
             },

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Person, Timestamp};
 
-use super::audience::{Audience, kind};
+use super::audience::{Members, kind};
 use crate::store::rows::{moment, unsigned};
 use crate::store::{Result, Row, Statement, Store, statement};
 
 /// A conversation as one statement saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
-    pub audience: Audience,
+    pub audience: Members,
     /// The newest seq.
     pub head: u64,
     /// Rises with whatever is remembered beside the head.
@@ -60,7 +60,7 @@ impl Store {
     pub async fn audiences(
         &self,
         conversations: &[ConversationId],
-    ) -> Result<HashMap<ConversationId, Audience>> {
+    ) -> Result<HashMap<ConversationId, Members>> {
         let loaded = self.load(conversations).await?;
         Ok(loaded.into_iter().map(|(id, loaded)| (id, loaded.audience)).collect())
     }
@@ -99,7 +99,7 @@ impl Store {
 }
 
 fn empty(row: &Row) -> Loaded {
-    let audience = Audience { kind: kind(row.get("verified")), members: Vec::new(), blocked: Vec::new() };
+    let audience = Members { kind: kind(row.get("verified")), members: Vec::new(), blocked: Vec::new() };
     Loaded {
         audience,
         head: unsigned(row.get("head_seq")),

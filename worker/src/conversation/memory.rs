@@ -10,8 +10,9 @@ use protocol::ids::{ConversationId, Guid, UserId};
 use tokio::time::Instant;
 
 use super::append::Piece;
+use super::audience::{Members, everyone};
 use super::load::Loaded;
-use super::{Audience, SavedMessage, everyone};
+use super::message::SavedMessage;
 use crate::metrics;
 
 /// What one worker remembers. Cheap to clone; the clones share it.
@@ -21,7 +22,7 @@ pub struct Owner(Arc<Mutex<Memory>>);
 /// A conversation as it was when it was last read or written.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
-    pub audience: Arc<Audience>,
+    pub audience: Arc<Members>,
     /// The ids of its members.
     pub room: Arc<[UserId]>,
     /// The newest seq.

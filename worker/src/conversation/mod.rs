@@ -22,6 +22,9 @@
 /// Who is in a conversation, and who may write.
 mod audience;
 
+/// A message to keep, and what became of it.
+mod message;
+
 /// What is remembered, and its bounds.
 mod memory;
 
@@ -37,50 +40,14 @@ mod append;
 /// The way of a piece: recall, decide, write, and again.
 mod keep;
 
-use protocol::events::message::SendMessage;
-use protocol::ids::{Guid, MessageId, UserId};
-use protocol::{Reject, Timestamp};
-
 use crate::store::Statement;
 
 pub(crate) use self::audience::kind;
-pub use self::audience::{Audience, admit, everyone, others};
-pub use self::keep::{Kept, People, Wanted};
+pub use self::audience::{Members, admit, everyone, others};
+pub use self::keep::{Kept, People};
 pub(crate) use self::load::person;
 pub use self::memory::Owner;
+pub use self::message::{NewMessage, Saved, SavedMessage, Wanted};
 
 /// What is asked here, file by file.
 pub(crate) const STATEMENTS: &[&[Statement]] = &[load::STATEMENTS, append::STATEMENTS];
-
-/// A chat message to keep. Who may send it was decided before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewMessage {
-    /// From whom.
-    pub sender: UserId,
-    /// What and where to.
-    pub event: SendMessage,
-    /// Under which name; `event.guid` is not looked at.
-    pub guid: Guid,
-}
-
-/// What became of a [`NewMessage`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saved {
-    /// A new row.
-    New(SavedMessage),
-    /// It was there already: the row that the first time wrote.
-    Repeat(SavedMessage),
-    /// There is no such conversation (any more). Nothing was written for this one.
-    Refused(Reject),
-}
-
-/// Where a chat message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SavedMessage {
-    /// Its row.
-    pub message: MessageId,
-    /// Its place in the conversation.
-    pub seq: u64,
-    /// When; never earlier than the message before it.
-    pub created_at: Timestamp,
-}

@@ -21,23 +21,9 @@ pub mod presence;
 pub mod operator;
 
 use crate::conversation;
-use crate::dispatch::EventRow;
+pub use crate::feature::Feature;
 use crate::rest::route::Route;
 use crate::store::{self, Statement};
-
-/// What a feature adds to the worker. The router, the permission table, the tests of statements and
-/// of documents read it from here.
-#[derive(Debug)]
-pub struct Feature {
-    /// As its folder is called.
-    pub name: &'static str,
-    /// What happens with what clients say over sockets.
-    pub events: &'static [EventRow],
-    /// What is asked over REST.
-    pub routes: &'static [Route],
-    /// What is asked of PostgreSQL, file by file.
-    pub statements: &'static [&'static [Statement]],
-}
 
 /// All of them.
 pub const ALL: &[&Feature] = &[

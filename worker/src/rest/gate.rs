@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::directory::{Directory, Rate};
+use common::directory::{ClusterRate, Directory};
 use common::limits::{
     BUSY_RETRY_MS, HISTORY_SIZE_MAX, REST_CHEAP_REQUESTS_MAX, REST_HEAVY_REQUESTS_MAX, REST_PAGE_BURST,
     REST_PAGE_PER_S, REST_PAGE_ROWS, REST_PERSON_HEAVY_MAX, REST_PERSON_REQUESTS_MAX, REST_READ_BURST,
@@ -123,8 +123,8 @@ pub async fn charge(
     }
 }
 
-const fn rate(burst: u32, per_second: f64) -> Rate {
-    Rate { burst, per_second }
+const fn rate(burst: u32, per_second: f64) -> ClusterRate {
+    ClusterRate { burst, per_second }
 }
 
 /// What a page costs: one for each [`REST_PAGE_ROWS`] that are asked for.

@@ -27,7 +27,7 @@ pub mod route;
 /// From a method and a path to a row.
 mod router;
 
-use common::directory::Rate;
+use common::directory::ClusterRate;
 use common::limits::{STORE_CONNECTIONS_HEAVY, STORE_CONNECTIONS_REST};
 use protocol::{ApiRequest, ApiResponse};
 
@@ -119,6 +119,6 @@ impl RestState {
 }
 
 /// Takes tokens of a cluster-wide bucket.
-pub(crate) async fn limit(ctx: &Ctx, key: String, cost: u32, rate: Rate) -> Result<(), Refusal> {
+pub(crate) async fn limit(ctx: &Ctx, key: String, cost: u32, rate: ClusterRate) -> Result<(), Refusal> {
     ctx.directory.take_tokens(&key, cost, rate).await?.map_err(Refusal::too_many)
 }

@@ -22,7 +22,7 @@ pub const REPLICA_READS: &str = "worker_store_replica_reads_total";
 
 /// What became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum ReplicaRead {
     /// The replica's rows were used.
     Served,
     /// It lacks something that the primary has.
@@ -96,14 +96,14 @@ pub fn collided() {
 }
 
 /// Counts a read that a replica served, or that the primary had to.
-pub fn replica_read(outcome: Read) {
+pub fn replica_read(outcome: ReplicaRead) {
     let outcome = match outcome {
-        Read::Served => "served",
-        Read::Behind => "behind",
-        Read::Slow => "slow",
-        Read::Failed => "failed",
-        Read::Promoted => "promoted",
-        Read::Paused => "paused",
+        ReplicaRead::Served => "served",
+        ReplicaRead::Behind => "behind",
+        ReplicaRead::Slow => "slow",
+        ReplicaRead::Failed => "failed",
+        ReplicaRead::Promoted => "promoted",
+        ReplicaRead::Paused => "paused",
     };
     counter!(REPLICA_READS, "outcome" => outcome).increment(1);
 }

@@ -34,6 +34,7 @@ pub mod rows;
 mod metrics;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 
 // What the statements of features are written with.
 pub use tokio_postgres::Row;
@@ -48,7 +49,7 @@ pub use common::lanes::Cause;
 
 use self::pool::{Connections, PRIMARY};
 use self::replica::Replica;
-use self::room::Room;
+use self::room::{Room, WRITE};
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -131,6 +132,21 @@ impl Store {
     /// It does not.
     pub async fn ping(&self) -> Result<()> {
         self.query(&PING, &[]).await.map(drop)
+    }
+
+    /// Why the last write failed, if it failed for want of room and none was seen to succeed since.
+    pub fn room(&self) -> watch::Receiver<Option<String>> {
+        self.room.watch()
+    }
+
+    /// Whether PostgreSQL takes a write that needs new room.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn can_write(&self) -> Result<()> {
+        self.query(&WRITE, &[]).await?;
+        self.room.regained();
+        Ok(())
     }
 
     /// Tells how the pool of the primary is now.

@@ -20,7 +20,7 @@ use tokio_postgres::Row;
 use tracing::warn;
 
 use super::failure::is_late;
-use super::metrics::{self, Read};
+use super::metrics::{self, ReplicaRead};
 use super::pool::{Connections, Params, REPLICA, Statement};
 
 /// The handle. Cheap to clone; the clones share the pause.
@@ -51,7 +51,7 @@ impl Replica {
         let now = Instant::now();
         match *paused {
             Some(until) if now < until => {
-                metrics::replica_read(Read::Paused);
+                metrics::replica_read(ReplicaRead::Paused);
                 false
             }
             Some(_) => {
@@ -79,20 +79,20 @@ impl Replica {
         let (outcome, why) = match &answer {
             // A replica that was promoted goes its own way from then on.
             Ok(rows) if rows.iter().any(|row| !row.get::<_, bool>(0)) => {
-                (Read::Promoted, "it is no replica".to_owned())
+                (ReplicaRead::Promoted, "it is no replica".to_owned())
             }
-            Ok(rows) if is_far_enough(rows) => (Read::Served, String::new()),
-            Ok(_) => (Read::Behind, String::new()),
-            Err(err) if is_late(err) => (Read::Slow, err.to_string()),
-            Err(err) => (Read::Failed, err.to_string()),
+            Ok(rows) if is_far_enough(rows) => (ReplicaRead::Served, String::new()),
+            Ok(_) => (ReplicaRead::Behind, String::new()),
+            Err(err) if is_late(err) => (ReplicaRead::Slow, err.to_string()),
+            Err(err) => (ReplicaRead::Failed, err.to_string()),
         };
         metrics::replica_read(outcome);
-        let answers = matches!(outcome, Read::Served | Read::Behind);
+        let answers = matches!(outcome, ReplicaRead::Served | ReplicaRead::Behind);
         if !answers {
             warn!("The read replica is not asked for {REPLICA_PAUSE_MS} ms: {why}");
         }
         let until = (!answers).then(|| Instant::now() + Duration::from_millis(REPLICA_PAUSE_MS));
         *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = until;
-        answer.ok().filter(|_| outcome == Read::Served)
+        answer.ok().filter(|_| outcome == ReplicaRead::Served)
     }
 }

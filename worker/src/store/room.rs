@@ -1,18 +1,21 @@
 //! Whether PostgreSQL has room to write.
 //!
 //! A full disk is not seen by asking: reads go on, and so do writes that fit into what is there. So a
-//! write that failed for want of room is remembered until [`Store::can_write`] has written something
+//! write that failed for want of room is remembered until [`can_write`] has written something
 //! that needs new room.
+//!
+//! [`can_write`]: super::Store::can_write
 
 use tokio::sync::watch;
 
+use super::failure::StoreError;
 use super::failure::is_full;
-use super::{Result, Statement, Store, StoreError, statement};
+use super::pool::{Statement, statement};
 
 /// Writes a megabyte into new pages of a table that is gone with the statement. It is not among the
 /// store's `STATEMENTS`: there is no plan to look at. A temporary table costs no log and fills no
 /// file of ours; its rows in the catalogue are few, because this runs only while something is wrong.
-const WRITE: Statement = statement(
+pub(super) const WRITE: Statement = statement(
     "write",
     "create temp table chatchit_room on commit drop as \
      select repeat(md5(n::text), 60) as filler from generate_series(1, 512) n",
@@ -33,21 +36,13 @@ impl Room {
             self.0.send_if_modified(|lack| lack.replace(err.to_string()).is_none());
         }
     }
-}
-
-impl Store {
-    /// Why the last write failed, if it failed for want of room and none was seen to succeed since.
-    pub fn room(&self) -> watch::Receiver<Option<String>> {
-        self.room.0.subscribe()
+    /// Hears of lack and of its end.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
     }
 
-    /// Whether PostgreSQL takes a write that needs new room.
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn can_write(&self) -> Result<()> {
-        self.query(&WRITE, &[]).await?;
-        self.room.0.send_if_modified(|lack| lack.take().is_some());
-        Ok(())
+    /// A write was seen to succeed.
+    pub(super) fn regained(&self) {
+        self.0.send_if_modified(|lack| lack.take().is_some());
     }
 }

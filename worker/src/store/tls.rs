@@ -175,7 +175,7 @@ impl ServerCertVerifier for Judge {
 }
 
 impl MakeTlsConnect<Socket> for Tls {
-    type Stream = Stream;
+    type Stream = DatabaseStream;
     type TlsConnect = Handshake;
     type Error = io::Error;
 
@@ -193,27 +193,27 @@ pub(super) struct Handshake {
 }
 
 impl TlsConnect<Socket> for Handshake {
-    type Stream = Stream;
+    type Stream = DatabaseStream;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<DatabaseStream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        Box::pin(
-            async move { Ok(Stream(TlsConnector::from(self.config).connect(self.name?, socket).await?)) },
-        )
+        Box::pin(async move {
+            Ok(DatabaseStream(TlsConnector::from(self.config).connect(self.name?, socket).await?))
+        })
     }
 }
 
 /// A connection under TLS.
-pub(super) struct Stream(TlsStream<Socket>);
+pub(super) struct DatabaseStream(TlsStream<Socket>);
 
-impl tokio_postgres::tls::TlsStream for Stream {
+impl tokio_postgres::tls::TlsStream for DatabaseStream {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for DatabaseStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         turn: &mut Turn<'_>,
@@ -223,7 +223,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for DatabaseStream {
     fn poll_write(mut self: Pin<&mut Self>, turn: &mut Turn<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(turn, from)
     }

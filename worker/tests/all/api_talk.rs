@@ -313,7 +313,7 @@ async fn a_message_sent_over_rest_takes_the_lane_and_comes_back_as_its_row() {
     let talk = db.conversation(&[alice]).await;
     let (bus, node) = (Bus::memory(), NodeId(7));
     let mut env = common::config::Env::from_pairs([("CHATCHIT_ENV", "development")]);
-    let mut config = worker::Config::from_env(&mut env);
+    let mut config = worker::WorkerConfig::from_env(&mut env);
     config.auth = auth_config();
     let started = worker::Worker::start(
         &config,

@@ -4,7 +4,7 @@ use crate::support::postgres::Database;
 use protocol::Role;
 use protocol::events::message::MessageRead;
 use protocol::ids::{Guid, NodeId};
-use worker::features::accounts::{NewAccount, Taken};
+use worker::features::accounts::{Conflict, NewAccount};
 use worker::store::Store;
 
 fn account<'a>(email: &'a str, phone: &'a str) -> NewAccount<'a> {
@@ -26,8 +26,8 @@ async fn an_administrator_is_one_from_the_first_moment() {
         async |email, phone, role| db.store.create_account_of(account(email, phone), role).await.unwrap();
     let admin = make("an@b.vn", "none:an@b.vn", Role::Admin).await.unwrap();
     assert_eq!(db.store.account(admin).await.unwrap().unwrap().role, Role::Admin);
-    assert_eq!(make("an@b.vn", "other", Role::Admin).await, Err(Taken::Email));
-    assert_eq!(make("other@b.vn", "none:an@b.vn", Role::User).await, Err(Taken::Phone));
+    assert_eq!(make("an@b.vn", "other", Role::Admin).await, Err(Conflict::Email));
+    assert_eq!(make("other@b.vn", "none:an@b.vn", Role::User).await, Err(Conflict::Phone));
     let user = make("other@b.vn", "other", Role::User).await.unwrap();
     assert_eq!(db.store.account(user).await.unwrap().unwrap().role, Role::User);
     db.finish().await;

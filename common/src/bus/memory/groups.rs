@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
-use super::super::{Envelope, Pattern, PublishError, Subject};
+use super::super::envelope::Envelope;
+use super::super::outcome::PublishError;
+use super::super::subject::{Pattern, Subject};
 use crate::limits::PUBLISH_WINDOW_ENVELOPES_MAX;
 
 pub(super) struct Group {
@@ -26,12 +28,12 @@ pub(super) struct Job {
     pub reply: Option<oneshot::Sender<Bytes>>,
 }
 
-pub(in super::super) struct Member {
+pub(in super::super) struct MemoryMember {
     group: Arc<Group>,
 }
 
 /// What a delivery remembers to be acknowledged, answered or given back.
-pub(in super::super) struct Ticket {
+pub(in super::super) struct MemoryGroupTicket {
     group: Arc<Group>,
     job: Option<Job>,
 }
@@ -104,7 +106,7 @@ impl Group {
     }
 }
 
-impl Member {
+impl MemoryMember {
     pub(super) fn join(group: Arc<Group>, pattern: Pattern) -> Self {
         let mut patterns = group.patterns.lock().unwrap_or_else(PoisonError::into_inner);
         if !patterns.contains(&pattern) {
@@ -117,7 +119,7 @@ impl Member {
     }
 
     /// Safe to cancel: nothing is taken before it is returned.
-    pub(super) async fn next(&mut self) -> Option<(Envelope, Ticket)> {
+    pub(in super::super) async fn next(&mut self) -> Option<(Envelope, MemoryGroupTicket)> {
         loop {
             if self.group.closed.load(Ordering::Acquire) {
                 self.group.notify.notify_one();
@@ -125,14 +127,14 @@ impl Member {
             }
             if let Some(job) = self.group.take() {
                 let envelope = job.envelope.clone();
-                return Some((envelope, Ticket { group: self.group.clone(), job: Some(job) }));
+                return Some((envelope, MemoryGroupTicket { group: self.group.clone(), job: Some(job) }));
             }
             self.group.notify.notified().await;
         }
     }
 }
 
-impl Drop for Member {
+impl Drop for MemoryMember {
     fn drop(&mut self) {
         if self.group.members.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Nobody is left to answer: whoever waits for an answer learns it now.
@@ -143,7 +145,7 @@ impl Drop for Member {
     }
 }
 
-impl Ticket {
+impl MemoryGroupTicket {
     pub(in super::super) fn wants_reply(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.reply.is_some())
     }
@@ -157,7 +159,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for MemoryGroupTicket {
     fn drop(&mut self) {
         if let Some(job) = self.job.take()
             && job.reply.as_ref().is_none_or(|reply| !reply.is_closed())

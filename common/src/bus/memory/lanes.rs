@@ -9,9 +9,12 @@ use ::metrics::Histogram;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::super::arrival::{Handout, LaneEnvelope};
+use super::super::envelope::Envelope;
+use super::super::inspect::{Held, LaneDepth};
 use super::super::metrics;
+use super::super::outcome::{PublishError, Receipt};
 use super::super::topology::LaneRow;
-use super::super::{Envelope, Held, LaneDepth, LaneEnvelope, PublishError, Receipt};
 use super::receipts::Receipts;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENVELOPES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
 use protocol::Lane;
@@ -71,28 +74,21 @@ struct Member {
     holds: Mutex<Option<Vec<u16>>>,
 }
 
-pub(in super::super) struct Consumer {
+pub(in super::super) struct MemoryConsumer {
     queues: Arc<LaneQueues>,
     member: Arc<Member>,
     next_shard: usize,
 }
 
 /// What is handed out of a lane, to whichever consumer of the process.
-pub(in super::super) struct View(Arc<LaneQueues>);
+pub(in super::super) struct MemoryView(Arc<LaneQueues>);
 
 /// What a batch remembers to come back.
-pub(in super::super) struct Ticket {
+pub(in super::super) struct MemoryLaneTicket {
     queues: Arc<LaneQueues>,
     shard: usize,
     tag: u64,
     revoked: Arc<AtomicBool>,
-}
-
-pub(super) struct Taken {
-    pub shard: u16,
-    pub envelopes: Vec<LaneEnvelope>,
-    pub redelivered: bool,
-    pub ticket: Ticket,
 }
 
 impl Waiting {
@@ -321,7 +317,7 @@ impl State {
     }
 }
 
-impl Consumer {
+impl MemoryConsumer {
     pub(super) fn join(queues: Arc<LaneQueues>) -> Self {
         let mut state = queues.lock();
         let id = state.next_member;
@@ -344,12 +340,12 @@ impl Consumer {
         }
     }
 
-    pub(in super::super) fn view(&self) -> View {
-        View(self.queues.clone())
+    pub(in super::super) fn view(&self) -> MemoryView {
+        MemoryView(self.queues.clone())
     }
 
     /// Safe to cancel: nothing is taken before it is returned.
-    pub(super) async fn next(&mut self) -> Option<Taken> {
+    pub(in super::super) async fn next(&mut self) -> Option<Handout<MemoryLaneTicket>> {
         loop {
             {
                 let mut state = self.queues.lock();
@@ -369,7 +365,7 @@ impl Consumer {
         }
     }
 
-    fn take(&self, shard: &mut Shard, index: usize) -> Option<Taken> {
+    fn take(&self, shard: &mut Shard, index: usize) -> Option<Handout<MemoryLaneTicket>> {
         let mine = self.queues.competing() || shard.line.front() == Some(&self.member.id);
         let full = shard.handed.len() >= usize::from(self.queues.row.prefetch);
         if !mine || full || shard.yielding {
@@ -398,12 +394,13 @@ impl Consumer {
         shard.next_tag += 1;
         shard.handed.insert(tag, Handed::Out(items, since));
         let revoked = shard.revoked.clone();
-        let ticket = Ticket { queues: self.queues.clone(), shard: index, tag, revoked };
-        Some(Taken { shard: index as u16, envelopes, redelivered, ticket })
+        let ticket = MemoryLaneTicket { queues: self.queues.clone(), shard: index, tag, revoked };
+        let lane = self.queues.row.lane;
+        Some(Handout { lane, shard: index as u16, envelopes, redelivered, ticket })
     }
 }
 
-impl Drop for Consumer {
+impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         let mut state = self.queues.lock();
         state.members.retain(|member| member.id != self.member.id);
@@ -416,7 +413,7 @@ impl Drop for Consumer {
     }
 }
 
-impl View {
+impl MemoryView {
     pub(in super::super) fn held(&self) -> Vec<Held> {
         let state = self.0.lock();
         let shards = state.shards.iter().enumerate().filter(|(_, shard)| !shard.handed.is_empty());
@@ -435,7 +432,7 @@ impl View {
     }
 }
 
-impl Ticket {
+impl MemoryLaneTicket {
     pub(in super::super) fn finish(self, acked: bool) {
         self.queues.finish(self.shard, self.tag, acked);
     }
@@ -482,7 +479,7 @@ mod tests {
         for key in 0..u64::from(LOW_LANE_BATCHES_MAX) + 10 {
             assert!(push(key).is_ok(), "never busy");
         }
-        let mut consumer = Consumer::join(queues.clone());
+        let mut consumer = MemoryConsumer::join(queues.clone());
         let first = consumer.next().await.unwrap();
         assert_eq!(first.envelopes[0].envelope.key, 10, "the oldest went");
         first.ticket.finish(true);

@@ -22,15 +22,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use self::groups::{Group, Job};
-pub(super) use self::groups::{Member, Ticket as GroupTicket};
+pub(super) use self::groups::{MemoryGroupTicket, MemoryMember};
 use self::lanes::Lanes;
-pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
-use super::mailbox::{Mailbox, Reader};
+pub(super) use self::lanes::{MemoryConsumer, MemoryLaneTicket, MemoryView};
+use super::arrival::LaneEnvelope;
+use super::envelope::Envelope;
+use super::inspect::{Depths, Quarantined, Replayed, RungDepth, Which, chosen};
+use super::mailbox::{Mailbox, MailboxReader};
+use super::metrics;
+use super::outcome::{Fate, Health, PublishError, Receipt, RequestError};
+use super::subject::{Pattern, Subject};
 use super::topology::LaneRow;
-use super::{
-    Depths, Envelope, Fate, Health, LaneBatch, LaneEnvelope, LaneTicket as Seam, Pattern, PublishError,
-    Quarantined, Receipt, Replayed, RequestError, RungDepth, Subject, Which, look, metrics,
-};
 use crate::limits::{BUS_DRAIN_MS_MAX, ENVELOPE_BYTES_MAX, RETRY_LADDER_MS};
 use protocol::{Lane, Timestamp};
 
@@ -132,16 +134,16 @@ impl MemoryBus {
         if taken { Ok(()) } else { Err(PublishError::NoRoute) }
     }
 
-    pub(super) fn subscribe(&self, pattern: Pattern) -> Reader {
+    pub(super) fn subscribe(&self, pattern: Pattern) -> MailboxReader {
         let mailbox = Arc::new(Mailbox::default());
         if self.0.closed.load(Ordering::Acquire) {
             mailbox.close();
         }
         lock(&self.0.subscribers).push((pattern, Arc::downgrade(&mailbox)));
-        Reader(mailbox)
+        MailboxReader(mailbox)
     }
 
-    pub(super) fn queue_subscribe(&self, pattern: Pattern, name: &str) -> Member {
+    pub(super) fn queue_subscribe(&self, pattern: Pattern, name: &str) -> MemoryMember {
         let mut groups = lock(&self.0.groups);
         let known = groups.iter().find(|group| group.name == name).cloned();
         let group = known.unwrap_or_else(|| {
@@ -149,7 +151,7 @@ impl MemoryBus {
             groups.push(group.clone());
             group
         });
-        Member::join(group, pattern)
+        MemoryMember::join(group, pattern)
     }
 
     pub(super) async fn request(
@@ -177,8 +179,8 @@ impl MemoryBus {
         }
     }
 
-    pub(super) fn consume(&self, lane: Lane) -> Consumer {
-        Consumer::join(self.0.lanes.of(lane).clone())
+    pub(super) fn consume(&self, lane: Lane) -> MemoryConsumer {
+        MemoryConsumer::join(self.0.lanes.of(lane).clone())
     }
 
     pub(super) fn retry(
@@ -238,7 +240,7 @@ impl MemoryBus {
         let mut replayed = Replayed::default();
         let mut quarantine = lock(&self.0.quarantine);
         for (at, quarantined) in std::mem::take(&mut *quarantine).into_iter().enumerate() {
-            let is_wanted = look::chosen(which, at + 1);
+            let is_wanted = chosen(which, at + 1);
             match quarantined.envelope.subject.lane().filter(|_| is_wanted) {
                 Some(lane) => {
                     let again = LaneEnvelope { envelope: quarantined.envelope.clone(), attempt: 0 };
@@ -301,22 +303,6 @@ impl MemoryBus {
 
     fn groups(&self, subject: &Subject) -> Vec<Arc<Group>> {
         lock(&self.0.groups).iter().filter(|group| group.wants(subject)).cloned().collect()
-    }
-}
-
-impl Consumer {
-    pub(super) async fn next_batch(&mut self, lane: Lane) -> Option<LaneBatch> {
-        let taken = self.next().await?;
-        let lanes::Taken { shard, envelopes, redelivered, ticket } = taken;
-        let ticket = Some(Seam::Memory(ticket));
-        Some(LaneBatch { lane, shard, envelopes, redelivered, ticket })
-    }
-}
-
-impl Member {
-    pub(super) async fn next_delivery(&mut self) -> Option<super::GroupDelivery> {
-        let (envelope, ticket) = self.next().await?;
-        Some(super::GroupDelivery { envelope, ticket: super::GroupTicket::Memory(ticket) })
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::super::{PublishError, Receipt, metrics};
+use super::super::metrics;
+use super::super::outcome::{PublishError, Receipt};
 use crate::limits::PUBLISH_BUSY_MS;
 use protocol::Lane;
 

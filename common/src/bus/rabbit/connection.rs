@@ -19,9 +19,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::super::config::{BusConfig, QueueKind};
+use super::super::metrics;
+use super::super::outcome::Health;
 use super::super::topology::Names;
-use super::super::{BusConfig, Health, QueueKind, metrics};
-use super::{declare, look};
+use super::declare;
 use crate::random;
 use protocol::ids::NodeId;
 
@@ -39,7 +41,7 @@ const BACKOFF_MS_LAST: u64 = 800;
 const HEARTBEAT_S: u16 = 10;
 
 /// A connection that keeps coming back.
-pub(super) struct Link {
+pub(super) struct BrokerLink {
     name: &'static str,
     /// Of the nodes of the broker; never empty.
     uris: Vec<AMQPUri>,
@@ -70,7 +72,7 @@ pub(super) struct Live {
     pub(super) dead: CancellationToken,
 }
 
-impl Link {
+impl BrokerLink {
     pub(super) fn new(
         name: &'static str,
         config: &BusConfig,
@@ -171,7 +173,7 @@ impl Link {
                     let declared = declare::durable(&channel, &self.names, self.queues).await;
                     declared.context("declare the topology")?;
                 } else {
-                    let found = look::is_there(&channel, &self.names).await;
+                    let found = declare::is_there(&channel, &self.names).await;
                     found.context("no program of this CHATCHIT_PREFIX was ever here")?;
                 }
             }

@@ -4,8 +4,9 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
+use super::super::config::QueueKind;
+use super::super::subject::Pattern;
 use super::super::topology::{ASK_EXPIRES_MS, LANES, LaneRow, NODE_QUEUE_BATCHES_MAX, Names, QUARANTINE_MAX};
-use super::super::{Pattern, QueueKind};
 use crate::limits::RETRY_LADDER_MS;
 
 /// Everything that is there before anyone connects.
@@ -33,6 +34,13 @@ pub(super) async fn durable(channel: &Channel, names: &Names, kind: QueueKind) -
     int(&mut arguments, "x-max-length", QUARANTINE_MAX);
     text(&mut arguments, "x-overflow", "reject-publish");
     queue(channel, &names.quarantine(), QueueDeclareOptions::durable(), arguments).await
+}
+
+/// A fault when nobody has declared the topology of this prefix.
+pub(super) async fn is_there(channel: &Channel, names: &Names) -> Result<(), lapin::Error> {
+    let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+    let name = names.topic_exchange();
+    channel.exchange_declare(name.as_str().into(), ExchangeKind::Topic, options, FieldTable::default()).await
 }
 
 /// The queue of one shard of a lane.

@@ -16,61 +16,68 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
+use super::super::config::QueueKind;
+use super::super::envelope::Envelope;
 use super::super::ledger::Ledger;
+use super::super::metrics;
+use super::super::subject::Pattern;
 use super::super::topology::Names;
-use super::super::{Envelope, GroupDelivery, GroupTicket as Seam, Pattern, QueueKind, metrics};
-use super::aside::Aside;
-use super::connection::{Link, Live};
+use super::acknowledge::say;
+use super::connection::{BrokerLink, Live};
+use super::declare;
+use super::quarantine::Quarantine;
 use super::requests::Requests;
-use super::{declare, say};
 use crate::limits::{BUS_DRAIN_MS_MAX, GROUP_PREFETCH};
 use protocol::Lane;
 
 /// Before a channel that failed, on a connection that did not, is opened again.
 const CHANNEL_PAUSE_MS: u64 = 50;
 
-pub(in super::super) struct Member {
-    deliveries: mpsc::Receiver<GroupDelivery>,
+/// An envelope, and what it takes to finish it.
+type GroupHandout = (Envelope, RabbitGroupTicket);
+
+pub(in super::super) struct RabbitMember {
+    deliveries: mpsc::Receiver<GroupHandout>,
     _gone: DropGuard,
 }
 
-impl Member {
-    pub(in super::super) async fn next(&mut self) -> Option<GroupDelivery> {
+impl RabbitMember {
+    pub(in super::super) async fn next(&mut self) -> Option<GroupHandout> {
         self.deliveries.recv().await
     }
 }
 
 /// The deliveries of one channel.
 #[derive(Default)]
-struct Desk {
+struct Inflight {
     ledger: Mutex<Ledger>,
     notify: Notify,
 }
 
-impl Desk {
+impl Inflight {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One AMQP message; finished when each of its envelopes is.
-struct Parcel {
-    desk: Arc<Desk>,
+struct Received {
+    inflight: Arc<Inflight>,
     tag: u64,
     left: AtomicUsize,
     failed: AtomicBool,
 }
 
 /// What a delivery remembers to be acknowledged, answered or given back.
-pub(in super::super) struct Ticket {
-    parcel: Arc<Parcel>,
+pub(in super::super) struct RabbitGroupTicket {
+    received: Arc<Received>,
     requests: Arc<Requests>,
     /// Queue and id of who waits for an answer.
     reply: Option<(String, String)>,
     done: bool,
 }
 
-impl Ticket {
+impl RabbitGroupTicket {
     pub(in super::super) fn wants_reply(&self) -> bool {
         self.reply.is_some()
     }
@@ -83,48 +90,48 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RabbitGroupTicket {
     fn drop(&mut self) {
-        let parcel = &self.parcel;
-        parcel.failed.fetch_or(!self.done, Ordering::AcqRel);
-        if parcel.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut ledger = parcel.desk.lock();
-            if parcel.failed.load(Ordering::Acquire) {
-                ledger.returned(parcel.tag, true);
+        let received = &self.received;
+        received.failed.fetch_or(!self.done, Ordering::AcqRel);
+        if received.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut ledger = received.inflight.lock();
+            if received.failed.load(Ordering::Acquire) {
+                ledger.returned(received.tag, true);
             } else {
-                ledger.done(parcel.tag);
+                ledger.done(received.tag);
             }
             drop(ledger);
-            parcel.desk.notify.notify_one();
+            received.inflight.notify.notify_one();
         }
     }
 }
 
 /// The task of one member.
 pub(super) struct Membership {
-    pub link: Arc<Link>,
+    pub link: Arc<BrokerLink>,
     pub names: Names,
     pub queues: QueueKind,
     pub group: String,
     pub pattern: Pattern,
     pub requests: Arc<Requests>,
-    pub aside: Arc<Aside>,
+    pub quarantine: Arc<Quarantine>,
     /// The bus drains.
     pub ending: CancellationToken,
 }
 
 impl Membership {
     /// The member, and what has to run for it; `ready` hears of the first success.
-    pub(super) fn start(self, ready: oneshot::Sender<()>) -> (Member, impl Future<Output = ()>) {
+    pub(super) fn start(self, ready: oneshot::Sender<()>) -> (RabbitMember, impl Future<Output = ()>) {
         let (sender, deliveries) = mpsc::channel(GROUP_PREFETCH.into());
         let gone = CancellationToken::new();
         let run = self.run(sender, gone.clone(), ready);
-        (Member { deliveries, _gone: gone.drop_guard() }, run)
+        (RabbitMember { deliveries, _gone: gone.drop_guard() }, run)
     }
 
     async fn run(
         self,
-        sender: mpsc::Sender<GroupDelivery>,
+        sender: mpsc::Sender<GroupHandout>,
         gone: CancellationToken,
         ready: oneshot::Sender<()>,
     ) {
@@ -144,7 +151,7 @@ impl Membership {
     async fn run_on(
         &self,
         live: &Live,
-        sender: &mpsc::Sender<GroupDelivery>,
+        sender: &mpsc::Sender<GroupHandout>,
         gone: &CancellationToken,
         ready: &mut Option<oneshot::Sender<()>>,
     ) -> anyhow::Result<()> {
@@ -160,7 +167,7 @@ impl Membership {
             // Nobody waits for it any more when the subscriber gave up.
             let _ = ready.send(());
         }
-        let desk = Arc::new(Desk::default());
+        let inflight = Arc::new(Inflight::default());
         let mut backlog = VecDeque::new();
         loop {
             tokio::select! {
@@ -169,7 +176,7 @@ impl Membership {
                 () = gone.cancelled() => break,
                 arrival = arrivals.next() => {
                     let Some(delivery) = arrival.flatten() else { anyhow::bail!("the group was cancelled") };
-                    self.take(delivery?, &desk, &mut backlog).await?;
+                    self.take(delivery?, &inflight, &mut backlog).await?;
                 }
                 permit = sender.reserve(), if !backlog.is_empty() => {
                     // Err: the member is gone, which the branch above says too.
@@ -177,9 +184,9 @@ impl Membership {
                         permit.send(delivery);
                     }
                 }
-                () = desk.notify.notified() => {}
+                () = inflight.notify.notified() => {}
             }
-            let words = desk.lock().words();
+            let words = inflight.lock().words();
             say(live, &channel, words).await?;
         }
         for tag in tags {
@@ -189,12 +196,12 @@ impl Membership {
         while let Some(Some(Some(Ok(_)))) = arrivals.next().now_or_never() {}
         let settle = async {
             loop {
-                let words = desk.lock().words();
+                let words = inflight.lock().words();
                 say(live, &channel, words).await?;
-                if desk.lock().is_settled() {
+                if inflight.lock().is_settled() {
                     return anyhow::Ok(());
                 }
-                desk.notify.notified().await;
+                inflight.notify.notified().await;
             }
         };
         // What is out for longer comes again elsewhere.
@@ -207,8 +214,8 @@ impl Membership {
     async fn take(
         &self,
         delivery: Delivery,
-        desk: &Arc<Desk>,
-        backlog: &mut VecDeque<GroupDelivery>,
+        inflight: &Arc<Inflight>,
+        backlog: &mut VecDeque<GroupHandout>,
     ) -> anyhow::Result<()> {
         let tag = delivery.delivery_tag;
         let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
@@ -219,23 +226,24 @@ impl Membership {
             // Who asked learns it from its deadline; what was only sent must not be lost.
             metrics::shed("damaged").increment(1);
             if reply.is_none() {
-                self.aside.damaged(Lane::High, bytes).await?;
+                self.quarantine.damaged(Lane::High, bytes).await?;
             }
-            let mut ledger = desk.lock();
+            let mut ledger = inflight.lock();
             ledger.arrived(tag, None);
             ledger.done(tag);
             return Ok(());
         }
-        let mut ledger = desk.lock();
+        let mut ledger = inflight.lock();
         ledger.arrived(tag, None);
         ledger.handed_out(tag);
         drop(ledger);
         let left = AtomicUsize::new(envelopes.len());
-        let parcel = Arc::new(Parcel { desk: desk.clone(), tag, left, failed: AtomicBool::new(false) });
+        let received =
+            Arc::new(Received { inflight: inflight.clone(), tag, left, failed: AtomicBool::new(false) });
         backlog.extend(envelopes.into_iter().map(|envelope| {
-            let (parcel, requests) = (parcel.clone(), self.requests.clone());
-            let ticket = Ticket { parcel, requests, reply: reply.clone(), done: false };
-            GroupDelivery { envelope, ticket: Seam::Rabbit(ticket) }
+            let (received, requests) = (received.clone(), self.requests.clone());
+            let ticket = RabbitGroupTicket { received, requests, reply: reply.clone(), done: false };
+            (envelope, ticket)
         }));
         Ok(())
     }

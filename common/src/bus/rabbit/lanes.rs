@@ -20,12 +20,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::super::arrival::{Handout, LaneEnvelope};
+use super::super::config::QueueKind;
+use super::super::envelope::Envelope;
+use super::super::inspect::Held;
 use super::super::ledger::Ledger;
+use super::super::metrics;
 use super::super::topology::{LaneRow, Names};
-use super::super::{Envelope, Held, LaneBatch, LaneEnvelope, LaneTicket as Seam, QueueKind, metrics};
-use super::aside::{self, Aside};
-use super::connection::{Link, Live};
-use super::{declare, say, stamp};
+use super::acknowledge::say;
+use super::connection::{BrokerLink, Live};
+use super::quarantine::{self, Quarantine};
+use super::{declare, stamp};
 use crate::limits::MEASURE_MS;
 use protocol::{Lane, Timestamp};
 
@@ -36,26 +41,26 @@ const CHANNEL_PAUSE_MS: u64 = 20;
 /// The same when it fails again and again: doubled up to this.
 const CHANNEL_PAUSE_MS_MAX: u64 = 1_000;
 
-pub(in super::super) struct Consumer {
+pub(in super::super) struct RabbitConsumer {
     stand: Arc<Stand>,
     next_seat: usize,
     _gone: DropGuard,
 }
 
 /// What a consumer holds.
-pub(in super::super) struct View(Arc<Stand>);
+pub(in super::super) struct RabbitView(Arc<Stand>);
 
 /// What the tasks of one consumer share with it.
 struct Stand {
     row: LaneRow,
-    seats: Vec<Seat>,
+    seats: Vec<Turn>,
     ready: Notify,
     ended: AtomicBool,
     wait_seconds: Histogram,
 }
 
-/// One shard's place in line.
-struct Seat {
+/// One shard: our turn in its line.
+struct Turn {
     state: Mutex<State>,
     notify: Notify,
 }
@@ -88,7 +93,7 @@ struct Ready {
     envelopes: Vec<LaneEnvelope>,
 }
 
-pub(in super::super) struct Ticket {
+pub(in super::super) struct RabbitLaneTicket {
     stand: Arc<Stand>,
     seat: usize,
     life: u64,
@@ -98,11 +103,11 @@ pub(in super::super) struct Ticket {
 
 /// What the task of a shard needs.
 #[derive(Clone)]
-pub(super) struct Line {
-    pub link: Arc<Link>,
+pub(super) struct ShardTask {
+    pub link: Arc<BrokerLink>,
     pub names: Names,
     pub queues: QueueKind,
-    pub aside: Arc<Aside>,
+    pub quarantine: Arc<Quarantine>,
     /// The bus drains.
     pub ending: CancellationToken,
 }
@@ -115,10 +120,10 @@ enum End {
     Gone,
 }
 
-impl Consumer {
-    pub(super) async fn start(lane: Lane, line: Line, tasks: &TaskTracker) -> anyhow::Result<Self> {
+impl RabbitConsumer {
+    pub(super) async fn start(lane: Lane, line: ShardTask, tasks: &TaskTracker) -> anyhow::Result<Self> {
         let row = LaneRow::of(lane);
-        let seats = (0..row.shards).map(|_| Seat::new()).collect();
+        let seats = (0..row.shards).map(|_| Turn::new()).collect();
         let (ready, ended) = (Notify::new(), AtomicBool::new(false));
         let wait_seconds = metrics::lane_wait_seconds(lane);
         let stand = Arc::new(Stand { row, seats, ready, ended, wait_seconds });
@@ -160,12 +165,12 @@ impl Consumer {
         }
     }
 
-    pub(in super::super) fn view(&self) -> View {
-        View(self.stand.clone())
+    pub(in super::super) fn view(&self) -> RabbitView {
+        RabbitView(self.stand.clone())
     }
 
     /// Safe to cancel: nothing is taken before it is returned.
-    pub(in super::super) async fn next_batch(&mut self) -> Option<LaneBatch> {
+    pub(in super::super) async fn next(&mut self) -> Option<Handout<RabbitLaneTicket>> {
         loop {
             if let Some(batch) = self.take() {
                 return Some(batch);
@@ -178,7 +183,7 @@ impl Consumer {
         }
     }
 
-    fn take(&mut self) -> Option<LaneBatch> {
+    fn take(&mut self) -> Option<Handout<RabbitLaneTicket>> {
         let count = self.stand.seats.len();
         for step in 0..count {
             let seat = (self.next_seat + step) % count;
@@ -193,16 +198,10 @@ impl Consumer {
                 self.stand.wait_seconds.record(seconds_since(at));
             }
             let (life, revoked) = (state.life, state.revoked.clone());
-            let ticket = Ticket { stand: self.stand.clone(), seat, life, tag, revoked };
+            let ticket = RabbitLaneTicket { stand: self.stand.clone(), seat, life, tag, revoked };
             self.next_seat = seat + 1;
             let (lane, shard) = (self.stand.row.lane, seat as u16);
-            return Some(LaneBatch {
-                lane,
-                shard,
-                envelopes,
-                redelivered,
-                ticket: Some(Seam::Rabbit(ticket)),
-            });
+            return Some(Handout { lane, shard, envelopes, redelivered, ticket });
         }
         None
     }
@@ -230,7 +229,7 @@ fn seconds_since(at: Timestamp) -> f64 {
     (Timestamp::now().0 - at.0).max(0) as f64 / 1_000.0
 }
 
-impl Ticket {
+impl RabbitLaneTicket {
     pub(in super::super) fn finish(self, acked: bool) {
         let competing = self.stand.row.shards == 1;
         let seat = &self.stand.seats[self.seat];
@@ -258,7 +257,7 @@ impl Ticket {
     }
 }
 
-impl View {
+impl RabbitView {
     pub(in super::super) fn held(&self) -> Vec<Held> {
         let seats = self.0.seats.iter().enumerate();
         let held = seats.map(|(shard, seat)| {
@@ -272,13 +271,13 @@ impl View {
 
     /// Shards that this consumer has not been in line for, for so long or longer.
     pub(in super::super) fn astray(&self, time: Duration) -> Vec<u16> {
-        let is_astray = |seat: &Seat| seat.lock().astray.is_some_and(|since| since.elapsed() >= time);
+        let is_astray = |seat: &Turn| seat.lock().astray.is_some_and(|since| since.elapsed() >= time);
         let seats = self.0.seats.iter().enumerate();
         seats.filter(|(_, seat)| is_astray(seat)).map(|(shard, _)| shard as u16).collect()
     }
 }
 
-impl Seat {
+impl Turn {
     fn new() -> Self {
         let state = State {
             life: 0,
@@ -327,7 +326,7 @@ impl State {
     }
 }
 
-impl Line {
+impl ShardTask {
     async fn run(
         &self,
         stand: &Stand,
@@ -432,11 +431,11 @@ impl Line {
     async fn take(&self, stand: &Stand, index: usize, delivery: Delivery) -> anyhow::Result<()> {
         let seat = &stand.seats[index];
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
-        let (attempt, at) = (aside::attempt(&delivery.properties), stamp::read(&delivery.properties));
+        let (attempt, at) = (quarantine::attempt(&delivery.properties), stamp::read(&delivery.properties));
         let bytes = Bytes::from(delivery.data);
         let envelopes = Envelope::decode_batch(bytes.clone());
         let Ok(envelopes) = envelopes else {
-            self.aside.damaged(stand.row.lane, bytes).await?;
+            self.quarantine.damaged(stand.row.lane, bytes).await?;
             let mut state = seat.lock();
             state.ledger.arrived(tag, at);
             state.ledger.done(tag);

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Health, metrics};
+use super::super::metrics;
+use super::super::outcome::Health;
 use super::publisher::Publisher;
 use crate::limits::MEASURE_MS;
 

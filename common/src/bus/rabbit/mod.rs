@@ -12,13 +12,16 @@ mod connection;
 mod declare;
 
 /// When a batch of a lane may go.
-mod places;
+mod pacing;
 
 /// Outlets: windows, pumps, receipts.
 mod publisher;
 
 /// Requests and their answers.
 mod requests;
+
+/// Acknowledging.
+mod acknowledge;
 
 /// Plain subscriptions.
 mod subscriptions;
@@ -30,7 +33,7 @@ mod groups;
 mod lanes;
 
 /// The retry ladder and the quarantine.
-mod aside;
+mod quarantine;
 
 /// When a lane's batch was published.
 mod stamp;
@@ -39,7 +42,7 @@ mod stamp;
 mod measure;
 
 /// How much waits.
-mod look;
+mod inspect;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,28 +50,27 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use lapin::Channel;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::aside::Aside;
-use self::connection::{ANSWER_MS_MAX, Link, Live, Publishing};
+use self::connection::{ANSWER_MS_MAX, BrokerLink, Publishing};
 use self::groups::Membership;
-pub(super) use self::groups::{Member, Ticket as GroupTicket};
-pub(super) use self::lanes::{Consumer, Ticket as LaneTicket, View};
+pub(super) use self::groups::{RabbitGroupTicket, RabbitMember};
+pub(super) use self::lanes::{RabbitConsumer, RabbitLaneTicket, RabbitView};
 use self::publisher::Publisher;
+use self::quarantine::Quarantine;
 use self::requests::Requests;
 use self::subscriptions::Feed;
-use super::ledger::Word;
-use super::mailbox::{Mailbox, Reader};
+use super::arrival::LaneEnvelope;
+use super::config::BusConfig;
+use super::envelope::Envelope;
+use super::inspect::{Depths, Quarantined, Replayed, Which};
+use super::mailbox::{Mailbox, MailboxReader};
+use super::outcome::{BusError, Fate, Health, PublishError, Receipt, RequestError};
+use super::subject::{Pattern, Subject};
 use super::topology::Names;
-use super::{
-    BusConfig, BusError, Depths, Envelope, Fate, Health, LaneEnvelope, Pattern, PublishError, Quarantined,
-    Receipt, Replayed, RequestError, Subject, Which,
-};
 use crate::limits::BUS_DRAIN_MS_MAX;
 use protocol::ids::NodeId;
 use protocol::{Lane, TraceContext};
@@ -90,9 +92,9 @@ struct Shared {
     health: watch::Receiver<Health>,
     publisher: Arc<Publisher>,
     requests: Arc<Requests>,
-    aside: Arc<Aside>,
-    node_link: Arc<Link>,
-    lanes_link: OnceCell<Arc<Link>>,
+    quarantine: Arc<Quarantine>,
+    node_link: Arc<BrokerLink>,
+    lanes_link: OnceCell<Arc<BrokerLink>>,
     next_subscription: AtomicU64,
     /// Hands out nothing more.
     ending: CancellationToken,
@@ -122,8 +124,8 @@ impl RabbitBus {
         let closed = Arc::<AtomicBool>::default();
         let links = TaskTracker::new();
         let duty = Publishing { health: health_sender, declares };
-        let publishing = Link::new("publish", &config, node, Some(duty), closing.clone())?;
-        let node_link = Link::new("node", &config, node, None, closing.clone())?;
+        let publishing = BrokerLink::new("publish", &config, node, Some(duty), closing.clone())?;
+        let node_link = BrokerLink::new("node", &config, node, None, closing.clone())?;
         for link in [&publishing, &node_link] {
             let kept = link.start().await?;
             links.spawn(kept);
@@ -131,7 +133,7 @@ impl RabbitBus {
         let publisher =
             Publisher::new(publishing.clone(), names.clone(), node, health.clone(), closed.clone());
         links.spawn(measure::measure(publisher.clone(), health.clone(), closing.clone()));
-        let aside = Arc::new(Aside::new(publishing.clone(), names.clone(), health.clone()));
+        let quarantine = Arc::new(Quarantine::new(publishing.clone(), names.clone(), health.clone()));
         let requests = Requests::start(names.clone(), node, publishing.clone(), node_link.clone());
         let started = async {
             requests.ready().await;
@@ -146,7 +148,7 @@ impl RabbitBus {
             health,
             publisher,
             requests,
-            aside,
+            quarantine,
             node_link,
             lanes_link: OnceCell::new(),
             next_subscription: AtomicU64::new(0),
@@ -163,7 +165,7 @@ impl RabbitBus {
         self.shared.publisher.enqueue(envelope, context, receipt);
     }
 
-    pub(super) async fn subscribe(&self, pattern: Pattern) -> Result<Reader, BusError> {
+    pub(super) async fn subscribe(&self, pattern: Pattern) -> Result<MailboxReader, BusError> {
         let shared = &self.shared;
         let queue = if subscriptions::is_deliver(&pattern) {
             shared.names.deliver(pattern.as_str())
@@ -172,7 +174,7 @@ impl RabbitBus {
             shared.names.subscription(shared.node, serial)
         };
         let mailbox = Arc::new(Mailbox::default());
-        let reader = Reader(mailbox.clone());
+        let reader = MailboxReader(mailbox.clone());
         let (link, names, ending) = (shared.node_link.clone(), shared.names.clone(), shared.ending.clone());
         let (ready, stands) = oneshot::channel();
         let feed = Feed { link, names, queue, pattern, mailbox, ending };
@@ -181,7 +183,11 @@ impl RabbitBus {
         Ok(reader)
     }
 
-    pub(super) async fn queue_subscribe(&self, pattern: Pattern, group: &str) -> Result<Member, BusError> {
+    pub(super) async fn queue_subscribe(
+        &self,
+        pattern: Pattern,
+        group: &str,
+    ) -> Result<RabbitMember, BusError> {
         plain_name(group).map_err(BusError)?;
         let shared = &self.shared;
         let membership = Membership {
@@ -191,7 +197,7 @@ impl RabbitBus {
             group: group.into(),
             pattern,
             requests: shared.requests.clone(),
-            aside: shared.aside.clone(),
+            quarantine: shared.quarantine.clone(),
             ending: shared.ending.clone(),
         };
         let (ready, stands) = oneshot::channel();
@@ -216,17 +222,18 @@ impl RabbitBus {
         self.shared.requests.request(subject, body, deadline).await
     }
 
-    pub(super) async fn consume(&self, lane: Lane) -> Result<Consumer, BusError> {
+    pub(super) async fn consume(&self, lane: Lane) -> Result<RabbitConsumer, BusError> {
         let shared = &self.shared;
         let link = shared.lanes_link.get_or_try_init(|| async {
-            let link = Link::new("lanes", &shared.config, shared.node, None, shared.closing.clone())?;
+            let link = BrokerLink::new("lanes", &shared.config, shared.node, None, shared.closing.clone())?;
             shared.links.spawn(link.start().await?);
             anyhow::Ok(link)
         });
         let link = link.await.map_err(BusError)?.clone();
-        let (names, aside, queues) = (shared.names.clone(), shared.aside.clone(), shared.config.queues);
-        let line = lanes::Line { link, names, queues, aside, ending: shared.ending.clone() };
-        let start = Consumer::start(lane, line, &shared.consumers);
+        let (names, quarantine, queues) =
+            (shared.names.clone(), shared.quarantine.clone(), shared.config.queues);
+        let line = lanes::ShardTask { link, names, queues, quarantine, ending: shared.ending.clone() };
+        let start = RabbitConsumer::start(lane, line, &shared.consumers);
         let consumer = timeout(Duration::from_millis(ANSWER_MS_MAX), start).await;
         consumer.context("the broker gives no answer").and_then(|started| started).map_err(BusError)
     }
@@ -240,21 +247,21 @@ impl RabbitBus {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
-        self.shared.aside.retry(lane, failed, reason).await
+        self.shared.quarantine.retry(lane, failed, reason).await
     }
 
     pub(super) async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, BusError> {
-        self.shared.aside.quarantined(limit).await.map_err(BusError)
+        self.shared.quarantine.quarantined(limit).await.map_err(BusError)
     }
 
     pub(super) async fn replay(&self, which: Which) -> Replayed {
-        self.shared.aside.replay(which).await
+        self.shared.quarantine.replay(which).await
     }
 
     pub(super) async fn depths(&self) -> Result<Depths, BusError> {
         let depths = async {
             let live = self.shared.node_link.live().await.context("the bus closes")?;
-            look::depths(&live, &self.shared.names).await
+            inspect::depths(&live, &self.shared.names).await
         };
         depths.await.map_err(BusError)
     }
@@ -293,24 +300,5 @@ fn plain_name(name: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain);
     anyhow::ensure!(fits, "{name:?} is no name of 1 to {NAME_BYTES_MAX} letters, digits, - or _");
-    Ok(())
-}
-
-/// Acknowledges and gives back.
-async fn say(live: &Live, channel: &Channel, words: Vec<Word>) -> anyhow::Result<()> {
-    for word in words {
-        match word {
-            Word::Through(tag) => {
-                live.answer(channel.basic_ack(tag, BasicAckOptions { multiple: true })).await?;
-            }
-            Word::One(tag) => {
-                live.answer(channel.basic_ack(tag, BasicAckOptions { multiple: false })).await?
-            }
-            Word::GiveBack(tag) => {
-                let options = BasicNackOptions { multiple: false, requeue: true };
-                live.answer(channel.basic_nack(tag, options)).await?;
-            }
-        }
-    }
     Ok(())
 }

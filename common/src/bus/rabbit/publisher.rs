@@ -17,11 +17,14 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::super::batch::{Parcel, Window};
-use super::super::topology::{LANES, LaneRow, Names, Route};
-use super::super::{Envelope, Health, PublishError, Receipt, Subject, metrics};
-use super::connection::{Link, Live};
-use super::places::Places;
+use super::super::batch::{Outgoing, Window};
+use super::super::envelope::Envelope;
+use super::super::metrics;
+use super::super::outcome::{Health, PublishError, Receipt};
+use super::super::subject::Subject;
+use super::super::topology::{Destination, LANES, LaneRow, Names};
+use super::connection::{BrokerLink, Live};
+use super::pacing::Pacing;
 use super::stamp;
 use crate::limits::{ENVELOPE_BYTES_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX};
 use protocol::ids::NodeId;
@@ -37,7 +40,7 @@ const OUTLET_IDLE_MS_MAX: u64 = 60_000;
 const CHANNEL_PAUSE_MS: u64 = 50;
 
 pub(super) struct Publisher {
-    link: Arc<Link>,
+    link: Arc<BrokerLink>,
     names: Names,
     node: NodeId,
     health: watch::Receiver<Health>,
@@ -51,9 +54,9 @@ pub(super) struct Publisher {
 }
 
 struct Outlet {
-    route: Route,
+    route: Destination,
     /// Of its lane; None: no limit but the queue's.
-    places: Option<Arc<Places>>,
+    pacing: Option<Arc<Pacing>>,
     state: Mutex<State>,
     notify: Notify,
     ok: Counter,
@@ -78,15 +81,15 @@ enum Stop {
 
 impl Publisher {
     pub(super) fn new(
-        link: Arc<Link>,
+        link: Arc<BrokerLink>,
         names: Names,
         node: NodeId,
         health: watch::Receiver<Health>,
         closed: Arc<AtomicBool>,
     ) -> Arc<Self> {
         let outlets = |row: LaneRow| {
-            let places = row.durable.then(|| Arc::new(Places::new()));
-            let outlet = |shard| Arc::new(Outlet::new(Route::Lane(row.lane, shard), places.clone()));
+            let pacing = row.durable.then(|| Arc::new(Pacing::new()));
+            let outlet = |shard| Arc::new(Outlet::new(Destination::Lane(row.lane, shard), pacing.clone()));
             (0..row.shards).map(outlet).collect()
         };
         let lanes = LANES.into_iter().map(outlets).collect();
@@ -112,7 +115,7 @@ impl Publisher {
         } else if *self.health.borrow() != Health::Up {
             PublishError::Busy
         } else {
-            let route = Route::of(&envelope);
+            let route = Destination::of(&envelope);
             match self.push(&route, envelope, context, receipt) {
                 Ok(()) => return,
                 Err(receipt) => return answer(route.lane(), [receipt], Err(PublishError::Busy)),
@@ -141,7 +144,7 @@ impl Publisher {
 
     fn push(
         self: &Arc<Self>,
-        route: &Route,
+        route: &Destination,
         envelope: Envelope,
         context: Option<TraceContext>,
         receipt: Receipt,
@@ -158,10 +161,12 @@ impl Publisher {
         }
     }
 
-    fn outlet(self: &Arc<Self>, route: &Route) -> Arc<Outlet> {
+    fn outlet(self: &Arc<Self>, route: &Destination) -> Arc<Outlet> {
         let subject = match route {
-            Route::Lane(lane, shard) => return self.lanes[*lane as usize][usize::from(*shard)].clone(),
-            Route::Deliver(subject) | Route::Control(subject) | Route::Topic(subject) => subject,
+            Destination::Lane(lane, shard) => return self.lanes[*lane as usize][usize::from(*shard)].clone(),
+            Destination::Deliver(subject) | Destination::Control(subject) | Destination::Topic(subject) => {
+                subject
+            }
         };
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(outlet) = others.get(subject) {
@@ -280,9 +285,9 @@ impl Publisher {
                     place = outlet.place() => place,
                     () = live.dead.cancelled() => anyhow::bail!("the connection was lost"),
                 };
-                let Some(parcel) = outlet.next() else { break };
+                let Some(outgoing) = outlet.next() else { break };
                 let sent = Instant::now();
-                let publish = self.send(&channel, &address, outlet, &parcel);
+                let publish = self.send(&channel, &address, outlet, &outgoing);
                 let confirm = tokio::select! {
                     // A blocked connection takes nothing: no deadline here, the sweeper has it.
                     confirm = publish => confirm?,
@@ -291,7 +296,7 @@ impl Publisher {
                 if outlet.route.confirmed() {
                     confirms.push(confirm.map(move |outcome| {
                         drop(place);
-                        (parcel.serial, sent, outcome)
+                        (outgoing.serial, sent, outcome)
                     }));
                     // Confirms that came meanwhile make room for the next batch.
                     while let Some(Some(confirmed)) = confirms.next().now_or_never() {
@@ -299,7 +304,7 @@ impl Publisher {
                     }
                 } else {
                     confirm.await?;
-                    outlet.settle(parcel.serial, Ok(()));
+                    outlet.settle(outgoing.serial, Ok(()));
                 }
             }
             tokio::select! {
@@ -320,26 +325,27 @@ impl Publisher {
         channel: &Channel,
         address: &Address,
         outlet: &Outlet,
-        parcel: &Parcel,
+        outgoing: &Outgoing,
     ) -> Result<PublisherConfirm, lapin::Error> {
-        outlet.batch_envelopes.record(parcel.envelopes as f64);
-        let id = format!("{}.{}", self.node, parcel.serial);
+        outlet.batch_envelopes.record(outgoing.envelopes as f64);
+        let id = format!("{}.{}", self.node, outgoing.serial);
         let mut properties = address.properties.clone().with_message_id(id.into());
         if outlet.route.lane().is_some() {
-            let age = i64::try_from(parcel.since.elapsed().as_millis()).unwrap_or_default();
+            let age = i64::try_from(outgoing.since.elapsed().as_millis()).unwrap_or_default();
             properties = stamp::stamped(properties, Timestamp(Timestamp::now().0 - age));
         }
-        if let Some(context) = &parcel.context {
+        if let Some(context) = &outgoing.context {
             properties = stamp::in_trace(properties, context);
         }
         let options = BasicPublishOptions { mandatory: address.mandatory, ..Default::default() };
         let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
-        channel.basic_publish(exchange, key, options, &parcel.bytes, properties).await
+        channel.basic_publish(exchange, key, options, &outgoing.bytes, properties).await
     }
 
     /// Takes an outlet down, unless something came.
     fn retire(&self, outlet: &Outlet) -> bool {
-        let (Route::Deliver(subject) | Route::Control(subject) | Route::Topic(subject)) = &outlet.route
+        let (Destination::Deliver(subject) | Destination::Control(subject) | Destination::Topic(subject)) =
+            &outlet.route
         else {
             return false;
         };
@@ -371,13 +377,13 @@ struct Address {
 }
 
 impl Address {
-    fn of(route: &Route, names: &Names) -> Self {
+    fn of(route: &Destination, names: &Names) -> Self {
         let properties = BasicProperties::default().with_delivery_mode(if route.durable() { 2 } else { 1 });
         let (exchange, key, mandatory) = match route {
-            Route::Lane(lane, shard) => (String::new(), names.lane(*lane, *shard), true),
-            Route::Deliver(subject) => (String::new(), names.deliver(subject.as_str()), true),
-            Route::Control(subject) => (names.topic_exchange(), subject.to_string(), false),
-            Route::Topic(subject) => (names.topic_exchange(), subject.to_string(), true),
+            Destination::Lane(lane, shard) => (String::new(), names.lane(*lane, *shard), true),
+            Destination::Deliver(subject) => (String::new(), names.deliver(subject.as_str()), true),
+            Destination::Control(subject) => (names.topic_exchange(), subject.to_string(), false),
+            Destination::Topic(subject) => (names.topic_exchange(), subject.to_string(), true),
         };
         let properties = match route.lane() {
             Some(lane) => properties.with_priority(LaneRow::of(lane).priority),
@@ -388,11 +394,11 @@ impl Address {
 }
 
 impl Outlet {
-    fn new(route: Route, places: Option<Arc<Places>>) -> Self {
+    fn new(route: Destination, pacing: Option<Arc<Pacing>>) -> Self {
         Self {
             ok: metrics::publishes(route.lane(), Ok(())),
             route,
-            places,
+            pacing,
             state: Mutex::default(),
             notify: Notify::new(),
             confirm_seconds: metrics::confirm_seconds(),
@@ -406,12 +412,12 @@ impl Outlet {
 
     /// A place for one more unconfirmed batch; None where there is no limit but the queue's.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let places = self.places.clone()?;
+        let pacing = self.pacing.clone()?;
         let envelopes = self.lock().window.next_len();
-        places.take(envelopes).await
+        pacing.take(envelopes).await
     }
 
-    fn next(&self) -> Option<Parcel> {
+    fn next(&self) -> Option<Outgoing> {
         self.lock().window.next(self.route.unconfirmed_max(), Instant::now())
     }
 
@@ -427,7 +433,7 @@ impl Outlet {
             }
             Confirmation::Ack(Some(_)) => {
                 metrics::returned().increment(1);
-                if matches!(self.route, Route::Lane(..)) {
+                if matches!(self.route, Destination::Lane(..)) {
                     anyhow::bail!("the queue is gone");
                 }
                 self.settle(serial, Err(PublishError::NoRoute));

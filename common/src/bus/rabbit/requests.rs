@@ -18,9 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use super::super::envelope::Envelope;
+use super::super::metrics;
+use super::super::outcome::RequestError;
+use super::super::subject::Subject;
 use super::super::topology::Names;
-use super::super::{Envelope, RequestError, Subject, metrics};
-use super::connection::{Link, Live};
+use super::connection::{BrokerLink, Live};
 use super::declare;
 use crate::limits::{ENVELOPE_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX};
 use protocol::ids::NodeId;
@@ -37,11 +40,11 @@ pub(super) struct Requests {
     next: AtomicU64,
     /// The inbox can be answered to.
     ready: AtomicBool,
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: mpsc::Sender<Leaving>,
 }
 
 /// A request or an answer on its way out.
-enum Outgoing {
+enum Leaving {
     Ask { id: u64, subject: Subject, bytes: Bytes, deadline: Duration },
     Answer { to: String, id: String, body: Bytes },
 }
@@ -57,7 +60,12 @@ impl Drop for Waiting<'_> {
 
 impl Requests {
     /// Answers arrive over `node`, everything leaves over `publishing`.
-    pub(super) fn start(names: Names, id: NodeId, publishing: Arc<Link>, node: Arc<Link>) -> Arc<Self> {
+    pub(super) fn start(
+        names: Names,
+        id: NodeId,
+        publishing: Arc<BrokerLink>,
+        node: Arc<BrokerLink>,
+    ) -> Arc<Self> {
         let (outgoing, queue) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
         let requests = Arc::new(Self {
             inbox: names.inbox(id),
@@ -91,7 +99,7 @@ impl Requests {
             waiting.insert(id, sender);
         }
         let _waiting = Waiting(self, id);
-        let ask = Outgoing::Ask { id, subject, bytes, deadline };
+        let ask = Leaving::Ask { id, subject, bytes, deadline };
         self.outgoing.try_send(ask).map_err(|_| RequestError::Busy)?;
         match timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer,
@@ -103,7 +111,7 @@ impl Requests {
 
     /// Sends an answer. When it cannot leave, the asker's deadline tells it so.
     pub(super) fn answer(&self, to: String, id: String, body: Bytes) {
-        if self.outgoing.try_send(Outgoing::Answer { to, id, body }).is_err() {
+        if self.outgoing.try_send(Leaving::Answer { to, id, body }).is_err() {
             metrics::shed("full").increment(1);
         }
     }
@@ -120,7 +128,7 @@ impl Requests {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(self: Arc<Self>, link: Arc<Link>, mut queue: mpsc::Receiver<Outgoing>) {
+    async fn send(self: Arc<Self>, link: Arc<BrokerLink>, mut queue: mpsc::Receiver<Leaving>) {
         while let Some(live) = link.live().await {
             if let Err(failure) = self.send_on(&live, &mut queue).await
                 && !live.dead.is_cancelled()
@@ -131,7 +139,7 @@ impl Requests {
         }
     }
 
-    async fn send_on(&self, live: &Live, queue: &mut mpsc::Receiver<Outgoing>) -> anyhow::Result<()> {
+    async fn send_on(&self, live: &Live, queue: &mut mpsc::Receiver<Leaving>) -> anyhow::Result<()> {
         let (asks, answers) = (live.channel().await?, live.channel().await?);
         live.answer(asks.confirm_select(ConfirmSelectOptions::default())).await?;
         let mut confirms = FuturesUnordered::new();
@@ -148,7 +156,7 @@ impl Requests {
             let publish = async {
                 match outgoing {
                     None => Ok(()),
-                    Some(Outgoing::Ask { id, subject, bytes, deadline }) => {
+                    Some(Leaving::Ask { id, subject, bytes, deadline }) => {
                         let properties = transient
                             .with_correlation_id(id.to_string().into())
                             .with_reply_to(self.inbox.as_str().into())
@@ -160,7 +168,7 @@ impl Requests {
                         confirms.push(confirm);
                         Ok(())
                     }
-                    Some(Outgoing::Answer { to, id, body }) => {
+                    Some(Leaving::Answer { to, id, body }) => {
                         let properties = transient.with_correlation_id(id.into());
                         let options = BasicPublishOptions::default();
                         answers
@@ -188,7 +196,7 @@ impl Requests {
         Ok(())
     }
 
-    async fn receive(self: Arc<Self>, link: Arc<Link>) {
+    async fn receive(self: Arc<Self>, link: Arc<BrokerLink>) {
         while let Some(live) = link.live().await {
             let failure = self.receive_on(&live).await;
             self.ready.store(false, Ordering::Release);

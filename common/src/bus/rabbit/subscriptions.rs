@@ -12,10 +12,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::super::envelope::Envelope;
 use super::super::mailbox::Mailbox;
+use super::super::metrics;
+use super::super::subject::Pattern;
 use super::super::topology::Names;
-use super::super::{Envelope, Pattern, metrics};
-use super::connection::{Link, Live};
+use super::connection::{BrokerLink, Live};
 use super::declare;
 
 /// Batches on their way to one subscriber.
@@ -26,7 +28,7 @@ const PAUSE_MS: u64 = 50;
 
 /// The task of one subscription.
 pub(super) struct Feed {
-    pub link: Arc<Link>,
+    pub link: Arc<BrokerLink>,
     pub names: Names,
     pub queue: String,
     pub pattern: Pattern,

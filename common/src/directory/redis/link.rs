@@ -28,7 +28,7 @@ pub(super) const ANSWER: Duration = Duration::from_millis(DIRECTORY_MS_MAX);
 
 /// The connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Link(Arc<Shared>);
+pub(super) struct RedisLink(Arc<Shared>);
 
 struct Shared {
     client: ClusterClient,
@@ -36,7 +36,7 @@ struct Shared {
     is_rebuilding: AtomicBool,
 }
 
-impl Link {
+impl RedisLink {
     pub(super) async fn open(nodes: Vec<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let is_secret = nodes.iter().any(|node| node.starts_with("rediss://"));
         let mut builder = ClusterClientBuilder::new(nodes);
@@ -82,7 +82,7 @@ impl Link {
     }
 
     /// Runs a script; sends its source where it is not known yet (a new master, a restart).
-    pub(super) async fn call<T: FromRedisValue>(&self, call: Call) -> anyhow::Result<T> {
+    pub(super) async fn call<T: FromRedisValue>(&self, call: ScriptCall) -> anyhow::Result<T> {
         const UNKNOWN: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
         match self.try_ask(&call.command("EVALSHA", &call.lua.sha)).await? {
             Err(err) if err.kind() == UNKNOWN => self.ask(&call.command("EVAL", call.lua.source)).await,
@@ -148,22 +148,22 @@ impl Lua {
     }
 
     /// A call on these keys, all of one slot.
-    pub(super) fn on<const N: usize>(&'static self, keys: [String; N]) -> Call {
+    pub(super) fn on<const N: usize>(&'static self, keys: [String; N]) -> ScriptCall {
         let mut words = Vec::new();
         N.write_redis_args(&mut words);
         keys.as_slice().write_redis_args(&mut words);
-        Call { lua: self, words }
+        ScriptCall { lua: self, words }
     }
 }
 
 /// A script with its keys and arguments.
-pub(super) struct Call {
+pub(super) struct ScriptCall {
     lua: &'static Lua,
     /// The number of keys, the keys, the arguments.
     words: Vec<Vec<u8>>,
 }
 
-impl Call {
+impl ScriptCall {
     pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         arg.write_redis_args(&mut self.words);
         self

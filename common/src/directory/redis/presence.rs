@@ -9,16 +9,13 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tracing::info;
 
-use super::{ANSWER, CLAIM, Fading, Live, Redis, SWEEP, Seat, TOLD, bounded, millis, per_bucket, waves};
-use crate::directory::keys::{BUCKETS, SEATS_TTL};
-use crate::directory::{DirectoryError, Presence, Reaped};
-use crate::limits::{
-    DIRECTORY_REAP_FIELDS, DIRECTORY_REAP_MS_MAX, NODE_LEASE_MS, PRESENCE_CLAIM_MS, PRESENCE_GRACE_MS,
+use super::{
+    ANSWER, CLAIM, Fading, GRACE_US, Live, Redis, SWEEP, Seat, TOLD, bounded, millis, per_bucket, waves,
 };
+use crate::directory::answer::{DirectoryError, Presence, Reaped};
+use crate::directory::keys::{BUCKETS, SEATS_TTL};
+use crate::limits::{DIRECTORY_REAP_FIELDS, DIRECTORY_REAP_MS_MAX, NODE_LEASE_MS, PRESENCE_CLAIM_MS};
 use protocol::ids::{NodeId, UserId};
-
-/// In µs, as the scripts count.
-pub(super) const GRACE_US: u64 = PRESENCE_GRACE_MS * 1_000;
 
 impl Redis {
     pub(in crate::directory) async fn reap(&self, judge: NodeId) -> Result<Reaped, DirectoryError> {

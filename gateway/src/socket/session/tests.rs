@@ -318,8 +318,8 @@ fn typing_is_relayed_once_a_second_and_conversation() {
 #[test]
 fn beyond_the_rate_events_are_refused_then_the_socket_is_closed() {
     let mut bench = Bench::joined(Form::Native);
-    bench.limits.frames = Rate::per_second(10, 2);
-    bench.limits.violations = Rate::per_second(1, 2);
+    bench.limits.frames = LocalRate::per_second(10, 2);
+    bench.limits.violations = LocalRate::per_second(1, 2);
     let text = r#"{"event":"sendMessage","data":{"conversationId":7,"content":"a","guid":"g"}}"#;
     assert_eq!(bench.says(0, text), ["publish sendMessage None"]);
     assert_eq!(bench.says(0, text), ["publish sendMessage None"]);
@@ -335,7 +335,7 @@ fn beyond_the_rate_events_are_refused_then_the_socket_is_closed() {
 #[test]
 fn bytes_are_limited_as_frames_are() {
     let mut bench = Bench::joined(Form::Native);
-    bench.limits.bytes = Rate::per_second(100, 50);
+    bench.limits.bytes = LocalRate::per_second(100, 50);
     let text = format!(r#"{{"event":"x{}"}}"#, "x".repeat(60));
     assert_eq!(bench.says(0, &text)[0], "count rate_limited");
 }

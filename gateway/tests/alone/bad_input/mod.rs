@@ -23,7 +23,7 @@ use common::bus::Bus;
 use common::config::{AuthConfig, Env};
 use common::directory::Directory;
 use common::lifecycle::Lifecycle;
-use gateway::{Config, Gateway};
+use gateway::{Gateway, GatewayConfig};
 use protocol::ids::{LoginId, NodeId, UserId};
 use protocol::{Account, Person, Role, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,7 +55,7 @@ impl Bench {
             // The tables say all at once what a client would say in a day.
             ("RATE_SOCKET_BURST", "100000"),
         ]);
-        let (config, auth) = (Config::from_env(&mut env), AuthConfig::from_env(&mut env));
+        let (config, auth) = (GatewayConfig::from_env(&mut env), AuthConfig::from_env(&mut env));
         env.finish().unwrap();
         let (bus, directory, verifier) = (Bus::memory(), Directory::memory(), Verifier::new(&auth));
         let gateway = Gateway::bind(config, NodeId(1), bus, directory, verifier).await.unwrap();

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::rest::tell_gateways;
+use super::announce::tell_gateways;
 use crate::ctx::Ctx;
 use crate::metrics;
 use crate::store::rows::moment;
@@ -32,8 +32,10 @@ pub struct EndedLogin {
     pub remaining: Duration,
 }
 
+pub(crate) const STATEMENTS: &[Statement] = &[ENDED];
+
 /// By the index `logins_ended`: a page costs what is in it.
-pub(super) const ENDED: Statement = statement(
+const ENDED: Statement = statement(
     "ended_logins",
     "select id, user_id, ended_at,
             extract(epoch from ended_at - clock_timestamp())::float8 + $2 as remaining

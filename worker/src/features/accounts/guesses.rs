@@ -12,26 +12,26 @@
 
 use std::net::IpAddr;
 
-use common::directory::Rate;
+use common::directory::ClusterRate;
 use protocol::ids::UserId;
 
-use super::rest::digest;
+use super::digest::{Digest, digest};
 use crate::ctx::Ctx;
 use crate::metrics;
 use crate::rest::response::Refusal;
 
 /// Wrong passwords of one account from one address.
-const PAIR: Rate = Rate { burst: 10, per_second: 0.1 };
+const PAIR: ClusterRate = ClusterRate { burst: 10, per_second: 0.1 };
 
 /// Wrong passwords of one account from all addresses where it is not known: as many as NIST SP 800-63B
 /// allows in a row.
-const ACCOUNT: Rate = Rate { burst: 100, per_second: 0.1 };
+const ACCOUNT: ClusterRate = ClusterRate { burst: 100, per_second: 0.1 };
 
 /// Wrong passwords from one address. An office shares one.
-const ADDRESS: Rate = Rate { burst: 100, per_second: 2.0 };
+const ADDRESS: ClusterRate = ClusterRate { burst: 100, per_second: 2.0 };
 
 /// New accounts from one address.
-const REGISTER: Rate = Rate { burst: 100, per_second: 0.1 };
+const REGISTER: ClusterRate = ClusterRate { burst: 100, per_second: 0.1 };
 
 /// Where a request came from, as far as one person holds it: an IPv4 address, or the /64 of an IPv6
 /// address, of which a single machine has all.
@@ -46,7 +46,7 @@ pub(super) fn network(address: IpAddr) -> String {
 }
 
 /// A network as it is remembered for an account: the table does not tell where people live.
-pub(super) fn remembered(user: UserId, network: &str) -> super::Digest {
+pub(super) fn remembered(user: UserId, network: &str) -> Digest {
     digest(&format!("{user} at {network}"))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn may_register(ctx: &Ctx, network: &str) -> Result<(), Refusal
 /// Tries that were taken for one password, to be given back when it is right.
 pub(super) struct Try<'a> {
     ctx: &'a Ctx,
-    taken: Vec<(String, Rate)>,
+    taken: Vec<(String, ClusterRate)>,
 }
 
 impl<'a> Try<'a> {
@@ -85,7 +85,7 @@ impl<'a> Try<'a> {
     }
 
     /// What is refused here was no guess either: what was taken before is given back.
-    async fn take(&mut self, limit: &'static str, key: String, rate: Rate) -> Result<(), Refusal> {
+    async fn take(&mut self, limit: &'static str, key: String, rate: ClusterRate) -> Result<(), Refusal> {
         if let Err(wait) = self.ctx.directory.take_tokens(&key, 1, rate).await? {
             metrics::login_refused(limit);
             let taken = std::mem::take(&mut self.taken);

@@ -10,11 +10,9 @@ use std::time::Duration;
 use common::limits::{KNOWN_ADDRESSES_MAX, REFRESH_GRACE_MS};
 use protocol::ids::{LoginId, UserId};
 
+use super::digest::Digest;
 use super::store::{AccountRow, account_row};
 use crate::store::{Result, Statement, Store, ToSql, statement};
-
-/// SHA-256 of a refresh token, or of an address.
-pub type Digest = [u8; 32];
 
 /// What became of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub struct NewLogin<'a> {
     pub address: &'a Digest,
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[BEGIN, REFRESH, END, IS_KNOWN, super::ended::ENDED];
+pub(crate) const STATEMENTS: &[Statement] = &[BEGIN, REFRESH, END, IS_KNOWN];
 
 /// The account's row is locked against being blocked meanwhile: a login is begun before that, and
 /// ended by it, or not at all.

@@ -1,5 +1,7 @@
 //! Accounts and their logins.
 
+mod announce;
+mod digest;
 mod ended;
 mod guesses;
 mod logins;
@@ -8,14 +10,15 @@ mod profile;
 mod rest;
 mod store;
 
+pub use self::digest::Digest;
 pub(crate) use self::ended::watch as watch_ended_logins;
 pub use self::ended::{EndedLogin, look as look_for_ended_logins};
-pub use self::logins::{Digest, NewLogin, Refreshed};
+pub use self::logins::{NewLogin, Refreshed};
 pub use self::passwords::{Passwords, Verdict};
 pub(crate) use self::store::in_good_standing;
-pub use self::store::{AccountRow, NewAccount, Taken};
+pub use self::store::{AccountRow, Conflict, NewAccount};
 
-use super::Feature;
+use crate::feature::Feature;
 use crate::rest::route::{Class, get, post};
 
 /// Accounts: register, log in, refresh, log out, see oneself.
@@ -30,5 +33,5 @@ pub const FEATURE: Feature = Feature {
         get("/users/me", |call| Box::pin(profile::me(call))),
         get("/users/profile", |call| Box::pin(profile::me(call))),
     ],
-    statements: &[store::STATEMENTS, logins::STATEMENTS],
+    statements: &[store::STATEMENTS, logins::STATEMENTS, ended::STATEMENTS],
 };

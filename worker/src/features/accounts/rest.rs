@@ -6,28 +6,25 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::bus::{Envelope, Subject};
 use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PREFERENCES_CHARS_MAX};
 use common::random;
 use protocol::ids::{LoginId, UserId};
-use protocol::{self, Account, Control, Timestamp};
+use protocol::{Account, Timestamp};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tracing::{info, warn};
+use tracing::info;
 
+use super::announce::tell_end;
+use super::digest::{Digest, digest, digest_text};
 use super::guesses::{Try, may_register, network, remembered};
-use super::logins::{Digest, NewLogin, Refreshed};
+use super::logins::{NewLogin, Refreshed};
 use super::passwords::{Passwords, Verdict};
 use super::profile as users;
-use super::store::{AccountRow, NewAccount, Taken};
+use super::store::{AccountRow, Conflict, NewAccount};
 use crate::ctx::Ctx;
 use crate::metrics;
 use crate::rest::input::Body;
 use crate::rest::response::{Outcome, Refusal, ok};
 use crate::rest::{Call, text};
-
-/// Where every gateway hears that a login ended.
-const CONTROL_SUBJECT: &str = "control.gateways";
 
 /// What anyone hears who may not log in, whatever the reason.
 const REFUSED: &str = "Email or password is incorrect";
@@ -61,13 +58,13 @@ pub async fn register(call: Call<'_>) -> Outcome {
         preferences: preferences.as_deref(),
     };
     let made = match ctx.store.account_by_email(&emails).await? {
-        Some(_) => Err(Taken::Email),
+        Some(_) => Err(Conflict::Email),
         None => ctx.store.create_account(new).await?,
     };
     match made {
         Ok(account) => ok(201, "Register success", &users::row_view(&account)),
-        Err(Taken::Email) => Err(Refusal::bad_request("User email already exists!")),
-        Err(Taken::Phone) => Err(Refusal::bad_request("Phone number is already taken")),
+        Err(Conflict::Email) => Err(Refusal::bad_request("User email already exists!")),
+        Err(Conflict::Phone) => Err(Refusal::bad_request("Phone number is already taken")),
     }
 }
 
@@ -165,22 +162,6 @@ pub async fn logout(call: Call<'_>) -> Outcome {
     ok(200, "Logout successful", &json!({ "message": "Logout successful" }))
 }
 
-/// Tells the directory, then the gateways, that a login is over.
-async fn tell_end(ctx: &Ctx, user: UserId, login: LoginId) -> Result<(), Refusal> {
-    ctx.directory.end_login(login, ctx.access_ttl).await?;
-    tell_gateways(ctx, user, login).await
-}
-
-/// Tells every gateway that a login is over.
-pub(super) async fn tell_gateways(ctx: &Ctx, user: UserId, login: LoginId) -> Result<(), Refusal> {
-    let body = protocol::encode(&Control::EndLogin { user, login });
-    let subject = Subject::new(CONTROL_SUBJECT).map_err(|_| Refusal::failed())?;
-    ctx.bus.publish(Envelope { subject, key: 0, body }).await.map_err(|err| {
-        warn!("The end of a login was not told: {err}");
-        Refusal::busy()
-    })
-}
-
 fn tokens(ctx: &Ctx, account: &AccountRow, login: LoginId, refresh_token: &str) -> Value {
     let now = Timestamp::now();
     let expires_s = ctx.signer.expires_s(now);
@@ -199,13 +180,4 @@ fn new_refresh_token() -> (String, Digest) {
     let token = URL_SAFE_NO_PAD.encode(random::bytes::<32>());
     let digest = digest(&token);
     (token, digest)
-}
-
-pub(super) fn digest(text: &str) -> Digest {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-/// An e-mail as a key: no address in the directory.
-fn digest_text(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(&digest(text)[..16])
 }

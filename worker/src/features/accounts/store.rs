@@ -67,7 +67,7 @@ pub struct NewAccount<'a> {
 
 /// Why an account cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Conflict {
     /// Somebody has this e-mail.
     Email,
     /// Somebody has this phone number.
@@ -128,7 +128,7 @@ impl Store {
     pub async fn create_account(
         &self,
         new: NewAccount<'_>,
-    ) -> Result<std::result::Result<AccountRow, Taken>> {
+    ) -> Result<std::result::Result<AccountRow, Conflict>> {
         let outcome = self
             .query(
                 &CREATE,
@@ -146,8 +146,8 @@ impl Store {
         match outcome {
             Ok(rows) => rows.first().map(account_row).map(Ok).ok_or_else(missing),
             Err(err) => match conflict(&err) {
-                Some("users_email_key") => Ok(Err(Taken::Email)),
-                Some("users_phone_key") => Ok(Err(Taken::Phone)),
+                Some("users_email_key") => Ok(Err(Conflict::Email)),
+                Some("users_phone_key") => Ok(Err(Conflict::Phone)),
                 _ => Err(err),
             },
         }

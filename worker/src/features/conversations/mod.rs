@@ -8,7 +8,7 @@ pub use self::store::{
     ParticipantUser,
 };
 
-use super::Feature;
+use crate::feature::Feature;
 use crate::rest::route::{Class, get, post};
 
 /// Conversations and who takes part in them.

@@ -1,6 +1,6 @@
 //! Conversations: list, one, create.
 
-use common::directory::Rate;
+use common::directory::ClusterRate;
 use common::limits::{
     CONVERSATIONS_BURST, CONVERSATIONS_MADE_MAX, CONVERSATIONS_PER_S, MEMBERS_BURST, MEMBERS_PER_S,
     NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX,
@@ -15,10 +15,11 @@ use crate::rest::response::{Outcome, Refusal, located, ok};
 use crate::rest::{Call, limit};
 
 /// New conversations of one person.
-const CONVERSATIONS: Rate = Rate { burst: CONVERSATIONS_BURST, per_second: CONVERSATIONS_PER_S };
+const CONVERSATIONS: ClusterRate =
+    ClusterRate { burst: CONVERSATIONS_BURST, per_second: CONVERSATIONS_PER_S };
 
 /// Members that one person puts into conversations.
-const MEMBERS: Rate = Rate { burst: MEMBERS_BURST, per_second: MEMBERS_PER_S };
+const MEMBERS: ClusterRate = ClusterRate { burst: MEMBERS_BURST, per_second: MEMBERS_PER_S };
 
 /// Conversations of a page, when nobody says how many.
 const SIZE: i64 = 10;

@@ -14,7 +14,7 @@ use common::limits::{REST_SEND_MS_MAX, REST_SENDS_MAX};
 use protocol::control::Stage;
 use protocol::events::message::SendMessage;
 use protocol::ids::{MessageId, SocketId, UserId};
-use protocol::{self, Downlink, Outcome, Recipients, Reject, Sender, Timestamp, Uplink};
+use protocol::{self, Downlink, MessageOutcome, Recipients, Reject, Sender, Timestamp, Uplink};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ use crate::ctx::Ctx;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SendOutcome {
     /// It is this row.
     Processed(MessageId),
     /// It was refused.
@@ -32,7 +32,7 @@ pub enum Answer {
 /// Who waits for what.
 #[derive(Default)]
 pub struct Answers {
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<SendOutcome>>>,
     serial: AtomicU64,
 }
 
@@ -50,7 +50,7 @@ impl Drop for Place<'_> {
 
 impl Answers {
     /// Sends and waits. `Err(Busy)`: it may or may not be kept; repeat under the same guid.
-    pub async fn send(&self, ctx: &Ctx, user: UserId, event: &SendMessage) -> Result<Answer, Reject> {
+    pub async fn send(&self, ctx: &Ctx, user: UserId, event: &SendMessage) -> Result<SendOutcome, Reject> {
         let (sender, answer) = oneshot::channel();
         let place = self.place(sender)?;
         let socket = SocketId { node: ctx.node, serial: place.serial };
@@ -79,9 +79,9 @@ impl Answers {
     pub fn hear(&self, downlink: &Downlink<'_>) {
         let Recipients::Socket(serial) = downlink.to else { return };
         let answer = match downlink.outcome {
-            Some(Outcome::Kept(message)) => Answer::Processed(message),
-            Some(Outcome::Refused(reject)) => Answer::Rejected(reject),
-            Some(Outcome::Shown) | None => return,
+            Some(MessageOutcome::Kept(message)) => SendOutcome::Processed(message),
+            Some(MessageOutcome::Refused(reject)) => SendOutcome::Rejected(reject),
+            Some(MessageOutcome::Shown) | None => return,
         };
         if let Some(waiting) = self.waiting().remove(&serial) {
             // Whoever waited may have left meanwhile.
@@ -89,7 +89,7 @@ impl Answers {
         }
     }
 
-    fn place(&self, sender: oneshot::Sender<Answer>) -> Result<Place<'_>, Reject> {
+    fn place(&self, sender: oneshot::Sender<SendOutcome>) -> Result<Place<'_>, Reject> {
         let mut waiting = self.waiting();
         if waiting.len() >= REST_SENDS_MAX {
             return Err(Reject::Busy);
@@ -99,7 +99,7 @@ impl Answers {
         Ok(Place { answers: self, serial })
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<SendOutcome>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,7 +107,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use protocol::events::message::{LoadLastMessage, MessageProcessed};
-    use protocol::events::session::Refusal;
+    use protocol::events::session::RefusalBody;
     use protocol::events::{ClientEvent as _, ServerEvent};
     use protocol::ids::{ConversationId, Guid};
     use protocol::{Forms, Urgency};
@@ -145,14 +145,14 @@ mod tests {
         });
         tell(&answers, two.serial, &processed);
         tell(&answers, two.serial, &processed);
-        let refusal = Refusal { guid: Some(guid), ..Refusal::of(Reject::Blocked) };
+        let refusal = RefusalBody { guid: Some(guid), ..RefusalBody::of(Reject::Blocked) };
         let rejected = refusal.into_event(Some(SendMessage::ROW));
         tell(&answers, 99, &rejected);
         tell(&answers, one.serial, &LoadLastMessage { conversation_id: ConversationId(1) }.into());
         assert!(hears_first.try_recv().is_err(), "not yet");
         tell(&answers, one.serial, &rejected);
-        assert_eq!(hears_first.try_recv(), Ok(Answer::Rejected(Reject::Blocked)));
-        assert_eq!(hears_second.try_recv(), Ok(Answer::Processed(MessageId(7))));
+        assert_eq!(hears_first.try_recv(), Ok(SendOutcome::Rejected(Reject::Blocked)));
+        assert_eq!(hears_second.try_recv(), Ok(SendOutcome::Processed(MessageId(7))));
         drop((one, two));
         assert!(answers.waiting().is_empty(), "nobody is left behind");
     }

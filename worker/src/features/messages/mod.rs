@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod columns;
 mod events;
 mod history;
 mod pages;
@@ -11,14 +12,14 @@ pub(crate) mod sync;
 
 use protocol::events::message::{MessageRead, SendMessage};
 
-pub use self::answers::{Answer, Answers};
+pub use self::answers::{Answers, SendOutcome};
 pub use self::changes::Change;
+pub(crate) use self::columns::message_columns;
+pub(crate) use self::history::maybe_message_view;
 pub use self::history::{History, HistoryPage};
-pub(crate) use self::history::{maybe_message_view, message_columns};
 pub use self::store::{Read, Standing};
-use super::Feature;
-pub use crate::conversation::{Audience, NewMessage, Saved, SavedMessage};
-use crate::dispatch::on;
+pub use crate::conversation::{Members, NewMessage, Saved, SavedMessage};
+use crate::feature::{Feature, on};
 use crate::rest::route::{Class, get, post};
 
 /// Chat messages.

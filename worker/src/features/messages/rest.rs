@@ -8,7 +8,7 @@ use protocol::ids::{ConversationId, Guid, MessageId};
 use protocol::{Reject, Timestamp};
 use serde_json::{Value, json};
 
-use super::answers::{Answer, Answers};
+use super::answers::{Answers, SendOutcome};
 use super::history::{History, HistoryPage};
 use super::pages::{self, Numbered, Start};
 use crate::rest::Call;
@@ -135,11 +135,11 @@ pub async fn send(call: Call<'_>) -> Outcome {
     let conversation = event.conversation;
 
     match ctx.own::<Answers>().send(ctx, user, &event).await? {
-        Answer::Processed(message) => {
+        SendOutcome::Processed(message) => {
             let view = ctx.store.message_of(user, conversation, message).await?;
             ok(201, "", &view.ok_or_else(|| Refusal::not_found("Message not found"))?)
         }
-        Answer::Rejected(reject) => Err(reject.into()),
+        SendOutcome::Rejected(reject) => Err(reject.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use protocol::events::message::MessageRead;
 use protocol::ids::{ConversationId, MessageId, UserId};
 use protocol::{Reject, Timestamp};
 
-use super::history::heads_counted;
+use super::columns::heads_counted;
 use crate::conversation::{NewMessage, Saved, SavedMessage};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};

@@ -6,7 +6,7 @@ mod trace;
 pub use self::store::LoginRow;
 pub use self::trace::KeptMessage;
 
-use super::Feature;
+use crate::feature::Feature;
 
 /// What only an operator asks for, by commands.
 pub const FEATURE: Feature = Feature {

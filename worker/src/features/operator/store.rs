@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::ids::{LoginId, UserId};
 use protocol::{Role, Timestamp};
 
-use crate::features::accounts::{NewAccount, Taken};
+use crate::features::accounts::{Conflict, NewAccount};
 use crate::store::rows::{maybe_moment, missing, moment};
 use crate::store::{Result, Row, Statement, Store, ToSql, conflict, statement};
 
@@ -83,7 +83,7 @@ impl Store {
         &self,
         new: NewAccount<'_>,
         role: Role,
-    ) -> Result<std::result::Result<UserId, Taken>> {
+    ) -> Result<std::result::Result<UserId, Conflict>> {
         let role = match role {
             Role::User => "USER",
             Role::Admin => "ADMIN",
@@ -93,8 +93,8 @@ impl Store {
         match self.query(&CREATE, &params).await {
             Ok(rows) => rows.first().map(|row| Ok(UserId(row.get(0)))).ok_or_else(missing),
             Err(err) => match conflict(&err) {
-                Some("users_email_key") => Ok(Err(Taken::Email)),
-                Some("users_phone_key") => Ok(Err(Taken::Phone)),
+                Some("users_email_key") => Ok(Err(Conflict::Email)),
+                Some("users_phone_key") => Ok(Err(Conflict::Phone)),
                 _ => Err(err),
             },
         }

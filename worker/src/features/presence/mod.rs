@@ -8,8 +8,8 @@ use protocol::events::presence::GetOnlineUsers;
 
 pub use self::store::Circle;
 pub(crate) use self::teller::watch;
-use super::Feature;
-use crate::dispatch::on;
+
+use crate::feature::{Feature, on};
 
 /// Which users are online.
 pub const FEATURE: Feature = Feature {

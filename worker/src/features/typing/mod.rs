@@ -15,17 +15,16 @@ use protocol::ids::{ConversationId, UserId};
 use protocol::{Forms, Reject, Timestamp};
 use tokio::time::Instant;
 
-use crate::conversation::{Audience, admit, others};
+use crate::conversation::{Members, admit, others};
 use crate::ctx::Ctx;
-use crate::dispatch::on;
-use crate::features::Feature;
+use crate::feature::{Feature, on};
 use crate::metrics;
 use crate::store::StoreError;
 
 /// Who is in a conversation, and what they were told, a moment ago. Cheap to clone; all clones
 /// share it. Each worker has its own: two workers may tell a thing twice.
 #[derive(Clone, Default)]
-pub struct RecentAudiences(Arc<Mutex<Memory>>);
+pub struct RecentMembers(Arc<Mutex<Memory>>);
 
 #[derive(Default)]
 struct Memory {
@@ -48,7 +47,7 @@ impl Told {
 struct Recent {
     until: Instant,
     /// None: there is no such conversation.
-    audience: Option<Arc<Audience>>,
+    audience: Option<Arc<Members>>,
 }
 
 /// A user types.
@@ -57,7 +56,7 @@ pub const FEATURE: Feature =
 
 /// `typing`: show the others of the conversation that somebody types, or stopped.
 pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
-    let told = ctx.own::<RecentAudiences>().select(batch, Timestamp::now(), Instant::now());
+    let told = ctx.own::<RecentMembers>().select(batch, Timestamp::now(), Instant::now());
     let wanted = batch.iter().zip(&told).filter(|(_, told)| **told).map(|(one, _)| one.event.conversation);
     let audiences = audiences(ctx, wanted).await?;
     let outcomes = batch.iter().zip(told).map(|(one, told)| {
@@ -86,7 +85,7 @@ fn typing_key(conversation: ConversationId, user: UserId) -> u64 {
     mix(mix(conversation.0.cast_unsigned(), 2), user.0.cast_unsigned())
 }
 
-impl RecentAudiences {
+impl RecentMembers {
     /// Which events of a batch are worth telling. The others are counted, with the reason.
     fn select(&self, batch: &[Request<'_, Typing>], wall: Timestamp, now: Instant) -> Vec<bool> {
         let mut last = HashMap::with_capacity(batch.len());
@@ -135,8 +134,8 @@ where
 async fn audiences(
     ctx: &Ctx,
     wanted: impl Iterator<Item = ConversationId>,
-) -> Result<HashMap<ConversationId, Option<Arc<Audience>>>, StoreError> {
-    let (now, recent) = (Instant::now(), ctx.own::<RecentAudiences>());
+) -> Result<HashMap<ConversationId, Option<Arc<Members>>>, StoreError> {
+    let (now, recent) = (Instant::now(), ctx.own::<RecentMembers>());
     let mut found = HashMap::new();
     let mut missing = Vec::new();
     {
@@ -173,7 +172,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_is_new_is_told() {
-        let (memory, start, wall) = (RecentAudiences::default(), Instant::now(), Timestamp(1_000_000));
+        let (memory, start, wall) = (RecentMembers::default(), Instant::now(), Timestamp(1_000_000));
         let check = |after_ms, events: &[(i64, bool, i64)], expect: &[bool]| {
             let senders: Vec<_> =
                 events.iter().map(|(user, ..)| Sender { user: UserId(*user), socket: None }).collect();

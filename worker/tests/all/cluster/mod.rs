@@ -24,7 +24,7 @@ use testing::{Kind, World};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use worker::store::Store;
-use worker::{Config, Worker};
+use worker::{Worker, WorkerConfig};
 
 /// Says to a listener that all before it has come.
 const FENCE: &[u8] = b"a fence";
@@ -65,7 +65,11 @@ impl Cluster {
     }
 
     /// A worker that reaches PostgreSQL by another way, or is configured otherwise.
-    pub async fn worker_with(&self, url: &str, change: impl FnOnce(&mut Config) + Send + 'static) -> Process {
+    pub async fn worker_with(
+        &self,
+        url: &str,
+        change: impl FnOnce(&mut WorkerConfig) + Send + 'static,
+    ) -> Process {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let lifecycle = Lifecycle::manual();
@@ -76,7 +80,7 @@ impl Cluster {
         let done = runtime.spawn(async move {
             let (bus, directory) = handles.await;
             let mut env = Env::from_pairs([("CHATCHIT_ENV", "development")]);
-            let mut config = Config::from_env(&mut env);
+            let mut config = WorkerConfig::from_env(&mut env);
             env.finish().unwrap();
             change(&mut config);
             let store = Store::connect(&url, config.store_connections).await.unwrap();

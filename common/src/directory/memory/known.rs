@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use tokio::time::Instant;
 
-use crate::directory::Presence;
+use crate::directory::answer::Presence;
 use crate::limits::{PRESENCE_CLAIM_MS, PRESENCE_GRACE_MS};
 use protocol::ids::UserId;
 
@@ -16,7 +16,7 @@ const CLAIM: Duration = Duration::from_millis(PRESENCE_CLAIM_MS);
 
 /// See the module. Users who are offline and known to be take no room.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct KnownToContacts {
     known: HashMap<UserId, Known>,
     /// When it must be looked whether a user's contacts know.
     due: HashMap<UserId, Instant>,
@@ -29,7 +29,7 @@ enum Known {
     Telling(Instant),
 }
 
-impl Told {
+impl KnownToContacts {
     /// A seat was taken.
     pub(super) fn came(&mut self, user: UserId) {
         if self.is_told(user) {

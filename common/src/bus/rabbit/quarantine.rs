@@ -12,13 +12,14 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use super::super::look::chosen;
+use super::super::arrival::LaneEnvelope;
+use super::super::envelope::Envelope;
+use super::super::inspect::{Quarantined, Replayed, Which, chosen};
+use super::super::metrics;
+use super::super::outcome::{BusError, Fate, Health, PublishError};
+use super::super::subject::Subject;
 use super::super::topology::{LaneRow, Names};
-use super::super::{
-    BusError, Envelope, Fate, Health, LaneEnvelope, PublishError, Quarantined, Replayed, Subject, Which,
-    metrics,
-};
-use super::connection::{Link, Live};
+use super::connection::{BrokerLink, Live};
 use crate::limits::{PUBLISH_CONFIRM_MS_MAX, RETRY_LADDER_MS};
 use protocol::{Lane, Timestamp};
 
@@ -30,16 +31,20 @@ const AT: &str = "x-chatchit-at";
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_000;
 
-pub(super) struct Aside {
-    link: std::sync::Arc<Link>,
+pub(super) struct Quarantine {
+    link: std::sync::Arc<BrokerLink>,
     names: Names,
     health: watch::Receiver<Health>,
     /// One publish at a time: so a returned or refused one is known for sure.
     channel: Mutex<Option<(Live, Channel)>>,
 }
 
-impl Aside {
-    pub(super) fn new(link: std::sync::Arc<Link>, names: Names, health: watch::Receiver<Health>) -> Self {
+impl Quarantine {
+    pub(super) fn new(
+        link: std::sync::Arc<BrokerLink>,
+        names: Names,
+        health: watch::Receiver<Health>,
+    ) -> Self {
         Self { link, names, health, channel: Mutex::default() }
     }
 

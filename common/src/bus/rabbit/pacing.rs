@@ -15,14 +15,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::limits::{LANE_BATCH_ENVELOPES_SMALL, LANE_BATCH_GAP_MS, LANE_BATCHES_UNCONFIRMED_MAX};
 
 /// The places of a lane, for all its shards together.
-pub(super) struct Places {
+pub(super) struct Pacing {
     free: Arc<Semaphore>,
     /// Whose turn it is to be small, in the order of asking, so that no shard starves; and when the
     /// last small batch went.
     turn: Mutex<Option<Instant>>,
 }
 
-impl Places {
+impl Pacing {
     /// All free.
     pub(super) fn new() -> Self {
         Self { free: Arc::new(Semaphore::new(LANE_BATCHES_UNCONFIRMED_MAX)), turn: Mutex::new(None) }
@@ -60,7 +60,7 @@ mod tests {
     const GAP: Duration = Duration::from_millis(LANE_BATCH_GAP_MS);
 
     /// How long it takes to have a place.
-    async fn waited(places: &Places, envelopes: usize) -> (Duration, OwnedSemaphorePermit) {
+    async fn waited(places: &Pacing, envelopes: usize) -> (Duration, OwnedSemaphorePermit) {
         let start = Instant::now();
         let place = places.take(envelopes).await.unwrap();
         (start.elapsed(), place)
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_lane_makes_nobody_wait() {
-        let places = Places::new();
+        let places = Pacing::new();
         for _ in 0..100 {
             assert_eq!(waited(&places, 1).await.0, Duration::ZERO, "confirmed before the next comes");
         }
@@ -76,7 +76,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_small_waits_for_a_confirm_or_a_gap_and_what_is_large_does_not() {
-        let places = Arc::new(Places::new());
+        let places = Arc::new(Pacing::new());
         let (_, first) = waited(&places, 1).await;
         let (large, second) = waited(&places, LARGE).await;
         assert_eq!(large, Duration::ZERO);
@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn small_ones_go_in_the_order_of_asking() {
-        let places = Arc::new(Places::new());
+        let places = Arc::new(Pacing::new());
         let (order, mut went) = tokio::sync::mpsc::channel(6);
         let _unconfirmed = places.take(1).await;
         for shard in 0..6 {

@@ -1,21 +1,14 @@
 //! How much waits on the broker: passive declares, which create nothing and take nothing.
 
 use anyhow::Context as _;
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::Channel;
+use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use lapin::{Channel, ExchangeKind};
 
-use super::super::look::{Depths, LaneDepth, RungDepth};
+use super::super::inspect::{Depths, LaneDepth, RungDepth};
 use super::super::topology::{LANES, Names};
 use super::connection::Live;
 use crate::limits::RETRY_LADDER_MS;
-
-/// A fault when nobody has declared the topology of this prefix.
-pub(super) async fn is_there(channel: &Channel, names: &Names) -> Result<(), lapin::Error> {
-    let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-    let name = names.topic_exchange();
-    channel.exchange_declare(name.as_str().into(), ExchangeKind::Topic, options, FieldTable::default()).await
-}
 
 pub(super) async fn depths(live: &Live, names: &Names) -> anyhow::Result<Depths> {
     let channel = live.channel().await?;

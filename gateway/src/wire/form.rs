@@ -1,0 +1,99 @@
+//! The two wire forms, and every question to which they have different answers.
+
+use bytes::Bytes;
+use protocol::events::ServerEvent;
+use protocol::events::session::Ready;
+use protocol::ids::SocketId;
+
+use super::said::{Misread, Said};
+use super::{engineio, native, socketio};
+use crate::transport::frame::Opcode;
+
+/// How a socket writes its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// `GET /ws`
+    Native,
+    /// `/socket.io/`: Socket.IO v5 over Engine.IO v4.
+    SocketIo,
+}
+
+impl Form {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Native, Self::SocketIo];
+
+    /// The value of the metric label `form`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::SocketIo => "socketio",
+        }
+    }
+
+    /// Reads the text of one frame.
+    ///
+    /// # Errors
+    /// [`Misread`] says whether the client is answered or the socket closed.
+    pub fn read(self, text: &str) -> Result<Said<'_>, Misread> {
+        match self {
+            Self::Native => native::read(text),
+            Self::SocketIo => match engineio::Packet::read(text)? {
+                engineio::Packet::Message(packet) => socketio::read(packet),
+                engineio::Packet::Ping(payload) => Ok(Said::Asked(engineio::pong(payload))),
+                engineio::Packet::Pong => Ok(Said::Pong),
+                engineio::Packet::Noop => Ok(Said::Nothing),
+                engineio::Packet::Close => Ok(Said::Goodbye),
+            },
+        }
+    }
+
+    /// What the socket hears before anything else.
+    pub fn opening(self, socket: SocketId) -> Option<Bytes> {
+        match self {
+            Self::Native => None,
+            Self::SocketIo => Some(engineio::open(socket)),
+        }
+    }
+
+    /// Whether a valid token in the request is enough, or the client must still ask to join.
+    pub const fn joins_by_request(self) -> bool {
+        matches!(self, Self::Native)
+    }
+
+    /// What the socket hears once it is authenticated.
+    pub fn welcome(self, ready: Ready) -> Bytes {
+        match self {
+            Self::Native => {
+                let ready = ServerEvent::from(ready);
+                native::event(ready.name(), ready.data())
+            }
+            Self::SocketIo => socketio::connected(ready.socket_id),
+        }
+    }
+
+    /// What the socket hears when its token is not accepted. None: the close code says it.
+    pub fn unwelcome(self, token_given: bool) -> Option<Bytes> {
+        match self {
+            Self::Native => None,
+            Self::SocketIo => Some(socketio::refused(token_given)),
+        }
+    }
+
+    /// Whether a socket hears who is online without asking: the original's clients never ask.
+    pub const fn is_told_who_is_online(self) -> bool {
+        matches!(self, Self::SocketIo)
+    }
+
+    /// The server's heartbeat.
+    pub fn ping(self) -> Bytes {
+        match self {
+            Self::Native => Bytes::from_static(&[0x80 | Opcode::Ping as u8, 0]),
+            Self::SocketIo => Bytes::from_static(&[0x80 | Opcode::Text as u8, 1, b'2']),
+        }
+    }
+
+    /// Whether events without a meaning here are passed over in silence, as the original does.
+    pub const fn ignores_unknown_events(self) -> bool {
+        matches!(self, Self::SocketIo)
+    }
+}

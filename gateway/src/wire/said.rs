@@ -1,0 +1,47 @@
+//! What a client said, before it is judged.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use protocol::{CloseCode, Reject, Tag};
+use serde::Deserialize;
+
+/// What a client said, read but not yet judged.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// Its token; none when it relies on the one in the request.
+    Auth(Option<Cow<'a, str>>),
+    /// An event.
+    Event {
+        /// Its name, unchecked.
+        name: Cow<'a, str>,
+        /// The JSON of its data.
+        data: &'a str,
+        /// How the client recognizes the answer.
+        tag: Option<Tag>,
+    },
+    /// To be answered with this frame at once (Engine.IO ping, a foreign namespace).
+    Asked(Bytes),
+    /// The answer to our ping (Engine.IO).
+    Pong,
+    /// Of no consequence (Engine.IO noop, acknowledgements).
+    Nothing,
+    /// It leaves.
+    Goodbye,
+}
+
+/// Why a text was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misread {
+    /// The client is told, and may go on.
+    Reject(Reject),
+    /// The form has no words for it: the socket is closed.
+    Close(CloseCode),
+}
+
+/// Reads a JSON object. (Serde by itself would take an array of the fields' values as well.)
+pub(super) fn read_object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    // A byte order mark may be ignored (RFC 8259, 8.1).
+    let json = json.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']);
+    if json.starts_with('{') { serde_json::from_str(json).ok() } else { None }
+}

@@ -1,0 +1,34 @@
+//! How a command ends.
+
+/// What a command that did not fail came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it.
+    Good,
+    /// Nothing there, nobody answered, or only a part of it.
+    Partly,
+}
+
+impl Ending {
+    /// All of it, or only a part.
+    pub fn good(is_good: bool) -> Self {
+        if is_good { Self::Good } else { Self::Partly }
+    }
+}
+
+/// Why a command has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The environment lacks something.
+    #[error("{0}")]
+    Environment(String),
+    /// A peer did not answer, or something else went wrong.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(err: std::io::Error) -> Self {
+        Self::Failed(err.into())
+    }
+}
