@@ -7,39 +7,12 @@ use bytes::Bytes;
 use common::bus::{
     Arrival, Fate, Held, LaneEnvelope, Pattern, PublishError, Quarantined, RequestError, Which,
 };
-use common::limits::{BATCH_ENVELOPES_MAX, ENVELOPE_BYTES_MAX, PUBLISH_WINDOW_ENVELOPES_MAX};
+use common::limits::PUBLISH_WINDOW_ENVELOPES_MAX;
 use protocol::Lane;
 
 use crate::support::bus as support;
 use crate::support::bus::{deadline, drain_lane, envelope, numbered, subject};
 
-/// Each case runs on memory, and on RabbitMQ when there is one.
-macro_rules! contract {
-    ($($(#[$doc:meta])* $name:ident => |$rig:ident| $case:block)*) => {
-        $(
-            $(#[$doc])*
-            mod $name {
-                #[allow(unused_imports, reason = "not every case needs every name")]
-                use super::*;
-
-                async fn case($rig: support::Rig) $case
-
-                // Paused: a receipt that nothing keeps comes when nothing else is to be done.
-                #[tokio::test(start_paused = true)]
-                async fn on_memory() {
-                    case(support::Rig::memory()).await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_rabbit() {
-                    if let Some(rig) = support::Rig::rabbit() {
-                        case(rig).await;
-                    }
-                }
-            }
-        )*
-    };
-}
 contract! {
     /// Ok means that the envelope survives a crash of anything: the broker has it, or, where the bus
     /// keeps nothing, a consumer has kept it. Until then its publisher hears busy.
@@ -489,36 +462,5 @@ contract! {
         support::eventually(|| async {
             bus.publish(envelope("deliver.00000000000000fe", 1, "")).await == Err(PublishError::NoRoute)
         }).await;
-    }
-
-    /// Too large is refused, the largest is carried.
-    the_largest_envelope_is_carried => |rig| {
-        let bus = rig.bus().await;
-        let large = |bytes: usize| {
-            let mut large = envelope("high.sendMessage", 1, "");
-            large.body = vec![7; bytes].into();
-            large
-        };
-        let room = ENVELOPE_BYTES_MAX - large(0).encoded_len();
-        assert_eq!(bus.publish(large(room + 1)).await, Err(PublishError::TooLarge));
-        support::publish(&bus, large(room)).await;
-        support::publish(&bus, large(room)).await;
-        let mut consumer = bus.consume(Lane::High).await.unwrap();
-        assert_eq!(support::take_bytes(&mut consumer, 2).await, 2 * room);
-    }
-
-    /// A batch has at most so many envelopes.
-    batches_are_bounded => |rig| {
-        let bus = rig.bus().await;
-        let receipts = support::enqueue_numbered(&bus, 1, 1_000);
-        assert!(receipts.await.iter().all(support::taken));
-        let mut consumer = bus.consume(Lane::High).await.unwrap();
-        let mut count = 0;
-        while count < 1_000 {
-            let batch = deadline(consumer.next()).await.unwrap();
-            assert!(batch.envelopes.len() <= BATCH_ENVELOPES_MAX);
-            count += batch.envelopes.len();
-            batch.ack();
-        }
     }
 }
