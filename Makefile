@@ -1,7 +1,7 @@
 # Everything a person types. `make help` lists the targets; what they need is installed where
 # that is allowed (root, or sudo without a password), else one sentence says what to do.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench flame hold soak swarm proof chaos alerts k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
+.PHONY: help run test check bench against flame hold soak swarm proof chaos alerts k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 help: ## this list
@@ -27,6 +27,12 @@ bench: ## all goals as ratios against peer programs and the bare kernel, in one 
 	@deploy/need cargo cc peers node bench-peers
 	cargo build --release --workspace --bins
 	deploy/with-peers cargo run --quiet --release -p bench -- $(ROWS)
+
+against: ## this build's g1 to g4 and g8 against those of REV=commit, both built, taken in turn: the ratios (about 25 minutes)
+	@[ -n "$$REV" ] || { echo "make: please say what to compare with: make against REV=HEAD~1"; exit 64; }
+	@deploy/need cargo cc peers
+	cargo build --release --workspace --bins
+	deploy/with-peers cargo run --quiet --release -p bench -- against "$$REV" $(ROWS)
 
 flame: ## flame graphs of gateway and worker under the whole chain's load: target/flame
 	@deploy/need cargo cc peers flame

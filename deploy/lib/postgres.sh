@@ -19,7 +19,7 @@ start_postgres() {
     # wal_keep_size: a standby that was down for a while finds what it missed.
     launch postgres "$bin/postgres" -D "$real/postgres/data" -p "$port_postgres" -h 127.0.0.1 -k '' \
         -c max_connections=200 -c fsync=on -c synchronous_commit=on -c shared_buffers=128MB \
-        -c wal_keep_size=256MB -c log_min_messages=warning -c max_wal_size=2GB -c checkpoint_timeout=15min
+        -c wal_keep_size=256MB -c log_min_messages=warning -c huge_pages=try -c max_wal_size=8GB -c checkpoint_timeout=15min
 }
 start_standby() {
     local bin; bin=$(pg_bin)

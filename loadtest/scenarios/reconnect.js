@@ -3,6 +3,7 @@
 import { Counter, Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
 import { nothingLost } from "./lib/ledger.js";
+import { uuidV7 } from "./lib/guid.js";
 import { people } from "./lib/people.js";
 import { native } from "./lib/native.js";
 import { socketio } from "./lib/socketio.js";
@@ -63,7 +64,7 @@ export default async function (made) {
 // Kept when it is answered; its seq.
 function sendOverRest(room, person) {
   room.count += 1;
-  const guid = `k6-${room.id}-${room.count}`;
+  const guid = uuidV7();
   room.ledger.sent(guid, "rest", Date.now());
   const body = { conversationId: room.id, guid, content: "while you were away" };
   const { seq } = data("POST", "/chat/messages", { token: person.token, body });

@@ -4,6 +4,7 @@ import exec from "k6/execution";
 import { Counter, Trend } from "k6/metrics";
 import { options as common, sizes } from "./lib/settings.js";
 import { nothingLost } from "./lib/ledger.js";
+import { uuidV7 } from "./lib/guid.js";
 import { PASSWORD, conversation, people } from "./lib/people.js";
 import { ask, history } from "./lib/rest.js";
 import { summary } from "./lib/summary.js";
@@ -78,8 +79,7 @@ export function round(made) {
   const me = timed("me", 200, "GET", "/users/me", { token });
   if (me && me.json("data.id") !== id) failed.add(1);
   timed("list", 200, "GET", "/conversations?page=1&size=10", { token });
-  // The guid tells teardown who sent what.
-  const body = { conversationId: where, guid: `k6-${where}-${turn}`, content: `round ${turn}` };
+  const body = { conversationId: where, guid: uuidV7(), content: `round ${turn}` };
   const sent = timed("send", 201, "POST", "/chat/messages", { token, body });
   const read = timed("history", 200, "GET", `/conversations/${where}/message?page=1&size=100&order=desc`, { token });
   if (!sent || !read) return;

@@ -24,7 +24,10 @@ const FILE_LINES_MAX: usize = 500;
 const HOMES: &[(&str, &[&str])] = &[
     ("lapin", &["common/src/bus/rabbit", "common/tests/", "loadtest/bench/"]),
     ("redis", &["common/src/directory/", "common/tests/"]),
-    ("tokio_postgres", &["worker/src/store/", "worker/tests/", "gateway/tests/", "testing/"]),
+    (
+        "tokio_postgres",
+        &["worker/src/store/", "worker/tests/", "gateway/tests/", "testing/", "loadtest/bench/src/peers/"],
+    ),
     ("deadpool_postgres", &["worker/src/store/", "worker/tests/"]),
     ("refinery", &["worker/src/store/"]),
     ("hyper", &["gateway/", "client/src/", "common/src/ops.rs", "loadtest/"]),

@@ -35,27 +35,17 @@ const MESSAGES_PER_S: f64 = 4.0;
 const REST: Duration = Duration::from_secs(5);
 
 /// What is asked for.
+#[derive(Debug, clap::Args)]
 pub struct Wanted {
-    sockets: usize,
+    /// Sockets, from 100 to 2,000,000
+    #[arg(value_parser = clap::value_parser!(u64).range(100..2_000_000))]
+    sockets: u64,
+    /// Seconds to hold them, from 2 to a day
+    #[arg(value_parser = clap::value_parser!(u64).range(2..86_400))]
     seconds: u64,
+    /// Write the table here too
+    #[arg(value_name = "FILE")]
     write_to: Option<PathBuf>,
-}
-
-impl Wanted {
-    /// From `SOCKETS SECONDS [FILE]`.
-    ///
-    /// # Errors
-    /// These are no such arguments.
-    pub fn parse(arguments: &[String]) -> anyhow::Result<Self> {
-        let [sockets, seconds, rest @ ..] = arguments else {
-            anyhow::bail!("usage: bench hold SOCKETS SECONDS [FILE]");
-        };
-        let write_to = rest.first().map(PathBuf::from);
-        let wanted = Self { sockets: sockets.parse()?, seconds: seconds.parse()?, write_to };
-        ensure!((100..2_000_000).contains(&wanted.sockets), "SOCKETS is from 100 to two million");
-        ensure!((2..86_400).contains(&wanted.seconds), "HOLD_SECONDS is from 2 to a day");
-        Ok(wanted)
-    }
 }
 
 /// Holds them, prints the table. Blocks. True: everything that was asked for.
@@ -63,7 +53,7 @@ impl Wanted {
 /// # Errors
 /// A program does not do its part.
 pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, wanted: &Wanted) -> anyhow::Result<bool> {
-    let parts = parts(wanted.sockets, files()?)?;
+    let parts = parts(usize::try_from(wanted.sockets)?, files()?)?;
     let mut held = runtime.block_on(Held::open(places, &parts))?;
     let talk = held.talk(places, wanted.seconds)?;
     let found = runtime.block_on(held.look(places, talk))?;
@@ -278,7 +268,7 @@ impl Found {
         row(
             "sockets held at once: authenticated, `ready` heard, a user each",
             self.held as f64,
-            Target::Exactly(wanted.sockets),
+            Target::Exactly(wanted.sockets as usize),
             format!(
                 "{} gateways; opened in {:.1} s ({}/s), {} times one was told to come again later",
                 self.gateways,
@@ -296,7 +286,7 @@ impl Found {
         row(
             "… of these alive at the end: answered a `ping`, or (those that talk) a `sync`",
             self.alive as f64,
-            Target::Exactly(wanted.sockets),
+            Target::Exactly(wanted.sockets as usize),
             format!("of {} held", count(self.held as f64)),
         );
         self.tell_costs(&mut row);

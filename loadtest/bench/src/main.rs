@@ -44,46 +44,53 @@ mod hold;
 /// Half of saturation, for long.
 mod soak;
 
+/// This build and another commit's, in turn.
+mod against;
+
+/// What this program is told on its command line.
+mod arguments;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+use crate::arguments::{Arguments, Mode};
 use crate::cluster::Places;
 use crate::outcome::Outcome;
 use crate::peers::{Found, Peer};
-use crate::rows::{accepted, broker, chain, counted, fanout, idle, lanes, scale, upgrades};
+use crate::rows::{accepted, broker, chain, counted, fanout, idle, lanes, limit, rooms, scale, upgrades};
 
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some(peers::accept::ARGUMENT) => peers::accept::serve(std::env::var("PORT")?.parse()?)?,
-        Some(peers::write::ARGUMENT) => peers::write::serve(std::env::var("PORT")?.parse()?)?,
-        Some(keeper::ARGUMENT) => keeper::serve(arguments.get(1).context("what to keep")?)?,
-        Some("hold") => {
-            let wanted = hold::Wanted::parse(&arguments[1..])?;
-            if !hold::run(&Places::find()?, &runtime()?, &wanted)? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Some("soak") => {
-            let wanted = soak::Wanted::parse(&arguments[1..])?;
-            if !soak::run(&Places::find()?, &runtime()?, &wanted)? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Some("trace") => {
-            let pairs = arguments.get(1).map(|pairs| pairs.parse()).transpose()?;
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(code) => return Ok(code),
+    };
+    let is_reached = match arguments.mode {
+        Some(Mode::AcceptLoop) => peers::accept::serve(port()?).map(|()| true)?,
+        Some(Mode::WriteLoop) => peers::write::serve(port()?).map(|()| true)?,
+        Some(Mode::KeepSockets { part }) => keeper::serve(&part).map(|()| true)?,
+        Some(Mode::BareChain(load)) => peers::chain::serve(load).map(|()| true)?,
+        Some(Mode::Hold(wanted)) => hold::run(&Places::find()?, &runtime()?, &wanted)?,
+        Some(Mode::Soak(wanted)) => soak::run(&Places::find()?, &runtime()?, &wanted)?,
+        Some(Mode::Trace { pairs }) => {
             let outcome = rows::trace::run(&Places::find()?, &runtime()?, pairs)?;
             say(&outcome.markdown("What `chatchit trace` costs", "Ratios of one run, in pairs."));
+            true
         }
-        Some("flame") => flame::run(&Places::find()?, &runtime()?)?,
-        _ => measure(&arguments)?,
-    }
-    Ok(ExitCode::SUCCESS)
+        Some(Mode::Flame) => flame::run(&Places::find()?, &runtime()?).map(|()| true)?,
+        Some(Mode::Against(wanted)) => against::run(&wanted)?,
+        None => measure(&arguments.rows).map(|()| true)?,
+    };
+    Ok(if is_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where a process of the bench listens.
+fn port() -> anyhow::Result<u16> {
+    Ok(std::env::var("PORT").context("no PORT: only the bench starts this")?.parse()?)
 }
 
 /// One thread for everything; whatever was started ends with this program.
@@ -94,12 +101,14 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// The names of each row, and what it is. In the order of running: what is steady comes first.
-const ROWS: [(&[&str], &str); 10] = [
+const ROWS: [(&[&str], &str); 12] = [
     (&["g1", "g2", "idle"], "idle sockets"),
     (&["g3", "upgrades"], "upgrades"),
     (&["g8", "fanout"], "fan-out to a room"),
     (&["g4", "accepted"], "frames accepted"),
     (&["g5", "g5b", "g6", "g7", "chain"], "the whole chain"),
+    (&["limit", "bare"], "the whole chain against the bare chain"),
+    (&["rooms"], "a room of 5,000"),
     (&["g9", "counted"], "what is counted"),
     (&["g10", "broker"], "what the broker notices"),
     (&["g12", "lanes"], "messages beside typing"),
@@ -107,22 +116,28 @@ const ROWS: [(&[&str], &str); 10] = [
     (&["profile"], "where the time goes"),
 ];
 
+/// The rows that compare with other programs, by their first names: making those ready takes minutes.
+const WITH_PEERS: [&str; 3] = ["g1", "g3", "g8"];
+
+/// Other programs that hold sockets, as far as they are here.
+fn make_ready(places: &Places, outcome: &mut Outcome) -> anyhow::Result<Vec<Peer>> {
+    say("making the peers ready ...");
+    let Found { here, missing } = Found::look(places)?;
+    outcome.machine.extend(here.iter().map(|(peer, version)| (peer.name(), version.clone())));
+    missing.iter().for_each(|line| say(line));
+    outcome.notes.extend(missing);
+    Ok(here.into_iter().map(|(peer, _)| peer).collect())
+}
+
 /// `bench g1 chain` runs these rows only, and writes no file.
 fn measure(wanted: &[String]) -> anyhow::Result<()> {
-    for name in wanted {
-        ensure!(ROWS.iter().any(|(names, _)| names.contains(&name.as_str())), "no row is called {name}");
-    }
     let is_wanted =
         |names: &[&str]| wanted.is_empty() || wanted.iter().any(|name| names.contains(&name.as_str()));
     let places = Places::find()?;
     let runtime = runtime()?;
     let mut outcome = Outcome { machine: runtime.block_on(machine::describe(&places)), ..Outcome::default() };
-    say("making the peers ready ...");
-    let Found { here, missing } = Found::look(&places)?;
-    outcome.machine.extend(here.iter().map(|(peer, version)| (peer.name(), version.clone())));
-    missing.iter().for_each(|line| say(line));
-    outcome.notes.extend(missing);
-    let peers: Vec<Peer> = here.into_iter().map(|(peer, _)| peer).collect();
+    let needs_peers = ROWS.iter().any(|(names, _)| is_wanted(names) && WITH_PEERS.contains(&names[0]));
+    let peers = if needs_peers { make_ready(&places, &mut outcome)? } else { vec![] };
     let start = Instant::now();
     for (at, (names, what)) in ROWS.iter().enumerate().filter(|(_, (names, _))| is_wanted(names)) {
         let minutes = start.elapsed().as_secs_f64() / 60.0;
@@ -160,6 +175,8 @@ fn row(
         "g8" => runtime.block_on(fanout::run(places, peers, outcome)),
         "g4" => accepted::run(places, runtime, outcome),
         "g5" => chain::run(places, runtime, outcome),
+        "limit" => limit::run(places, runtime, outcome),
+        "rooms" => runtime.block_on(rooms::run(places, outcome)),
         "g9" => counted::run(places, runtime, outcome),
         "g10" => runtime.block_on(broker::run(places, outcome)),
         "g12" => lanes::run(places, runtime, outcome),

@@ -3,6 +3,7 @@
 import { Counter } from "k6/metrics";
 import { HEARS, SAYS, backOffMs } from "./protocol.js";
 import { conversation } from "./people.js";
+import { uuidV7 } from "./guid.js";
 import { Ledger } from "./ledger.js";
 import { Socket, pause } from "./socket.js";
 import { history } from "./rest.js";
@@ -58,7 +59,7 @@ export class Room {
   // Sends a message that is due at `dueAt`.
   say(viewer, dueAt, content) {
     this.count += 1;
-    const guid = `k6-${this.id}-${this.count}`;
+    const guid = uuidV7();
     const event = { conversationId: this.id, guid, messageType: "TEXT", content };
     this.ledger.sent(guid, viewer, dueAt).event = event;
     if (!this.away.has(viewer)) this.sockets[viewer].says(SAYS.sendMessage, event);

@@ -19,20 +19,6 @@ impl Key {
     pub fn parts(self) -> Option<(u32, u32)> {
         (self < Self::FOREIGN).then_some(((self.0 >> 32) as u32, self.0 as u32))
     }
-
-    /// The guid on the wire.
-    pub fn guid(self, run: &str) -> String {
-        format!("{run}.{}.{}", self.0 >> 32, self.0 as u32)
-    }
-
-    /// Reads a guid; foreign when it is of another run.
-    pub fn parse(run: &str, guid: &str) -> Self {
-        let parts = guid.strip_prefix(run).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| {
-            let (sender, count) = rest.split_once('.')?;
-            Some(Self::new(sender.parse().ok()?, count.parse().ok()?))
-        });
-        parts.unwrap_or(Self::FOREIGN)
-    }
 }
 
 /// What happened to one message, as its sender knows. Ticks count everything that one sender
@@ -198,16 +184,6 @@ pub struct Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guid_names_its_message() {
-        let key = Key::new(7, 123_456);
-        assert_eq!(Key::parse("r1", &key.guid("r1")), key);
-        assert_eq!(key.parts(), Some((7, 123_456)));
-        for foreign in ["r2.7.1", "r1.7", "r1", "", "r1.7.x"] {
-            assert_eq!(Key::parse("r1", foreign), Key::FOREIGN, "{foreign}");
-        }
-    }
 
     #[test]
     fn a_view_tells_holes_repeats_and_steps_back_apart() {

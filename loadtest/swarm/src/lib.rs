@@ -37,6 +37,9 @@ mod asking;
 /// What a player is to do.
 pub mod plan;
 
+/// Names of messages.
+pub mod guid;
+
 /// One user as a correct client plays it.
 pub mod player;
 

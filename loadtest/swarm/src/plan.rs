@@ -1,6 +1,6 @@
 //! What a player is to do. Pure data.
 
-use std::sync::Arc;
+use crate::guid::Run;
 
 /// How a sender sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Load {
 /// What a player is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Prefix of all guids of this run.
-    pub run: Arc<str>,
+    /// What all guids of this run have in common.
+    pub run: Run,
     /// Index of the user.
     pub user: u32,
     /// Index, id and number of members of each conversation the user is in.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::asking::Asking;
 use crate::backlog::Backlog;
-use crate::evidence::{Key, Record, View};
+use crate::evidence::{Record, View};
 use crate::form::Writer;
 use crate::heard::{Coming, Processed, Queued, Rejected, Synced};
 use crate::plan::{Load, Plan, mix};
@@ -186,7 +186,7 @@ impl Player {
 
     /// Applies a message; true when it is shown for the first time.
     fn show(&mut self, at: usize, coming: &Coming<'_>, live: bool, now: u64, tally: &mut Tally) -> bool {
-        let key = Key::parse(&self.plan.run, &coming.guid);
+        let key = self.plan.run.key(&coming.guid);
         let is_first = self.rooms[at].view.show(coming.seq, key, live);
         if is_first && key.parts().is_some() {
             self.progress.shown.fetch_add(1, Relaxed);
@@ -233,7 +233,7 @@ impl Player {
                 Some(before) => record.contradicted |= before != told,
             }
         }
-        let count = Key::parse(&self.plan.run, guid).parts().map_or(0, |(_, count)| count);
+        let count = self.plan.run.key(guid).parts().map_or(0, |(_, count)| count);
         if self.rooms[room].backlog.settle(count) {
             self.unacknowledged -= 1;
             self.touch(room);
@@ -380,7 +380,7 @@ impl Player {
     }
 
     fn find(&self, guid: &str) -> Option<(u32, usize)> {
-        let (user, count) = Key::parse(&self.plan.run, guid).parts()?;
+        let (user, count) = self.plan.run.key(guid).parts()?;
         let record = self.records.get(count as usize).filter(|_| user == self.plan.user)?;
         let index = record.conversation;
         // Rooms are few, and in the order of their indexes.
@@ -444,7 +444,7 @@ impl Player {
         record.attempts += 1;
         record.last_sent_us = now;
         let (id, scheduled, bytes) = (self.rooms[room].id, record.scheduled_us, self.plan.bytes);
-        let guid = Key::new(self.plan.user, count).guid(&self.plan.run);
+        let guid = self.plan.run.guid((self.plan.user, count));
         writer.event("sendMessage", |out| {
             // Writing to a String cannot fail.
             let _ = write!(

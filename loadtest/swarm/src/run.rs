@@ -11,8 +11,9 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::evidence::{Conversation, Evidence, Key, Record, Row, View};
+use crate::evidence::{Conversation, Evidence, Record, Row, View};
 use crate::form::Form;
+use crate::guid::Run;
 use crate::judge::judge;
 use crate::options::{Forms, Options};
 use crate::plan::{Load, Plan, mix};
@@ -68,7 +69,7 @@ async fn conduct(options: &Options, watch: impl FnMut(Moment, &Progress)) -> any
     };
     let (users, conversations) = timeout_at(deadline, setup).await.context("the set-up took too long")??;
     let mut played = play_within(options, &users, &conversations, watch).await?;
-    histories(options, &played.run, &users, &conversations, &mut played.evidence).await?;
+    histories(options, played.run, &users, &conversations, &mut played.evidence).await?;
     Ok(played.report())
 }
 
@@ -79,7 +80,7 @@ fn active(options: &Options) -> u32 {
 
 /// What was played, not judged yet.
 struct Played {
-    run: Arc<str>,
+    run: Run,
     sockets: usize,
     open_s: f64,
     start_us: u64,
@@ -117,8 +118,8 @@ async fn play_within(
 ) -> anyhow::Result<Played> {
     let origin = Instant::now();
     let deadline = origin + Duration::from_secs(options.deadline_s);
-    let run: Arc<str> = run_name(options.seed).into();
-    let plans = plans(options, &run, conversations)?;
+    let run = Run::new(protocol::Timestamp::now().0.unsigned_abs(), run_seed(options.seed));
+    let plans = plans(options, run, conversations)?;
     let sockets = plans.len();
     let progress = Arc::new(Progress::default());
     let (phase, phases) = watch::channel(Phase::Open);
@@ -193,11 +194,7 @@ async fn send(
     }
 }
 
-fn plans(
-    options: &Options,
-    run: &Arc<str>,
-    conversations: &[setup::Conversation],
-) -> anyhow::Result<Vec<Plan>> {
+fn plans(options: &Options, run: Run, conversations: &[setup::Conversation]) -> anyhow::Result<Vec<Plan>> {
     let active = active(options);
     let mut of_user = vec![vec![]; active as usize];
     for (index, conversation) in conversations.iter().enumerate() {
@@ -212,7 +209,7 @@ fn plans(
     let senders = u64::from(options.senders.max(1));
     let total = options.messages.unwrap_or(u64::from(u32::MAX));
     let idle = Plan {
-        run: run.clone(),
+        run,
         user: 0,
         conversations: vec![],
         load: Load::Silent,
@@ -332,14 +329,14 @@ async fn look_until(deadline: Instant, is_so: impl Fn() -> bool) -> bool {
 /// Reads all histories; one that cannot be read stays None.
 async fn histories(
     options: &Options,
-    run: &Arc<str>,
+    run: Run,
     users: &[User],
     conversations: &[setup::Conversation],
     evidence: &mut Evidence,
 ) -> anyhow::Result<()> {
     let calls = conversations.iter().enumerate().map(|(index, conversation)| {
         let (id, token) = (conversation.id, users[conversation.members[0] as usize].token.clone());
-        let (run, mut rest) = (run.clone(), Rest::new(&options.urls, index));
+        let mut rest = Rest::new(&options.urls, index);
         async move {
             let mut rows = vec![];
             let read = setup::history(&mut rest, &token, id, 1, |page| {
@@ -347,7 +344,7 @@ async fn histories(
                     let guid = row["guid"].as_str().unwrap_or_default();
                     rows.push(Row {
                         seq: row["seq"].as_u64().unwrap_or(0),
-                        key: Key::parse(&run, guid),
+                        key: run.key(guid),
                         id: row["id"].as_i64().unwrap_or(0),
                     });
                 }
@@ -362,7 +359,7 @@ async fn histories(
 }
 
 /// Different for each run, also within one process.
-fn run_name(seed: u64) -> String {
+fn run_seed(seed: u64) -> u64 {
     let now = protocol::Timestamp::now().0.unsigned_abs();
-    format!("{:x}", mix(seed ^ mix(now ^ u64::from(std::process::id()) << 44)) >> 24)
+    mix(seed ^ mix(now ^ u64::from(std::process::id()) << 44))
 }

@@ -3,6 +3,15 @@
 /// Bare lapin on the same RabbitMQ.
 pub mod lapin;
 
+/// The whole chain without a product's logic.
+pub mod chain;
+
+/// Its part of the database.
+mod chain_table;
+
+/// Accounts and rooms in the database.
+pub mod rooms;
+
 /// A bare accept and handshake loop.
 pub mod accept;
 

@@ -75,7 +75,7 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
         "G5b",
         "messages persisted, routed and delivered per second, held against bare lapin over one hop",
         saturation / hop,
-        Target::Least(0.8, "×"),
+        Target::Least(1.15, "×"),
         format!(
             "{}/s (to {MEMBERS} members each: {} deliveries/s) ÷ {}/s",
             number(saturation),

@@ -12,6 +12,12 @@ pub mod accepted;
 /// G5, G6 and G7: the whole chain, persisted, routed, delivered.
 pub mod chain;
 
+/// The same held against the bare chain.
+pub mod limit;
+
+/// Rooms of thousands.
+pub mod rooms;
+
 /// What it costs to remember the way of messages.
 pub mod trace;
 

@@ -44,22 +44,14 @@ const WAITING: f64 = 64.0;
 const JUDGING_SECONDS_MAX: u64 = 3_600;
 
 /// What is asked for.
+#[derive(Debug, clap::Args)]
 pub struct Wanted {
+    /// Seconds of load, from 60 to a day
+    #[arg(value_parser = clap::value_parser!(u64).range(60..=86_400))]
     seconds: u64,
+    /// Write the table here too
+    #[arg(value_name = "FILE")]
     write_to: Option<PathBuf>,
-}
-
-impl Wanted {
-    /// From `SECONDS [FILE]`.
-    ///
-    /// # Errors
-    /// These are no such arguments.
-    pub fn parse(arguments: &[String]) -> anyhow::Result<Self> {
-        let [seconds, rest @ ..] = arguments else { anyhow::bail!("usage: bench soak SECONDS [FILE]") };
-        let wanted = Self { seconds: seconds.parse()?, write_to: rest.first().map(PathBuf::from) };
-        ensure!((60..=86_400).contains(&wanted.seconds), "SOAK_SECONDS is from 60 to a day");
-        Ok(wanted)
-    }
 }
 
 /// Soaks, prints the table. Blocks. True: nothing grew, nothing was logged.
@@ -323,16 +315,4 @@ fn trend_text(trend: &Trend, looks: &Seen) -> String {
         number(trend.mean / 1_024.0),
         number(trend.spread / 1_024.0)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_soak_is_long() {
-        let parse = |text: &str| Wanted::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(parse("1200 SOAK.md").unwrap().seconds, 1_200);
-        assert!(parse("5").is_err() && parse("long").is_err() && parse("90000").is_err());
-    }
 }
