@@ -26,11 +26,23 @@ struct Fitness {
     own_beat: Instant,
     /// Since when its store is away.
     store_away: Option<Instant>,
+    /// When it looked last.
+    looked: Instant,
 }
 
 impl Fitness {
     fn new(now: Instant) -> Self {
-        Self { own_beat: now, store_away: None }
+        Self { own_beat: now, store_away: None, looked: now }
+    }
+
+    /// It looks each [`BEAT_MS`]. Who comes much later stood still, and knows nothing of its peers yet: if it gave its shards away
+    /// for that, they would wait once more, for whoever gets them.
+    fn looks(&mut self, now: Instant) {
+        if now - self.looked >= Duration::from_millis(2 * BEAT_MS) {
+            self.own_beat = now;
+            self.store_away = None;
+        }
+        self.looked = now;
     }
 
     fn store_is(&mut self, away: bool, now: Instant) {
@@ -99,6 +111,7 @@ pub(crate) async fn answer(
                 None => return,
             },
             _ = ticks.tick() => {
+                fitness.looks(Instant::now());
                 let away = readiness.report().iter().any(|(part, state)| *part == "store" && state.is_down());
                 fitness.store_is(away, Instant::now());
                 let before = std::mem::replace(&mut lack, fitness.lack(Instant::now()));
@@ -142,6 +155,14 @@ mod tests {
         assert_eq!(fitness.lack(at(silent)), Some("its line to the broker is slow"));
         fitness.own_beat = at(silent);
         assert_eq!(fitness.lack(at(silent)), None);
+
+        // It stood still, not its line.
+        for ms in (silent..3 * silent).step_by(usize::try_from(BEAT_MS).unwrap()) {
+            fitness.looks(at(ms));
+        }
+        assert!(fitness.lack(at(3 * silent)).is_some(), "it looked all the time, and heard nothing");
+        fitness.looks(at(9 * silent));
+        assert_eq!(fitness.lack(at(9 * silent)), None);
 
         let mut roll = Roll::new(me);
         assert_eq!(sharers(&mut roll, me, false, at(0)), [me], "there is nobody else");
