@@ -10,6 +10,7 @@
 use std::sync::Once;
 use std::time::Duration;
 
+use base64::Engine as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +57,20 @@ struct Essentials {
     login: i64,
 }
 
+/// A digest that two programs compare to see whether they sign with the same secret: the first 32 bits of
+/// an HMAC of a fixed text. It tells less about the secret than any token does.
+fn digest(secret: &[u8]) -> u32 {
+    install_crypto();
+    let key = EncodingKey::from_secret(secret);
+    let text =
+        jsonwebtoken::crypto::sign(b"digest:", &key, Algorithm::HS256).expect("a byte key always signs");
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    bytes.iter().take(4).fold(0, |digest, byte| digest << 8 | u32::from(*byte))
+}
+
 /// Checks tokens.
 pub struct Verifier {
+    secret_digest: u32,
     key: DecodingKey,
     validation: Validation,
     access_ttl: Duration,
@@ -73,7 +86,13 @@ impl Verifier {
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp"]);
         let key = DecodingKey::from_secret(config.access_secret.expose().as_bytes());
-        Self { key, validation, access_ttl: config.access_ttl }
+        let secret_digest = digest(config.access_secret.expose().as_bytes());
+        Self { secret_digest, key, validation, access_ttl: config.access_ttl }
+    }
+
+    /// Equal for verifiers and signers of one secret.
+    pub fn secret_digest(&self) -> u32 {
+        self.secret_digest
     }
 
     /// How long a token lives: for so long a login that ended is remembered.
@@ -102,6 +121,7 @@ impl Verifier {
 
 /// Makes tokens.
 pub struct Signer {
+    secret_digest: u32,
     key: EncodingKey,
     ttl: Duration,
 }
@@ -111,7 +131,13 @@ impl Signer {
     pub fn new(config: &AuthConfig) -> Self {
         install_crypto();
         let key = EncodingKey::from_secret(config.access_secret.expose().as_bytes());
-        Self { key, ttl: config.access_ttl }
+        let secret_digest = digest(config.access_secret.expose().as_bytes());
+        Self { secret_digest, key, ttl: config.access_ttl }
+    }
+
+    /// Equal for verifiers and signers of one secret.
+    pub fn secret_digest(&self) -> u32 {
+        self.secret_digest
     }
 
     /// When a token made now ends, seconds since the epoch: [`Account::expires_s`].
@@ -261,6 +287,14 @@ mod tests {
         for (name, token) in table {
             assert_eq!(verifier.verify(&token, NOW), Err(Reject::Unauthorized), "{name}");
         }
+    }
+
+    #[test]
+    fn equal_secrets_have_equal_digests_and_no_token_carries_one() {
+        let digest = |secret: &str| Verifier::new(&config(secret)).secret_digest();
+        assert_eq!(digest("a"), Signer::new(&config("a")).secret_digest());
+        assert_ne!(digest("a"), digest("b"));
+        assert_ne!(digest("a"), 0);
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn read<T: DeserializeOwned>(arrival: &Arrival) -> Vec<T> {
 }
 
 /// The machine's name, as a container sees it.
-fn host() -> String {
+pub(crate) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "unknown".to_owned() } else { name.trim().to_owned() }
 }

@@ -45,6 +45,9 @@ pub mod lifecycle;
 /// An operator's questions to all programs, asked and answered over the bus.
 pub mod control;
 
+/// Which programs run, and whether they sign with the same secret.
+pub mod roster;
+
 /// What a program remembers of the way of the last messages.
 pub mod recorder;
 

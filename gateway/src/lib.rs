@@ -38,6 +38,7 @@ use common::directory::Directory;
 use common::health::Readiness;
 use common::lifecycle::Lifecycle;
 use common::limits::DIRECTORY_MS_MAX;
+use common::roster::Roster;
 use protocol::control::Part;
 use protocol::ids::NodeId;
 use tokio::net::TcpListener;
@@ -118,6 +119,8 @@ impl Gateway {
         parts.spawn(measure::watch_lanes(Arc::clone(&node)));
         parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
         parts.spawn(operator::listen(Arc::clone(&node), ear, lifecycle.clone()));
+        let roster = Roster::new(node.id, Part::Gateway, &node.directory, node.verifier.secret_digest());
+        parts.spawn(roster.keep(node.readiness.clone()));
         let mut accepting = JoinSet::new();
         accepting.spawn(server::accept(Arc::clone(&node), listener));
         node.readiness.set("directory", Ok(()));

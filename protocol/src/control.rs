@@ -96,6 +96,15 @@ pub enum Part {
     Worker,
 }
 
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+        })
+    }
+}
+
 /// A program, as it sees itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
@@ -119,6 +128,34 @@ pub struct Who {
     pub draining: bool,
     /// The parts that are not well, with their reasons: what `/readyz` says.
     pub unwell: Vec<(String, String)>,
+}
+
+/// What a program writes about itself into the directory, every few seconds: who it is, for programs and
+/// operators that cannot ask it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// This start of it.
+    pub node: NodeId,
+    /// What it is.
+    pub part: Part,
+    /// Of the package.
+    pub version: String,
+    /// The machine's (or container's) name.
+    pub host: String,
+    /// Of the process on that machine.
+    pub pid: u32,
+    /// When it started, by its own clock.
+    pub started: Timestamp,
+    /// When it wrote this, by its own clock.
+    pub seen: Timestamp,
+    /// A digest of the secret that signs tokens. Equal secrets have equal digests.
+    pub secret: u32,
+}
+
+impl std::fmt::Display for Card {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}:{} ({})", self.part, self.host, self.pid, self.node)
+    }
 }
 
 /// What a program says. A younger one is not understood by an older asker.

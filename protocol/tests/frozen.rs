@@ -9,7 +9,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use protocol::control::{Answer, Ask, Beat, Part, Question, Reply, Says, Who};
+use protocol::control::{Answer, Ask, Beat, Card, Part, Question, Reply, Says, Who};
 use protocol::events::message::SendMessage;
 use protocol::ids::{ConversationId, LoginId, MessageId, NodeId, SocketId, UserId};
 use protocol::{
@@ -125,8 +125,18 @@ fn every_kind(mut check: impl Checks) {
     for (name, question) in questions {
         check.one(name, &Ask { from: NodeId(1), number: 2, question });
     }
-    check
-        .one("here", &Answer { number: 2, who: who(), said: Reply::Here { sockets: Some(1), shards: None } });
+    check.one("here", &Answer { number: 2, who: who(), said: Reply::Here { sockets: Some(1), shards: None } });
+    let card = Card {
+        node: NodeId(1),
+        part: Part::Gateway,
+        version: "0.1.0".into(),
+        host: "a".into(),
+        pid: 2,
+        started: Timestamp(5),
+        seen: Timestamp(6),
+        secret: 7,
+    };
+    check.one("card", &card);
     check.one("draining", &Answer { number: 2, who: who(), said: Reply::Draining { already: true } });
 }
 

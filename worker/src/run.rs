@@ -16,6 +16,7 @@ use common::lanes::{Apart, Consumer, Engine};
 use common::lifecycle::Lifecycle;
 use common::limits::WORKER_DRAIN_MS_MAX;
 use common::recorder::Recorder;
+use common::roster::Roster;
 use protocol::control::{Part, Says};
 use protocol::ids::NodeId;
 use protocol::{self, Downlink};
@@ -148,6 +149,8 @@ impl Worker {
         helpers.spawn(over.clone().run_until_cancelled_owned(inspector.listen(ear)));
         let roll_call = roll_call::answer(ctx.clone(), readiness.clone(), beats, live);
         helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
+        let roster = Roster::new(ctx.node, Part::Worker, &ctx.directory, ctx.signer.secret_digest());
+        helpers.spawn(draining.clone().run_until_cancelled_owned(roster.keep(readiness.clone())));
         info!(node.id = %ctx.node, "Worker up");
 
         lifecycle.draining().await;

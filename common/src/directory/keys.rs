@@ -29,6 +29,9 @@ pub(super) const SEATS_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// what conversations that fell silent cost, and any error in them.
 pub(super) const HEADS_TTL: Duration = Duration::from_secs(3_600);
 
+/// What is left of a system that is gone goes away by itself; a program renews this every few seconds.
+pub(super) const CARDS_TTL: Duration = Duration::from_secs(86_400);
+
 /// Names of keys under one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -48,6 +51,11 @@ impl Keys {
     /// hash, node -> beginning of its lease. No ttl, like the leases.
     pub(super) fn since(&self) -> String {
         format!("{}:{{nodes}}:since", self.prefix)
+    }
+
+    /// hash, node -> what the program says about itself. [`CARDS_TTL`] from its last entry.
+    pub(super) fn cards(&self) -> String {
+        format!("{}:{{nodes}}:cards", self.prefix)
     }
 
     /// hash, user -> [`Seat`]s, and what its contacts know. [`SEATS_TTL`].

@@ -26,6 +26,7 @@ pub(super) struct Memory(Mutex<State>);
 struct State {
     /// When each lease ends.
     leases: HashMap<NodeId, Instant>,
+    cards: HashMap<NodeId, Vec<u8>>,
     seats: HashMap<UserId, Vec<NodeId>>,
     presence: KnownToContacts,
     heads: HashMap<ConversationId, u64>,
@@ -48,9 +49,23 @@ impl Memory {
 
     pub(super) fn forget_node(&self, node: NodeId) {
         let mut state = self.state();
+        state.cards.remove(&node);
         if state.leases.remove(&node).is_some() {
             state.clear_seats(node, Instant::now() + GRACE);
         }
+    }
+
+    pub(super) fn write_card(&self, node: NodeId, card: &[u8]) {
+        self.state().cards.insert(node, card.to_vec());
+    }
+
+    pub(super) fn cards(&self) -> Vec<Vec<u8>> {
+        self.state().cards.values().cloned().collect()
+    }
+
+    pub(super) fn drop_cards(&self, nodes: &[NodeId]) {
+        let mut state = self.state();
+        nodes.iter().for_each(|node| drop(state.cards.remove(node)));
     }
 
     pub(super) fn live_nodes(&self) -> Vec<NodeId> {

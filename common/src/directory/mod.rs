@@ -82,6 +82,36 @@ impl Directory {
         }
     }
 
+    /// Keeps what a program says about itself, until [`Self::forget_node`].
+    pub async fn write_card(&self, node: NodeId, card: &[u8]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.write_card(node, card);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.write_card(node, card).await,
+        }
+    }
+
+    /// What programs said about themselves: those with a lease, and those that ended without a farewell.
+    pub async fn cards(&self) -> Result<Vec<Vec<u8>>, DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.cards()),
+            Backend::Redis(redis) => redis.cards().await,
+        }
+    }
+
+    /// Drops what is too old to be of use.
+    pub async fn drop_cards(&self, nodes: &[NodeId]) -> Result<(), DirectoryError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.drop_cards(nodes);
+                Ok(())
+            }
+            Backend::Redis(redis) => redis.drop_cards(nodes).await,
+        }
+    }
+
     /// The nodes with a lease.
     pub async fn live_nodes(&self) -> Result<Vec<NodeId>, DirectoryError> {
         match &self.0 {

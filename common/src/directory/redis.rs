@@ -16,6 +16,9 @@
 //! them, so all heads are then forgotten and asked of the store. The other side, a seat that comes back from the dead, costs a
 //! delivery to a gateway that does not hold the user; the gateway then unseats the user again.
 
+/// What programs say about themselves.
+mod cards;
+
 /// The connection to the cluster: one command or one script, within its deadline.
 mod link;
 
@@ -219,7 +222,7 @@ impl Redis {
             self.0.link.call::<u64>(call).await?;
             locked(&self.0.kept).remove(&node);
             *locked(&self.0.live) = None;
-            Ok(())
+            self.unlink_cards(&[node]).await
         })
         .await
     }

@@ -23,6 +23,13 @@ pub const OPS_UPKEEP_MS: u64 = 5_000;
 
 // ---- The operator's tool ------------------------------------------------------------------
 
+/// Between two looks of a program at the others: it writes its own card, and compares the secrets.
+pub const ROSTER_MS: u64 = 5_000;
+
+/// How long the card of a program that ended without a farewell stays readable: an operator who was woken
+/// still sees which one is missing.
+pub const CARD_KEPT_MS: u64 = 15 * 60_000;
+
 /// How long the operator waits for answers unless told otherwise: a busy program answers within a
 /// tenth of it.
 pub const CONTROL_WAIT_MS: u64 = 1_000;

@@ -158,6 +158,27 @@ fn a_node_that_leaves_takes_its_seats_along() {
 }
 
 #[test]
+fn a_program_that_was_killed_is_known_until_its_card_is_dropped() {
+    contract(|source| async move {
+        let (gateway, worker) = (source.handle().await, source.handle().await);
+        let (one, two) = (NodeId(1), NodeId(2));
+        assert!(worker.cards().await.unwrap().is_empty());
+        for (node, text) in [(one, "one"), (one, "one again"), (two, "two")] {
+            gateway.keep_node(node).await.unwrap();
+            gateway.write_card(node, text.as_bytes()).await.unwrap();
+        }
+        let mut cards = worker.cards().await.unwrap();
+        cards.sort_unstable();
+        assert_eq!(cards, [b"one again".to_vec(), b"two".to_vec()]);
+        gateway.forget_node(one).await.unwrap();
+        assert_eq!(worker.cards().await.unwrap(), [b"two".to_vec()], "a farewell takes the card along");
+        worker.drop_cards(&[]).await.unwrap();
+        worker.drop_cards(&[one, two]).await.unwrap();
+        assert!(gateway.cards().await.unwrap().is_empty());
+    });
+}
+
+#[test]
 fn thousands_of_users_in_one_call() {
     contract(|source| async move {
         let directory = source.handle().await;

@@ -316,6 +316,15 @@ pub const GROUPS: &[&[Case]] = &[
             end: &[Each("start", &["worker2"])],
         },
         Case {
+            name: "a worker is started with another JWT secret",
+            fires: &[wanted("SecretsDiffer", 240)],
+            also: PEER_AWAY,
+            prepare: NOTHING,
+            begin: &[With("worker1", &["JWT_ACCESS_TOKEN=another-secret-than-that-of-all-others"])],
+            repeats: NO_REPEAT,
+            end: &[With("worker1", &[])],
+        },
+        Case {
             name: "600 clients are gone at once",
             fires: &[wanted("SocketsVanish", 180)],
             also: &[],
