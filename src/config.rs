@@ -59,6 +59,7 @@ impl ProcessConfig {
             Env::from_pairs(given.filter(|(name, _)| name != SECRET).chain([made]))
         };
         let has_admin_port = env.text(&["ADMIN_PORT"]).is_some();
+        let has_bind = env.text(&["BIND"]).is_some();
         let has_drain = env.text(&["DRAIN_MS"]).is_some();
         let mut config = Self {
             gateway: gateway::GatewayConfig::from_env(&mut env),
@@ -68,6 +69,10 @@ impl ProcessConfig {
         env.finish()?;
         // A bus in this process ends with it: what was promised is worked off before.
         config.worker.finish_lanes = config.worker.peers.bus.is_none();
+        // Anybody may register: who wants other machines to come in says so.
+        if !has_bind {
+            config.gateway.bind = gateway::Bind::Loopback;
+        }
         if !has_drain {
             config.gateway.drain = DRAIN;
         }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -22,8 +22,19 @@ impl Data {
     pub fn open() -> anyhow::Result<Self> {
         let folder = std::env::var_os("CHATCHIT_DATA").map_or_else(|| PathBuf::from("data"), PathBuf::from);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let folder = folder.canonicalize()?;
-        Ok(Self { folder, lock: None })
+        let this = Self { folder: folder.canonicalize()?, lock: None };
+        // An empty folder will be ours, and one with a lock is: both are nobody else's to read.
+        if this.path("lock").exists() || fs::read_dir(&this.folder)?.next().is_none() {
+            this.close_to_others()?;
+        }
+        Ok(this)
+    }
+
+    /// Others may not read the folder. As root they may pass through it: the database in it belongs to another user.
+    fn close_to_others(&self) -> anyhow::Result<()> {
+        let mode = if self.is_root()? { 0o711 } else { 0o700 };
+        let closed = fs::set_permissions(&self.folder, fs::Permissions::from_mode(mode));
+        closed.with_context(|| format!("{} cannot be closed to others", self.folder.display()))
     }
 
     /// Keeps every other process out until this one ends.

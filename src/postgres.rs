@@ -19,7 +19,7 @@ use common::config::Secret;
 use common::lifecycle::Lifecycle;
 use common::random;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::data::Data;
@@ -32,6 +32,12 @@ const STOP_S_MAX: u64 = 30;
 
 /// A program that only says its version, or looks at a folder.
 const QUESTION_S_MAX: u64 = 10;
+
+/// The longest that the server's log may become; one log before it is kept.
+const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Between two looks at its length.
+const LOG_LOOK_S: u64 = 60;
 
 /// What is said when there are no binaries.
 const NOT_FOUND: &str = "PostgreSQL's binaries are not on this machine. `make run` gets them where it may; \
@@ -104,8 +110,17 @@ impl Postgres {
 
 /// Starts the server again whenever it ends, until it is meant to.
 async fn keep(site: Site, mut child: Child, over: Lifecycle) {
+    let mut looks = interval(Duration::from_secs(LOG_LOOK_S));
     loop {
-        let status = child.wait().await;
+        let status = tokio::select! {
+            status = child.wait() => status,
+            _ = looks.tick() => {
+                if let Err(err) = shorten(&site.log) {
+                    warn!("{} could not be shortened: {err}", site.log.display());
+                }
+                continue;
+            }
+        };
         if over.is_aborting() {
             return;
         }
@@ -152,10 +167,12 @@ impl Site {
 
     /// Starts the server and waits until it says `ready`.
     async fn launch(&self) -> anyhow::Result<Child> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let log = log_file(&self.log)?;
         let mut server = self.command("postgres");
         server.arg("-D").arg(&self.folder).args(["-h", "127.0.0.1", "-k", ""]);
         server.args(["-p", &self.port.to_string(), "-c", "max_connections=64"]);
+        // Without the values of rows: a unique e-mail stands in the detail of an error.
+        server.args(["-c", "log_error_verbosity=terse"]);
         // A group of its own: Ctrl-C is for us, and we stop it when we no longer need it.
         server.process_group(0).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let mut child = server.spawn().context("postgres does not start")?;
@@ -195,6 +212,23 @@ impl Site {
         }
         command
     }
+}
+
+/// The server's log, for its owner only.
+fn log_file(path: &Path) -> anyhow::Result<fs::File> {
+    let log = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    log.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(log)
+}
+
+/// A log that is too long becomes the one before, in the place of the last such. The server goes on writing into the
+/// same file; what it writes in this moment is lost.
+fn shorten(path: &Path) -> std::io::Result<()> {
+    if fs::metadata(path)?.len() <= LOG_BYTES_MAX {
+        return Ok(());
+    }
+    fs::copy(path, path.with_extension("log.1"))?;
+    fs::OpenOptions::new().write(true).open(path)?.set_len(0)
 }
 
 /// Runs a command to its end; its words become the error.
@@ -303,4 +337,30 @@ async fn major(bin: &Path) -> Option<u32> {
     let output = ask(Command::new(bin.join("postgres")).arg("-V").current_dir("/")).await.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_its_owners_and_does_not_grow_without_end() {
+        use std::io::Write as _;
+        let folder = std::env::temp_dir().join(format!("chatchit-log-{}", random::secret()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("postgres.log");
+        fs::write(&path, "of before\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut log = log_file(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        shorten(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"of before\n");
+        log.write_all(&vec![b'x'; LOG_BYTES_MAX as usize]).unwrap();
+        shorten(&path).unwrap();
+        let before = fs::metadata(path.with_extension("log.1")).unwrap();
+        assert_eq!((before.len(), before.permissions().mode() & 0o777), (LOG_BYTES_MAX + 10, 0o600));
+        log.write_all(b"after").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after", "it goes on at the beginning");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -4,7 +4,7 @@ user[nginx]=www-data
 
 render_nginx() {
     local part gateway_ports=(); for part in "${gateways[@]}"; do gateway_ports+=("$(port_of "$part")"); done
-    TLS=no "$here/nginx/render" "$real/nginx" "$port_nginx" "$port_admin_nginx" "${gateway_ports[@]}"
+    TLS=no LOAD=yes "$here/nginx/render" "$real/nginx" "$port_nginx" "$port_admin_nginx" "${gateway_ports[@]}"
     folder nginx
 }
 run_nginx() { "$@" "$(nginx_bin)" -e stderr -p "$real/nginx/" -c nginx.conf -g 'daemon off; pid nginx.pid;'; }

@@ -24,11 +24,50 @@ pub enum Origins {
     These(Vec<String>),
 }
 
+/// On which addresses a gateway listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// All addresses of IPv6 and IPv4.
+    All,
+    /// This machine only: `::1` and 127.0.0.1, because `localhost` is either.
+    Loopback,
+    /// This one.
+    At(IpAddr),
+}
+
+impl Bind {
+    /// Whether other machines cannot connect.
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Self::All => false,
+            Self::Loopback => true,
+            Self::At(address) => address.is_loopback(),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        match text.trim() {
+            "all" => Some(Self::All),
+            text => text.parse().ok().map(Self::At),
+        }
+    }
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all addresses"),
+            Self::Loopback => f.write_str("the loopback addresses"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
 /// What a gateway needs to know.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
-    /// `BIND`: the address to listen on; by default all addresses of IPv6 and IPv4.
-    pub bind: Option<IpAddr>,
+    /// `BIND`: the address to listen on, or `all` (the default).
+    pub bind: Bind,
     /// `PORT` (8080); 0 takes a free one.
     pub port: u16,
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9090): health and metrics. Port 0: none.
@@ -98,7 +137,7 @@ impl ClusterConfig {
     pub fn from_env(mut env: Env) -> Result<Self, ConfigError> {
         let gateway = GatewayConfig::from_env(&mut env);
         let auth = AuthConfig::from_env(&mut env);
-        auth.refuse_weak_unless(gateway.bind.is_some_and(|bind| bind.is_loopback()), "BIND", &mut env);
+        auth.refuse_weak_unless(gateway.bind.is_loopback(), "BIND", &mut env);
         let Peers { bus, directory, .. } = Peers::from_env(&mut env);
         if bus.is_none() {
             env.problem("AMQP_URL (or RABBITMQ_HOST) is missing".into());
@@ -125,13 +164,12 @@ impl GatewayConfig {
     /// Reads the section; problems stay in `env` until its `finish`.
     pub fn from_env(env: &mut Env) -> Self {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let bind =
-            env.parsed(&["BIND"], "an address such as 127.0.0.1 or ::", |text| text.trim().parse().ok());
+        let bind = env.parsed(&["BIND"], "an address such as 127.0.0.1 or ::, or `all`", Bind::read);
         let admin = SocketAddr::new(env.number(&["ADMIN_BIND"], here), env.number(&["ADMIN_PORT"], 9090));
         let origins = origins(&env.text(&["CORS_ORIGINS"]).unwrap_or_default());
         let proxies = env.parsed(&["TRUSTED_PROXIES"], "addresses or networks, comma separated", networks);
         Self {
-            bind,
+            bind: bind.unwrap_or(Bind::All),
             port: env.number(&["PORT"], 8080),
             admin: (admin.port() != 0).then_some(admin),
             worker_threads: env.number(&["WORKER_THREADS"], 0),

@@ -46,14 +46,15 @@ use tokio::task::JoinSet;
 
 use self::cluster::node::Node;
 use self::cluster::{downlink, drain, logins, operator, seating};
-pub use self::config::{ClusterConfig, GatewayConfig, Network, Origins};
+pub use self::config::{Bind, ClusterConfig, GatewayConfig, Network, Origins};
 use self::edge::server;
 use self::socket::heartbeat;
 
 /// One gateway, bound to its port and known to the cluster, not yet accepting.
 pub struct Gateway {
     node: Arc<Node>,
-    listener: TcpListener,
+    /// One, or one of each family; never empty.
+    listeners: Vec<TcpListener>,
     deliveries: Subscription,
     control: Subscription,
     ear: Ear,
@@ -71,9 +72,8 @@ impl Gateway {
         directory: Directory,
         verifier: Verifier,
     ) -> anyhow::Result<Self> {
-        let listener = server::listen(config.bind, config.port).with_context(|| {
-            let address = config.bind.map_or("any address".into(), |address| address.to_string());
-            format!("the gateway cannot listen on {address}, port {}: set BIND or PORT", config.port)
+        let listeners = server::listen(config.bind, config.port).with_context(|| {
+            format!("the gateway cannot listen on {}, port {}: set BIND or PORT", config.bind, config.port)
         })?;
         let node = Arc::new(Node::new(id, config, bus, directory, verifier));
         // Before the lease: what is delivered to a node must find its queue.
@@ -82,7 +82,7 @@ impl Gateway {
         let ear = Ear::open(&node.bus, id, Part::Gateway).await?;
         node.directory.keep_node(id).await?;
         node.logins.refresh(&node.directory).await?;
-        Ok(Self { node, listener, deliveries, control, ear })
+        Ok(Self { node, listeners, deliveries, control, ear })
     }
 
     /// The address that was bound.
@@ -90,7 +90,8 @@ impl Gateway {
     /// # Errors
     /// When the system does not know it any more.
     pub fn addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let listener = self.listeners.first().ok_or(std::io::ErrorKind::NotConnected)?;
+        listener.local_addr()
     }
 
     /// The id of this start.
@@ -108,7 +109,7 @@ impl Gateway {
     /// # Errors
     /// When a part that must run to the end has stopped before.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { node, listener, deliveries, control, ear } = self;
+        let Self { node, listeners, deliveries, control, ear } = self;
         let mut parts = JoinSet::new();
         parts.spawn(seating::keep(Arc::clone(&node)));
         parts.spawn(heartbeat::turn(Arc::clone(&node)));
@@ -122,7 +123,9 @@ impl Gateway {
         let roster = Roster::new(node.id, Part::Gateway, &node.directory, node.verifier.secret_digest());
         parts.spawn(roster.keep(node.readiness.clone()));
         let mut accepting = JoinSet::new();
-        accepting.spawn(server::accept(Arc::clone(&node), listener));
+        for listener in listeners {
+            accepting.spawn(server::accept(Arc::clone(&node), listener));
+        }
         node.readiness.set("directory", Ok(()));
 
         let stopped = tokio::select! {

@@ -155,12 +155,13 @@ fn one_address_may_ask_for_so_much() {
         ("chatchit.conf", "00r/s", "r/m"),
     ];
     let echo = Echo::answering(UPGRADED);
-    let Some(nginx) = Nginx::in_front_of(&[echo.port], &SMALL) else { return };
+    let Some(nginx) = Nginx::with_limits(&[echo.port], &SMALL) else { return };
+    let for_load = Nginx::in_front_of(&[echo.port], &SMALL).unwrap();
     let mut held = vec![];
-    let mut check = |address: &str, request: &str, allowed: usize| {
+    let mut check_at = |port: u16, address: &str, request: &str, allowed: usize| {
         for number in 1..=6 {
             let headers = format!("X-Forwarded-For: {address}\r\n{SOCKET}");
-            let (status, _, mut stream) = ask(nginx.port, request, &headers, "");
+            let (status, _, mut stream) = ask(port, request, &headers, "");
             assert_eq!(status == 101, number <= allowed, "{address} {request} {number}: {status}");
             if status == 101 {
                 held.push(stream);
@@ -174,12 +175,17 @@ fn one_address_may_ask_for_so_much() {
             );
         }
     };
+    let mut check =
+        |address: &str, request: &str, allowed: usize| check_at(nginx.port, address, request, allowed);
     check("203.0.113.1", "GET /ws", 2); // sockets at once
     check("203.0.113.2", "GET /auth/login", 2); // one and the burst
     check("203.0.113.3", "GET /conversations", 5);
     check("2001:db8::1", "GET /socket.io/", 2);
-    check("127.0.0.1", "GET /ws", 6); // load is made here
-    check("127.0.0.1", "GET /auth/login", 6);
+    // Who comes through a TLS terminator on this machine that does not say for whom it asks is limited too.
+    check("127.0.0.1", "GET /ws", 2);
+    check("127.0.0.1", "GET /auth/login", 2);
+    check_at(for_load.port, "127.0.0.1", "GET /ws", 6);
+    check_at(for_load.port, "127.0.0.1", "GET /auth/login", 6);
     // Sockets that ended do not count: then the burst of upgrades is the bound.
     held.clear();
     let ended = || ask(nginx.port, "GET /ws", &format!("X-Forwarded-For: 203.0.113.4\r\n{SOCKET}"), "").0;

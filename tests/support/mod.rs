@@ -142,6 +142,12 @@ impl Cluster {
         Program::start("worker", 0, &self.env)
     }
 
+    /// One more worker with more in its environment, starting.
+    pub fn worker_with(&self, more: &[(&str, &str)]) -> Program {
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Program::start("worker", 0, &self.env.iter().cloned().chain(more).collect::<Vec<_>>())
+    }
+
     /// A gateway on this port, starting.
     pub fn gateway(&self, port: u16) -> Program {
         Program::start("gateway", port, &self.env)

@@ -35,6 +35,10 @@ pub struct Nginx {
 impl Rendered {
     /// None: nginx is not installed, and the test is left out.
     pub fn new(gateways: &[u16], tls: bool, changes: &[Change]) -> Option<Self> {
+        Self::rendered(gateways, tls, false, changes)
+    }
+
+    fn rendered(gateways: &[u16], tls: bool, load: bool, changes: &[Change]) -> Option<Self> {
         let works = |binary: &&str| Command::new(binary).arg("-v").stderr(Stdio::null()).status().is_ok();
         let binary = BINARIES.into_iter().find(works);
         if testing::is_left_out(
@@ -49,6 +53,7 @@ impl Rendered {
         let mut render = Command::new(sources().join("render"));
         render.arg(&folder).arg(format!("127.0.0.1:{port}")).arg(private.to_string());
         render.args(gateways.iter().map(u16::to_string)).env("TLS", if tls { "yes" } else { "no" });
+        render.env("LOAD", if load { "yes" } else { "no" });
         assert!(render.status().unwrap().success());
         let rendered = Self { port, private, binary, folder };
         changes.iter().for_each(|change| rendered.change(*change));
@@ -104,9 +109,18 @@ impl Drop for Rendered {
 }
 
 impl Nginx {
-    /// Started, and answering; None: it is not installed, and the test is left out.
+    /// Started, and answering, with no limits for this machine's addresses, from which the tests make their load; None: it is
+    /// not installed, and the test is left out.
     pub fn in_front_of(gateways: &[u16], changes: &[Change]) -> Option<Self> {
-        let rendered = Rendered::new(gateways, false, changes)?;
+        Some(Self::started(Rendered::rendered(gateways, false, true, changes)?))
+    }
+
+    /// The same as it is shipped: every address has limits.
+    pub fn with_limits(gateways: &[u16], changes: &[Change]) -> Option<Self> {
+        Some(Self::started(Rendered::new(gateways, false, changes)?))
+    }
+
+    fn started(rendered: Rendered) -> Self {
         let log = rendered.folder.join("nginx.log");
         let mut command = rendered.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
@@ -116,7 +130,7 @@ impl Nginx {
             assert!(ended.is_none(), "nginx ended: {ended:?}; see {}", log.display());
             http(nginx.rendered.private, "GET", "/nginx", None, "").is_ok()
         });
-        Some(nginx)
+        nginx
     }
 }
 

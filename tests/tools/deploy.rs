@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::config::Env;
 
@@ -299,4 +300,92 @@ fn the_chart_and_compose_know_the_names_of_queues_metrics_and_probes() {
     for path in ["/livez", "/readyz", "/health", "/health/detailed", "/metrics"] {
         assert!(ops.contains(&format!("\"{path}\"")), "{path}");
     }
+}
+
+/// Of each service of compose.yaml its lines, with those of the anchors that it takes in.
+fn services() -> BTreeMap<String, String> {
+    let text = file("deploy/compose.yaml");
+    let block = |begin: &str, depth: usize| {
+        let lines = text.lines().skip_while(|line| !line.starts_with(begin)).skip(1);
+        let is_inside =
+            |line: &&str| line.trim().is_empty() || line.chars().take_while(|c| *c == ' ').count() > depth;
+        lines.take_while(is_inside).collect::<Vec<_>>().join("\n")
+    };
+    let whole = |mut lines: String| {
+        while let Some((before, rest)) = lines.split_once("<<: *") {
+            let name = rest.lines().next().unwrap();
+            lines = format!("{before}{}{}", block(&format!("x-{name}:"), 0), &rest[name.len()..]);
+        }
+        lines
+    };
+    let all = block("services:", 0);
+    let names = all.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+    let names = names.filter(|name| !name.starts_with([' ', '#']));
+    names.map(|name| (name.to_owned(), whole(block(&format!("  {name}:"), 2)))).collect()
+}
+
+#[test]
+fn no_container_gains_rights_and_every_image_is_one_version() {
+    let services = services();
+    assert!(services.len() > 15, "{:?}", services.keys());
+    for (name, lines) in &services {
+        assert!(lines.contains("no-new-privileges:true"), "{name} may gain rights");
+        let image = lines.lines().find_map(|line| line.trim().strip_prefix("image: ")).unwrap();
+        let tag = image.rsplit_once(':').unwrap().1;
+        assert!(tag.contains("CHATCHIT_VERSION") || tag.contains('.'), "{image} is a tag that moves");
+        // What these need is said in deploy/README.md.
+        let keeps = |names: &[&str]| names.contains(&name.as_str());
+        assert!(lines.contains("cap_drop: [ALL]") != keeps(&["pgadmin"]), "{name}: capabilities");
+        let writes = keeps(&["rabbitmq", "pgadmin", "redis-commander"]);
+        assert!(lines.contains("read_only: true") != writes, "{name}: a filesystem that is written to");
+    }
+}
+
+#[test]
+fn no_secret_is_on_a_command_line_of_a_container() {
+    for (name, lines) in services() {
+        let mut words = String::new();
+        for begin in ["    command:", "    entrypoint:"] {
+            let block = lines.lines().skip_while(|line| !line.starts_with(begin));
+            let mut block =
+                block.enumerate().take_while(|(at, line)| *at == 0 || line.starts_with("      - "));
+            words.extend(block.by_ref().map(|(_, line)| line));
+        }
+        // `$$NAME` is the shell's in the container, which puts it into a file.
+        let expanded = words.replace("$$", "");
+        for secret in secrets().keys() {
+            assert!(!expanded.contains(&format!("${{{secret}")), "{name}: {secret}");
+        }
+    }
+}
+
+#[test]
+fn a_redis_node_of_compose_has_its_password_and_does_not_show_it() {
+    let works = Command::new("redis-server").arg("--version").output().is_ok();
+    if testing::is_left_out(works, "redis-server is not on this machine") {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-node-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let port = crate::support::free_port();
+    let own = format!("\nport {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
+    let config = file("deploy/redis/redis.conf").replace("\nport 6379\ndir /data\n", &own);
+    assert!(config.contains(&own), "redis.conf begins otherwise now");
+    std::fs::write(folder.join("redis.conf"), config).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/redis/start-node");
+    let mut node = Command::new("sh");
+    node.arg(script).arg(folder.join("redis.conf")).env("REDISCLI_AUTH", "a-secret").stdout(Stdio::null());
+    let mut node = node.spawn().unwrap();
+    let asks = |password: &str| {
+        let mut ask = Command::new("redis-cli");
+        ask.args(["-p", &port.to_string(), "config", "get", "masterauth"]).env("REDISCLI_AUTH", password);
+        String::from_utf8(ask.output().unwrap().stdout).unwrap()
+    };
+    crate::support::until(Duration::from_secs(20), "it answers", || asks("a-secret").contains("a-secret"));
+    assert!(!asks("").contains("masterauth"), "nobody gets in without the password");
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", node.id())).unwrap();
+    assert!(line.contains("redis-server") && !line.contains("a-secret"), "{line}");
+    node.kill().unwrap();
+    node.wait().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
 }

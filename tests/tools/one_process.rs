@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::person::{Person, call, http};
 use crate::support::{free_port, until};
@@ -107,6 +109,7 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     }
     until(Duration::from_secs(20), "it still answers", || http(site.port, "GET", "/", None, "").is_ok());
     assert_eq!(heard.next().as_deref(), Some("[1] alice: xin chào"));
+    nobody_else_comes_in(&site);
     bob.kill().unwrap();
     bob.wait().unwrap();
     site.stop(running);
@@ -121,4 +124,34 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     assert!(site.says(&["say", "--as", "bob", "--to", "alice", "và chào"]).contains("number 2"));
     site.stop(running);
     site.remove();
+}
+
+/// Unless `BIND` says so: anybody who reaches it may register. And nobody else reads what it keeps.
+fn nobody_else_comes_in(site: &Site) {
+    for here in ["127.0.0.1", "::1"] {
+        let reached = TcpStream::connect((here, site.port));
+        assert!(reached.is_ok() || !has_address(here), "{here}: `localhost` is either");
+    }
+    // Sends nothing: it asks the system which address it would send from.
+    let outside = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    if let Ok(outside) = outside {
+        assert!(TcpStream::connect((outside.ip(), site.port)).is_err(), "{outside} is not listened on");
+    }
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&site.data) & 0o066, 0, "others do not read the folder");
+    let log = site.data.join("postgres.log");
+    assert_eq!(mode(&log) & 0o777, 0o600);
+    let taken = Person::new(site.port, "taken");
+    let again = json!({
+        "firstName": "x", "lastName": "y", "email": taken.email, "password": "mật khẩu dài", "phone": "none:x", "role": "USER",
+    });
+    assert_eq!(http(site.port, "POST", "/auth/register", None, &again.to_string()).unwrap().0, 409);
+    assert!(!std::fs::read_to_string(&log).unwrap().contains(&taken.email));
+}
+
+fn has_address(address: &str) -> bool {
+    std::net::TcpListener::bind((address, 0)).is_ok()
 }

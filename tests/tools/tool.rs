@@ -101,6 +101,8 @@ fn an_operator_looks_at_a_cluster_and_acts_on_it() {
     let said = nobody.runs("nodes").ends_with(2);
     assert!(said.err.contains("CHATCHIT_PREFIX"), "{}", said.err);
     one_leaves(&tool, &mut cluster);
+    another_has_another_secret(&tool, &cluster);
+    one_is_killed(&tool, &mut cluster);
 }
 
 /// The broker counts of a quorum queue only the consumer that it serves; the workers say who is in line.
@@ -413,4 +415,35 @@ fn one_leaves(tool: &Tool, cluster: &mut Cluster) {
 
 fn of_no_lane() -> Envelope {
     Envelope { subject: Subject::new("news.today").unwrap(), key: 0, body: WORDS.into() }
+}
+
+/// A worker with another secret than the others says so of itself, and works on.
+fn another_has_another_secret(tool: &Tool, cluster: &Cluster) {
+    let mut odd = cluster.worker_with(&[("JWT_ACCESS_TOKEN", "another-secret-than-that-of-all-others")]);
+    odd.wait_until_ready();
+    until(Duration::from_secs(30), "it says so", || odd.readiness() == "200: secret");
+    let seen = tool.json("nodes", 0);
+    let nodes = seen["nodes"].as_array().unwrap();
+    let differ: Vec<_> = nodes.iter().filter(|node| node["unwell"]["secret"].is_string()).collect();
+    assert_eq!(
+        differ.iter().map(|node| node["pid"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [u64::from(odd.id())]
+    );
+    assert!(tool.runs("nodes").ends_with(0).out.contains("ready, degraded: secret"));
+    assert!(odd.log().contains("JWT secret differs"));
+    let named = || cluster.gateways[0].log().contains(&format!(":{}", odd.id()));
+    until(Duration::from_secs(30), "the others name it", named);
+    assert!(odd.drain().success());
+}
+
+/// What was killed has said goodbye to nobody: the operator sees what it was.
+fn one_is_killed(tool: &Tool, cluster: &mut Cluster) {
+    let pid = cluster.workers[1].id();
+    cluster.workers[1].kill();
+    let is_known = |seen: &Value| {
+        seen["lastKnown"].as_array().is_some_and(|known| known.iter().any(|one| one["pid"] == pid))
+    };
+    until(Duration::from_secs(20), "it is known", || is_known(&tool.runs("nodes --json").json()));
+    let lapsed = || tool.runs("nodes").out.contains("gone without a farewell: worker");
+    until(Duration::from_secs(30), "its lease has ended", lapsed);
 }

@@ -144,7 +144,7 @@ impl Worker {
         )));
         helpers
             .spawn(over.clone().run_until_cancelled_owned(peers::directory(ctx.clone(), readiness.clone())));
-        let shards = peers::shards(seen, readiness.clone());
+        let shards = peers::shards(seen, ctx.bus.clone(), readiness.clone());
         helpers.spawn(over.clone().run_until_cancelled_owned(shards));
         helpers.spawn(over.clone().run_until_cancelled_owned(inspector.listen(ear)));
         let roll_call = roll_call::answer(ctx.clone(), readiness.clone(), beats, live);

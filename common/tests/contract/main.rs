@@ -59,5 +59,8 @@ mod bus_visit;
 /// What every backend of the directory promises.
 mod directory_contract;
 
+/// TLS to both, and who is refused.
+mod tls;
+
 /// Who is told to have come and gone.
 mod presence_contract;

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::cluster::node::{ConnectionPermit, Node};
+use crate::config::Bind;
 use crate::edge::handshake::{self, Caller};
 use crate::edge::http::{self, cors, guarded, plain, preflight, refusal, with_cors};
 use crate::edge::rest;
@@ -52,16 +53,27 @@ const HEADERS_MAX: usize = 64;
 ///
 /// # Errors
 /// When the port is taken, or the address is not ours.
-pub fn listen(bind: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    if let Some(address) = bind {
-        return listen_on(SocketAddr::new(address, port));
-    }
-    match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        // A port that is taken is taken in the other family, too.
-        Err(err) if err.kind() != io::ErrorKind::AddrInUse => {
-            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+pub fn listen(bind: Bind, port: u16) -> io::Result<Vec<TcpListener>> {
+    let (all, here) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    match bind {
+        Bind::At(address) => Ok(vec![listen_on(SocketAddr::new(address, port))?]),
+        Bind::All => match listen_on(SocketAddr::new(all, port)) {
+            // A port that is taken is taken in the other family, too.
+            Err(err) if err.kind() != io::ErrorKind::AddrInUse => {
+                Ok(vec![listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))?])
+            }
+            listener => Ok(vec![listener?]),
+        },
+        Bind::Loopback => {
+            let first = listen_on(SocketAddr::new(here, port))?;
+            let port = first.local_addr()?.port();
+            match listen_on(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)) {
+                Ok(second) => Ok(vec![first, second]),
+                Err(err) if err.kind() == io::ErrorKind::AddrInUse => Err(err),
+                // There is no IPv6 on this machine.
+                Err(_) => Ok(vec![first]),
+            }
         }
-        listener => listener,
     }
 }
 
@@ -240,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn accepted_streams_inherit_the_options_of_the_listener() {
-        let listener = listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let listener = listen(Bind::At(Ipv4Addr::LOCALHOST.into()), 0).unwrap().remove(0);
         let addr = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
         let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
@@ -251,14 +263,17 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_address_both_families_are_served() {
-        let listener = listen(None, 0).unwrap();
+        let listener = listen(Bind::All, 0).unwrap().remove(0);
         let addr = listener.local_addr().unwrap();
         TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port())).await.unwrap();
         if addr.is_ipv6() && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
             TcpStream::connect((Ipv6Addr::LOCALHOST, addr.port())).await.unwrap();
         }
         // A port of one family only is taken for both.
-        assert_eq!(listen(None, addr.port()).err().map(|err| err.kind()), Some(io::ErrorKind::AddrInUse));
+        assert_eq!(
+            listen(Bind::All, addr.port()).err().map(|err| err.kind()),
+            Some(io::ErrorKind::AddrInUse)
+        );
     }
 
     #[test]
@@ -269,5 +284,19 @@ mod tests {
         assert!((1..200).all(|times| note(times * 50).is_none()));
         assert_eq!(note(10_000), Some(200));
         assert_eq!(note(10_050), None);
+    }
+
+    #[tokio::test]
+    async fn the_loopback_addresses_of_both_families_share_one_port() {
+        let listeners = listen(Bind::Loopback, 0).unwrap();
+        let addrs: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert!(
+            addrs.iter().all(|addr| addr.ip().is_loopback() && addr.port() == addrs[0].port()),
+            "{addrs:?}"
+        );
+        let has_v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok();
+        assert_eq!(addrs.len(), if has_v6 { 2 } else { 1 });
+        let taken = listen(Bind::Loopback, addrs[0].port()).err().map(|err| err.kind());
+        assert_eq!(taken, Some(io::ErrorKind::AddrInUse));
     }
 }
