@@ -69,7 +69,7 @@ impl ProcessConfig {
         env.finish()?;
         // A bus in this process ends with it: what was promised is worked off before.
         config.worker.finish_lanes = config.worker.peers.bus.is_none();
-        // Anybody may register: who wants other machines to come in says so.
+        // Every client that reaches it may register: an operator who wants other machines to reach it sets BIND.
         if !has_bind {
             config.gateway.bind = gateway::Bind::Loopback;
         }

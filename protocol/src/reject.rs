@@ -38,23 +38,23 @@ rejects! {
     /// JSON, but a field is missing, of the wrong type or out of range.
     Invalid = "invalid", 400, "A field is missing, of the wrong type or out of range.";
     /// No such event.
-    UnknownEvent = "unknown_event", 404, "There is no such event.";
+    UnknownEvent = "unknown_event", 404, "Unknown event.";
     /// More than a limit allows.
-    TooLarge = "too_large", 413, "This is larger than allowed.";
+    TooLarge = "too_large", 413, "The data is larger than allowed. Send less.";
     /// Too many events from this socket or this user.
-    RateLimited = "rate_limited", 429, "Too many at once. Wait, then repeat.";
+    RateLimited = "rate_limited", 429, "Too many events at once. Wait, then repeat.";
     /// The cluster cannot take it now. Repeat under the same guid after `retryInMs`.
     Busy = "busy", 503, "The server is busy. Repeat under the same guid.";
     /// The token is missing, malformed, forged, expired or revoked.
-    Unauthorized = "unauthorized", 401, "The token is missing, invalid or expired.";
+    Unauthorized = "unauthorized", 401, "The token is missing, invalid or expired. Log in, or refresh it.";
     /// The sender is not a verified participant of the conversation, or it does not exist.
     NotAMember = "not_a_member", 403, "You are not a member of this conversation.";
     /// One of the two has blocked the other.
     Blocked = "blocked", 403, "You cannot write to this person.";
     /// The thing named does not exist, or is not the sender's to see.
-    NotFound = "not_found", 404, "There is no such thing.";
+    NotFound = "not_found", 404, "Not found: it does not exist, or you may not see it.";
     /// It failed on our side, finally, after its retries.
-    Failed = "failed", 500, "It failed on our side.";
+    Failed = "failed", 500, "Internal error: the server failed to process this.";
 }
 
 impl fmt::Display for Reject {

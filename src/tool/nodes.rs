@@ -145,7 +145,7 @@ pub async fn drain(
         "role": who.part.to_string(), "host": who.host, "pid": who.pid,
     });
     let word = if *already { "drains already" } else { "drains" };
-    out.say(&json, &format!("{} {node} on {} {word}", who.part.to_string(), process(who)))?;
+    out.say(&json, &format!("{} {node} on {} {word}", who.part, process(who)))?;
     Ok(Ending::Good)
 }
 

@@ -126,7 +126,7 @@ fn a_newcomer_sees_a_message_arrive_and_finds_it_again_after_a_restart() {
     site.remove();
 }
 
-/// Unless `BIND` says so: anybody who reaches it may register. And nobody else reads what it keeps.
+/// Without `BIND` no other machine connects, and no other user of this one reads the data.
 fn nobody_else_comes_in(site: &Site) {
     for here in ["127.0.0.1", "::1"] {
         let reached = TcpStream::connect((here, site.port));

@@ -215,9 +215,12 @@ impl Refusal {
     fn native(self) -> Judged {
         metrics::upgrade_refused(self.label());
         let (status, sentence) = match self {
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This gateway is going away."),
-            Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many at once. Try again."),
-            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "This origin may not connect."),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "This gateway is draining. Connect again."),
+            Self::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many connections at once. Try again."),
+            Self::ForeignOrigin => (
+                StatusCode::FORBIDDEN,
+                "This origin is not allowed. The operator lists allowed origins in CORS_ORIGINS.",
+            ),
             Self::NoUpgrade | Self::BadVersion => {
                 (StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 over HTTP/1.1 is required.")
             }

@@ -25,11 +25,11 @@ const SINGLE: [HeaderName; 5] = [
 /// What is wrong with the headers of a request whatever it asks for.
 pub fn contradiction(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     if SINGLE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
-        return Some("A header is there twice that may be there once.");
+        return Some("A header that may occur once occurs twice. Send it once.");
     }
     // RFC 9112, 3.2.
     (version == Version::HTTP_11 && !headers.contains_key(header::HOST))
-        .then_some("The Host header is missing.")
+        .then_some("The Host header is missing. Send it.")
 }
 
 /// The shape of all intended errors: `{message, error, statusCode}`.

@@ -142,12 +142,12 @@ fn subject(path: &str) -> Result<Subject, Failure> {
 impl Failure {
     fn into_response(self) -> Response<Full<Bytes>> {
         let (status, reason, sentence) = match self {
-            Self::BodyTooLarge => (413, "too_large", "The body is larger than allowed."),
-            Self::BodyTooSlow => (408, "too_slow", "The body did not arrive in time."),
-            Self::BodyBroken => (400, "broken", "The body is broken."),
-            Self::NoResponders => (503, "no_responders", "No worker is there. Try again."),
+            Self::BodyTooLarge => (413, "too_large", "The body is larger than allowed. Send less."),
+            Self::BodyTooSlow => (408, "too_slow", "The body did not arrive in time. Send it again."),
+            Self::BodyBroken => (400, "broken", "The body ended too early. Send it again."),
+            Self::NoResponders => (503, "no_responders", "No worker is available. Try again."),
             Self::Busy => (503, "busy", "The server is busy. Try again."),
-            Self::Timeout => (504, "timeout", "There was no answer in time."),
+            Self::Timeout => (504, "timeout", "The workers did not answer in time. Try again."),
             Self::Damaged => (500, "damaged", "Internal error."),
             Self::NotTaken(Waits::ForAddress) => {
                 (429, "untaken", "Earlier answers to this address were not read. Read them, then try again.")

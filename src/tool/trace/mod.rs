@@ -256,12 +256,12 @@ fn sentence(
         Whereabouts::Committed if story.milestones.is_empty() => format!(
             "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
         ),
-        // Whoever told of it may be gone.
-        Whereabouts::Committed => format!(
-            "{whose} is in the database{place}; no program that answers remembers that anybody was told of it."
-        ),
+        // The program that delivered it may be gone.
+        Whereabouts::Committed => {
+            format!("{whose} is in the database{place}; no program that answers remembers a delivery of it.")
+        }
         Whereabouts::Nobody => {
-            format!("{whose} is in the database{place}; nobody of the conversation was connected.")
+            format!("{whose} is in the database{place}; no member was connected.")
         }
         Whereabouts::Published { nodes } => format!(
             "{whose} is in the database{place} and on its way to {}; no socket there has it.",

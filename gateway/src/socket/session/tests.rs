@@ -284,7 +284,7 @@ fn mistakes_are_answered_in_the_words_of_the_form() {
     let socketio = format!(r#"send 42["exception",{malformed}]"#);
     check(Form::SocketIo, "42[", &["count malformed", &socketio]);
 
-    let unknown = error("unknown_event", "There is no such event.", "");
+    let unknown = error("unknown_event", "Unknown event.", "");
     let unknown = format!(r#"send {{"event":"exception","data":{unknown},"id":"i"}}"#);
     check(Form::Native, r#"{"event":"nope","id":"i"}"#, &["count unknown_event", &unknown]);
     check(Form::SocketIo, r#"42["giveUpCall",{}]"#, &["count unknown_event"]);

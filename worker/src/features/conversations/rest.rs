@@ -32,7 +32,9 @@ pub async fn list(call: Call<'_>) -> Outcome {
     let oldest_first = query.get("order").is_some_and(|order| order.eq_ignore_ascii_case("asc"));
     let search = query.get("search").unwrap_or_default();
     if search.chars().count() > NAME_CHARS_MAX || search.contains('\0') {
-        return Err(Refusal::bad_request("search is not understood"));
+        return Err(Refusal::bad_request(format!(
+            "search should have at most {NAME_CHARS_MAX} characters and no NUL"
+        )));
     }
 
     let offset = (page - 1) * size;
