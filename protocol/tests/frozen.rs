@@ -125,7 +125,8 @@ fn every_kind(mut check: impl Checks) {
     for (name, question) in questions {
         check.one(name, &Ask { from: NodeId(1), number: 2, question });
     }
-    check.one("here", &Answer { number: 2, who: who(), said: Reply::Here { sockets: Some(1), shards: None } });
+    check
+        .one("here", &Answer { number: 2, who: who(), said: Reply::Here { sockets: Some(1), shards: None } });
     let card = Card {
         node: NodeId(1),
         part: Part::Gateway,
