@@ -420,9 +420,6 @@ pub const TYPING_AUDIENCE_MS_MAX: u64 = 2_000;
 /// Conversations whose membership is kept for typing, and people whose typing is remembered.
 pub const TYPING_AUDIENCES_MAX: usize = 10_000;
 
-/// Messages in one answer to `sync`, all conversations together: what fits an envelope.
-pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
-
 /// Lanes are worked off when nothing has come for this long.
 pub const LANE_QUIET_MS: u64 = 200;
 

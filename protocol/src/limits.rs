@@ -26,6 +26,9 @@ pub const SYNC_CONVERSATIONS_MAX: usize = 1_000;
 /// Messages returned for one conversation by `sync`; more missing than this is a `gap`.
 pub const SYNC_MESSAGES_MAX: usize = 200;
 
+/// Changed messages returned for one conversation by `sync`; more than this is a `gap`.
+pub const SYNC_CHANGES_MAX: usize = 200;
+
 /// A guid chosen by a client: a UUID is 36.
 pub const GUID_BYTES_MAX: usize = 64;
 

@@ -22,8 +22,19 @@ macro_rules! reads {
 
 /// Every command, as it is called.
 #[cfg(test)]
-pub const NAMES: [&str; 10] =
-    ["nodes", "lanes", "quarantine", "tail", "sessions", "kick", "drain", "trace", "migrate", "user"];
+pub const NAMES: [&str; 11] = [
+    "nodes",
+    "lanes",
+    "quarantine",
+    "tail",
+    "sessions",
+    "kick",
+    "drain",
+    "trace",
+    "redact",
+    "migrate",
+    "user",
+];
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -139,6 +150,25 @@ pub enum OperatorCommand {
         hint: Hint,
         #[command(flatten)]
         asked: Asked,
+    },
+
+    /// Empty a message: its content and its attachments are gone for everybody
+    ///
+    /// The message keeps its place, its sender and its time. The order goes through the lane of its
+    /// conversation: it is carried out by the worker that owns the conversation, after the command has
+    /// returned. Members who are online hear the change at once (messageChanged), the others when they
+    /// come back. Backups and what clients have kept are not changed. If the conversation or the message
+    /// does not exist, nothing happens. It cannot be undone.
+    #[command(after_help = reads!("AMQP_URL"))]
+    Redact {
+        /// The conversation's id
+        #[arg(value_parser = values::conversation)]
+        conversation: ConversationId,
+        /// The message's place in it (seq): `chatchit trace` shows it
+        #[arg(value_parser = values::seq)]
+        seq: u64,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Bring the database schema up to date, and list the migrations applied
@@ -315,6 +345,7 @@ impl OperatorCommand {
                 | QuarantineCommand::Replay { form, .. },
             )
             | Self::Tail { form, .. }
+            | Self::Redact { form, .. }
             | Self::Migrate(form)
             | Self::User(
                 Accounts::Show { form, .. } | Accounts::Block { form, .. } | Accounts::Unblock { form, .. },

@@ -43,6 +43,9 @@ mod accounts;
 /// `user block`, `user unblock`.
 mod blocking;
 
+/// `redact`.
+mod redaction;
+
 /// `trace`.
 mod trace;
 
@@ -95,6 +98,9 @@ async fn carry_out(command: &OperatorCommand) -> Result<Ending, Failure> {
         }
         OperatorCommand::Trace { guid, hint, asked } => {
             trace::trace(&peers, &out, asked.wait, guid, hint).await
+        }
+        OperatorCommand::Redact { conversation, seq, .. } => {
+            redaction::redact(&peers, &out, *conversation, *seq).await
         }
         OperatorCommand::Migrate(_) => accounts::migrate(&peers, &out).await,
         OperatorCommand::User(Accounts::Create(new)) => accounts::create(&peers, &out, new).await,

@@ -47,7 +47,12 @@ pub fn login(text: &str) -> Result<LoginId, String> {
     positive(text).map(LoginId)
 }
 
-/// A conversation.
+/// The place of a message in its conversation.
+pub fn seq(text: &str) -> Result<u64, String> {
+    positive(text).map(i64::unsigned_abs)
+}
+
+/// A conversation's id.
 pub fn conversation(text: &str) -> Result<ConversationId, String> {
     positive(text).map(ConversationId)
 }

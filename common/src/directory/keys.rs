@@ -1,6 +1,6 @@
 //! Every key in Redis, its hash tag and its ttl; and the bytes of a seat. Pure.
 //!
-//! Users and conversations are spread over [`DIRECTORY_BUCKETS`] hashes each, by xxh3 of their id
+//! Users are spread over [`DIRECTORY_BUCKETS`] hashes, by xxh3 of their id
 //! (little-endian) modulo the number of buckets. A bucket is one slot of the cluster, so what is
 //! asked about many users costs at most one command per bucket.
 
@@ -24,10 +24,6 @@ const TAGS: [&str; BUCKETS] = [
 /// Seats outlive an idle night; every sweep and every seat renews this. What is left of a system
 /// that is gone goes away by itself.
 pub(super) const SEATS_TTL: Duration = Duration::from_secs(7 * 86_400);
-
-/// Heads are forgotten so long after their bucket began, and asked of the store again: it bounds
-/// what conversations that fell silent cost, and any error in them.
-pub(super) const HEADS_TTL: Duration = Duration::from_secs(3_600);
 
 /// What is left of a system that is gone goes away by itself; a program renews this every few seconds.
 pub(super) const CARDS_TTL: Duration = Duration::from_secs(86_400);
@@ -73,13 +69,6 @@ impl Keys {
         format!("{}:telling:{{{}}}", self.prefix, TAGS[bucket])
     }
 
-    /// hash, conversation -> seq. [`HEADS_TTL`] from its beginning, a little more for each bucket
-    /// so that they do not end together.
-    pub(super) fn heads(&self, bucket: usize) -> (String, Duration) {
-        let ttl = HEADS_TTL + Duration::from_secs(30) * u32::try_from(bucket).unwrap_or(0);
-        (format!("{}:heads:{{{}}}", self.prefix, TAGS[bucket]), ttl)
-    }
-
     /// string, when the token bucket is full again. Ends then.
     pub(super) fn rate(&self, key: &str) -> String {
         format!("{}:rate:{key}", self.prefix)
@@ -102,7 +91,7 @@ pub(super) fn mark(node: NodeId) -> String {
     format!("@{node}")
 }
 
-/// The bucket of a user's or a conversation's id.
+/// The bucket of a user's id.
 fn bucket(id: i64) -> usize {
     let bucket = xxh3_64(&id.to_le_bytes()) % u64::from(DIRECTORY_BUCKETS);
     usize::try_from(bucket).expect("less than the number of buckets")

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use self::known::{GRACE, KnownToContacts};
 use super::answer::{ClusterRate, DirectoryError, Presence, Reaped, Versioned, no_lease};
 use crate::limits::NODE_LEASE_MS;
-use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::ids::{LoginId, NodeId, UserId};
 
 /// The whole state behind one lock: held for look-ups only, never across an await.
 #[derive(Default)]
@@ -29,7 +29,6 @@ struct State {
     cards: HashMap<NodeId, Vec<u8>>,
     seats: HashMap<UserId, Vec<NodeId>>,
     presence: KnownToContacts,
-    heads: HashMap<ConversationId, u64>,
     /// When each bucket is full again: GCRA's theoretical arrival time.
     buckets: Expiring<String, ()>,
     values: Expiring<String, Versioned>,
@@ -148,19 +147,6 @@ impl Memory {
             }
         }
         found
-    }
-
-    pub(super) fn raise_heads(&self, heads: &[(ConversationId, u64)]) {
-        let mut state = self.state();
-        for (conversation, seq) in heads {
-            let head = state.heads.entry(*conversation).or_default();
-            *head = (*head).max(*seq);
-        }
-    }
-
-    pub(super) fn heads(&self, conversations: &[ConversationId]) -> Vec<Option<u64>> {
-        let state = self.state();
-        conversations.iter().map(|conversation| state.heads.get(conversation).copied()).collect()
     }
 
     pub(super) fn take_tokens(&self, key: &str, cost: u32, rate: ClusterRate) -> Result<(), Duration> {

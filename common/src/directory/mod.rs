@@ -4,7 +4,7 @@
 //!   within [`NODE_LEASE_MS`](crate::limits::NODE_LEASE_MS) its users are nowhere, at once and
 //!   everywhere, by one expiry. An idle socket costs nothing here.
 //! * Nothing here is the only copy of anything. A directory that lost data is refilled: nodes seat
-//!   their users again when `keep_node` answers true, heads come from the store.
+//!   their users again when `keep_node` answers true.
 //! * Every call has a deadline ([`DIRECTORY_MS_MAX`](crate::limits::DIRECTORY_MS_MAX)); its fault
 //!   is the caller's to handle: retry, or tell the client `busy`. A call that failed may still
 //!   have happened; all of them may be repeated (only tokens would be taken twice).
@@ -38,7 +38,7 @@ pub use self::answer::{
 };
 use self::memory::Memory;
 use self::redis::Redis;
-use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::ids::{LoginId, NodeId, UserId};
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -187,25 +187,6 @@ impl Directory {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.online(users)),
             Backend::Redis(redis) => redis.online(users).await,
-        }
-    }
-
-    /// The conversations reached these seqs; heads only ever rise.
-    pub async fn raise_heads(&self, heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
-        match &self.0 {
-            Backend::Memory(memory) => {
-                memory.raise_heads(heads);
-                Ok(())
-            }
-            Backend::Redis(redis) => redis.raise_heads(heads).await,
-        }
-    }
-
-    /// The heads that are known, in the order asked. None: ask the store.
-    pub async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<u64>>, DirectoryError> {
-        match &self.0 {
-            Backend::Memory(memory) => Ok(memory.heads(conversations)),
-            Backend::Redis(redis) => redis.heads(conversations).await,
         }
     }
 

@@ -12,9 +12,9 @@
 //! a restart without persistence all of them. [`Redis::keep_node`] therefore also answers true
 //! once after the cluster's epoch rose (every failover raises it), when a mark that it leaves in
 //! every bucket is gone, and when it could not look. Until then, at most a third of a lease, the
-//! answers of `nodes_of` may miss seats that Redis lost in silence. Heads may have fallen back with
-//! them, so all heads are then forgotten and asked of the store. The other side, a seat that comes back from the dead, costs a
-//! delivery to a gateway that does not hold the user; the gateway then unseats the user again.
+//! answers of `nodes_of` may miss seats that Redis lost in silence. The
+//! other side, a seat that comes back from the dead, costs a delivery to a gateway that does not hold the
+//! user; the gateway then unseats the user again.
 
 /// What programs say about themselves.
 mod cards;
@@ -46,7 +46,7 @@ use crate::limits::{
     DIRECTORY_COMMANDS_MAX, DIRECTORY_FIELDS_MAX, DIRECTORY_SWEEP_FIELDS, LEASE_GRACE_MS, LIVE_NODES_MS_MAX,
     NODE_LEASE_MS, PRESENCE_GRACE_MS,
 };
-use protocol::ids::{ConversationId, NodeId, UserId};
+use protocol::ids::{NodeId, UserId};
 
 /// How long users without a seat are still online, in µs, as the scripts count.
 const GRACE_US: u64 = PRESENCE_GRACE_MS * 1_000;
@@ -125,9 +125,6 @@ impl Redis {
                 return Ok(self.kept(node, |kept| kept.owed.take_if(|owed| *owed == NEW).is_some()));
             }
             let Some(reason) = self.kept(node, |kept| kept.owed) else { return Ok(false) };
-            if reason != NEW {
-                self.forget_heads().await?;
-            }
             self.kept(node, |kept| kept.owed = None);
             metrics::reseat(reason);
             info!(node.id = %node, reason, "The node seats its users anew");
@@ -181,18 +178,6 @@ impl Redis {
                 *cursor = next;
             }
         });
-        Ok(())
-    }
-
-    /// Forgets all heads, so that they are asked of the store: one that fell back would hide a
-    /// message from `sync`.
-    async fn forget_heads(&self) -> anyhow::Result<()> {
-        let forgotten = (0..BUCKETS).map(|bucket| {
-            let mut unlink = cmd("UNLINK");
-            unlink.arg(self.0.keys.heads(bucket).0);
-            async move { self.0.link.ask::<u64>(&unlink).await }
-        });
-        futures_util::future::try_join_all(forgotten).await?;
         Ok(())
     }
 
@@ -332,28 +317,6 @@ impl Redis {
         .await
     }
 
-    pub(super) async fn raise_heads(&self, heads: &[(ConversationId, u64)]) -> Result<(), DirectoryError> {
-        let calls = per_bucket(heads, |(conversation, _)| conversation.0).map(|(bucket, heads)| {
-            let (key, ttl) = self.0.keys.heads(bucket);
-            let call = RAISE.on([key]).arg(millis(ttl));
-            heads.into_iter().fold(call, |call, (conversation, seq)| call.arg(conversation.0).arg(seq))
-        });
-        self.call_all("raise_heads", calls.collect()).await
-    }
-
-    pub(super) async fn heads(
-        &self,
-        conversations: &[ConversationId],
-    ) -> Result<Vec<Option<u64>>, DirectoryError> {
-        let asks: Vec<_> = per_bucket(conversations, |conversation| conversation.0).collect();
-        bounded("heads", ANSWER * (1 + waves(asks.len())), async {
-            let known = self.fields(asks, |bucket| self.0.keys.heads(bucket).0, |it| it.0).await?;
-            let known: HashMap<ConversationId, Option<u64>> = known.into_iter().collect();
-            Ok(conversations.iter().map(|it| known.get(it).copied().flatten()).collect())
-        })
-        .await
-    }
-
     pub(super) async fn take_tokens(
         &self,
         key: &str,
@@ -479,7 +442,6 @@ scripts! {
     SWEEP = "sweep.lua";
     CLAIM = "claim.lua";
     TOLD = "told.lua";
-    RAISE = "raise.lua";
     TAKE = "take.lua";
     SWAP = "swap.lua";
 }

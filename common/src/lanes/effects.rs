@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::events::session::RefusalBody;
 use protocol::events::{Events, Judged, ServerEvent};
-use protocol::ids::{ConversationId, SocketId, UserId};
+use protocol::ids::{SocketId, UserId};
 use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency};
 
 /// The consequences of one event, in the order in which they shall be seen.
@@ -12,8 +12,6 @@ use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Upli
 pub struct Effects {
     /// Who hears what.
     pub told: Vec<Told>,
-    /// A conversation's head to raise before anybody hears of it.
-    pub head: Option<(ConversationId, u64)>,
     /// When a gateway accepted the event they come of. None: they come of none.
     pub since: Option<Timestamp>,
     /// The chat message they come of. None: of none, or `trace` is off.
@@ -110,12 +108,6 @@ impl Effects {
             event: event.into(),
             tag: None,
         });
-        self
-    }
-
-    /// The conversation reached this seq.
-    pub fn head(mut self, conversation: ConversationId, seq: u64) -> Self {
-        self.head = Some((conversation, seq));
         self
     }
 }

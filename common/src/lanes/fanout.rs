@@ -42,39 +42,25 @@ pub struct Parcel {
 pub struct Fanout {
     /// Where deliveries go.
     pub bus: Bus,
-    /// Which node holds which user's sockets, and the heads.
+    /// Which node holds which user's sockets.
     pub directory: Directory,
     /// What is remembered of the way of messages.
     pub recorder: Recorder,
 }
 
 impl Fanout {
-    /// Raises the heads, asks where everybody is, and writes the envelopes.
+    /// Asks where everybody is, and writes the envelopes.
     ///
     /// # Errors
     /// The directory is away.
     pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Parcel>, Halt> {
-        let mut heads = HashMap::new();
-        for (conversation, seq) in effects.iter().filter_map(|effects| effects.head) {
-            let head = heads.entry(conversation).or_insert(seq);
-            *head = seq.max(*head);
-        }
         let told = newest(effects);
         let rooms = rooms(&told);
         let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
         users.sort_unstable();
         users.dedup();
 
-        // Nobody hears of a message before the directory knows its seq: a `sync` that follows it must
-        // not be told that nothing was missed.
-        let raise = async {
-            let heads: Vec<_> = heads.into_iter().collect();
-            if heads.is_empty() { Ok(()) } else { self.directory.raise_heads(&heads).await }
-        };
-        let look_up = async {
-            if users.is_empty() { Ok(HashMap::new()) } else { self.directory.nodes_of(&users).await }
-        };
-        let ((), nodes) = tokio::try_join!(raise, look_up)?;
+        let nodes = if users.is_empty() { HashMap::new() } else { self.directory.nodes_of(&users).await? };
         metrics::looked_up(nodes.len(), users.len() - nodes.len());
         let (parcels, shown_to_nobody) = write(&told, &rooms, &nodes);
         for of in shown_to_nobody {

@@ -9,6 +9,13 @@ pub const API_REQUESTS_MAX: usize = 256;
 /// `sync` requests among them: after a gateway is gone, all of its clients ask at once.
 pub const SYNC_REQUESTS_MAX: usize = 64;
 
+/// Messages in one answer to `sync`, all conversations together: what fits an envelope.
+pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
+
+/// Changed messages read for one answer to `sync`, all conversations together: what fits an envelope is
+/// fewer. A conversation counts with [`SYNC_CHANGES_MAX`](protocol::limits::SYNC_CHANGES_MAX) and one at most, whatever happened in it.
+pub const SYNC_TOTAL_CHANGES_MAX: usize = 1_000;
+
 /// Requests for cheap routes among them: most wait for a hash, a lane or the directory.
 pub const REST_CHEAP_REQUESTS_MAX: usize = 160;
 
@@ -63,6 +70,17 @@ pub const CONVERSATIONS_PER_S: f64 = 0.2;
 pub const MEMBERS_BURST: u32 = 6_000;
 /// See [`MEMBERS_BURST`].
 pub const MEMBERS_PER_S: f64 = 5.0;
+
+/// Among how many of the newest messages of a conversation one's own are looked for, so that what was said
+/// before them is read. One of its own that is older has hundreds of unread messages behind it.
+pub const UNREAD_OWN_MAX: i64 = 500;
+
+/// A conversation in which somebody spoke so long before a page was read may not have been on it yet: a
+/// statement that writes takes no longer. Pages by cursor tell of it again.
+pub const LIST_OVERLAP_MS: i64 = 10_000;
+
+/// Conversations that a cursor names as told of that time (about 15 bytes each); one more may be told twice.
+pub const LIST_TOLD_MAX: usize = 200;
 
 /// Conversations that one person has made and that still exist.
 pub const CONVERSATIONS_MADE_MAX: i64 = 5_000;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::directory::{ClusterRate, Directory, DirectoryConfig, Versioned};
 use common::limits::{DIRECTORY_CONNECT_MS_MAX, NODE_LEASE_MS};
-use protocol::ids::{ConversationId, LoginId, NodeId, UserId};
+use protocol::ids::{LoginId, NodeId, UserId};
 
 use crate::support::directory::{contract, eventually, users};
 
@@ -192,28 +192,6 @@ fn thousands_of_users_in_one_call() {
         assert_eq!(found.values().filter(|nodes| nodes.len() == 2).count(), 2_000);
         directory.unseat(one, &users(1..=20_000)).await.unwrap();
         assert_eq!(directory.nodes_of(&users(1..=5_000)).await.unwrap().len(), 2_000);
-    });
-}
-
-#[test]
-fn heads_only_rise() {
-    contract(|source| async move {
-        let directory = source.handle().await;
-        let [a, b, c] = [1, 2, 3].map(ConversationId);
-        assert_eq!(directory.heads(&[a, b]).await.unwrap(), [None, None]);
-        directory.raise_heads(&[(a, 5), (b, 9)]).await.unwrap();
-        directory.raise_heads(&[(a, 4), (a, 7), (a, 6)]).await.unwrap();
-        let big = 9_007_199_254_740_991; // 2^53 - 1: what JavaScript can count to
-        directory.raise_heads(&[(c, big), (c, big - 1)]).await.unwrap();
-        let heads = directory.heads(&[b, ConversationId(4), a, a, c]).await.unwrap();
-        assert_eq!(heads, [Some(9), None, Some(7), Some(7), Some(big)]);
-        assert!(directory.heads(&[]).await.unwrap().is_empty());
-
-        let many: Vec<_> = (1_000..7_000).map(ConversationId).collect();
-        let raised: Vec<_> = many.iter().map(|it| (*it, it.0.unsigned_abs())).collect();
-        directory.raise_heads(&raised).await.unwrap();
-        let heads = directory.heads(&many).await.unwrap();
-        assert!(heads.iter().zip(&raised).all(|(head, (_, seq))| *head == Some(*seq)));
     });
 }
 

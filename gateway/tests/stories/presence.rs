@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::limits::{PRESENCE_GRACE_MS, PRESENCE_PARTICIPANTS_MAX};
+use common::limits::{PRESENCE_CONVERSATIONS_MAX, PRESENCE_GRACE_MS, PRESENCE_PARTICIPANTS_MAX};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -14,6 +14,7 @@ on_both! {
     the_directory_knows_who_is_where;
     contacts_hear_who_comes_and_strangers_do_not;
     who_asks_hears_who_is_online;
+    strangers_do_not_hide_friends;
     a_large_conversation_shows_no_presence;
     nobody_sees_who_blocked_them;
 }
@@ -96,6 +97,26 @@ async fn who_asks_hears_who_is_online(cluster: Cluster) {
     let users = stranger.expect(Expect::named("onlineUsers")).await;
     assert_eq!(users["users"], json!([]), "of strangers nothing is told");
     stranger.expect_silence("listOnline").await;
+    cluster.finish().await;
+}
+
+/// Alice has written to Bob, who made the conversation; then a stranger makes as many with her as are
+/// looked at.
+async fn strangers_do_not_hide_friends(cluster: Cluster) {
+    let (alice, bob) = (cluster.someone("alice").await, cluster.someone("bob").await);
+    let mallory = cluster.someone("mallory").await;
+    let conversation = cluster.conversation(&[&bob, &alice]).await;
+    let mut alice_here = cluster.connect(0, &alice).await;
+    let _bob = cluster.connect(1, &bob).await;
+    let guid = alice_here.says(conversation, "hello").await;
+    alice_here.expect(processed(&guid)).await;
+    for _ in 0..PRESENCE_CONVERSATIONS_MAX {
+        cluster.conversation(&[&mallory, &alice]).await;
+    }
+
+    alice_here.emit("getOnlineUsers", Value::Null).await;
+    let users = alice_here.expect(Expect::named("onlineUsers")).await;
+    assert_eq!(users["users"], json!([bob.person.id]));
     cluster.finish().await;
 }
 

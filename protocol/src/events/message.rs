@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::row::{Acknowledged, Judged, Payload, ServerRow, Way, conversation_id, read_json};
+use super::row::{Acknowledged, Judged, Payload, ServerRow, Way, about_conversation, read_json};
 use crate::account::Person;
 use crate::context::TraceContext;
 use crate::downlink::MessageOutcome;
@@ -46,6 +46,8 @@ pub struct MessageRead {
     pub conversation: ConversationId,
     /// The last message read.
     pub message: MessageId,
+    /// Its seq, if the client says it: then it need not be looked for by its id.
+    pub seq: Option<u64>,
 }
 
 client_events! {
@@ -155,8 +157,7 @@ pub fn is_link(url: &str) -> bool {
 
 impl SendMessage {
     fn read(data: &str) -> Result<Self, Reject> {
-        #[derive(Deserialize)]
-        struct Input {
+        about_conversation! { struct Input {
             #[serde(rename = "messageType", alias = "message_type", default)]
             message_type: Option<MessageType>,
             #[serde(default)]
@@ -169,19 +170,14 @@ impl SendMessage {
             attachments: Option<Vec<Attachment>>,
             #[serde(rename = "traceparent", default)]
             context: Option<TraceContext>,
-            #[serde(rename = "conversationId", default)]
-            conversation: Option<i64>,
-            #[serde(rename = "conversation_id", default)]
-            snake: Option<i64>,
-            #[serde(rename = "otherId", default)]
-            other: Option<i64>,
             #[serde(default)]
             guid: Option<String>,
             // All that we send has both names; a client may give back what it got.
             #[serde(rename = "tempId", default)]
             temp: Option<String>,
-        }
+        } }
         let input: Input = read_json(data)?;
+        let conversation = input.conversation();
         let content = input.content.unwrap_or_default();
         let attachments = input.attachments.unwrap_or_default();
         // Bytes bound characters from above: most messages need no counting.
@@ -198,9 +194,8 @@ impl SendMessage {
         }
         let named = |text: Option<String>| text.filter(|text| !text.is_empty());
         let guid = named(input.guid).or_else(|| named(input.temp)).map(|text| Guid::new(&text));
-        let id = input.conversation.or(input.snake).or(input.other).ok_or(Reject::Invalid)?;
         Ok(Self {
-            conversation: conversation_id(id)?,
+            conversation: conversation?,
             guid: guid.transpose().map_err(|_| Reject::Invalid)?,
             message_type: input.message_type.unwrap_or_default(),
             content,
@@ -214,23 +209,18 @@ impl SendMessage {
 
 impl MessageRead {
     fn read(data: &str) -> Result<Self, Reject> {
-        #[derive(Deserialize)]
-        struct Input {
-            #[serde(rename = "conversationId", default)]
-            conversation: Option<i64>,
-            #[serde(rename = "conversation_id", default)]
-            snake: Option<i64>,
-            #[serde(rename = "otherId", default)]
-            other: Option<i64>,
+        about_conversation! { struct Input {
             #[serde(rename = "messageId", default)]
             message: Option<i64>,
             #[serde(rename = "message_id", default)]
             snake_message: Option<i64>,
-        }
+            #[serde(default)]
+            seq: Option<u64>,
+        } }
         let input: Input = read_json(data)?;
-        let id = input.conversation.or(input.snake).or(input.other).ok_or(Reject::Invalid)?;
+        let conversation = input.conversation()?;
         let message = input.message.or(input.snake_message).filter(|id| *id >= 1).ok_or(Reject::Invalid)?;
-        Ok(Self { conversation: conversation_id(id)?, message: MessageId(message) })
+        Ok(Self { conversation, message: MessageId(message), seq: input.seq })
     }
 }
 
@@ -393,6 +383,8 @@ pub struct LoadLastMessage {
 pub struct ReadReceipt {
     pub message_id: MessageId,
     pub conversation_id: ConversationId,
+    /// The message's place: everything up to it was read.
+    pub seq: u64,
     pub read_by: Person,
     pub read_at: Timestamp,
 }

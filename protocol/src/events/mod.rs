@@ -14,6 +14,9 @@ pub mod session;
 /// Chat messages: send, queued, processed, coming, read.
 pub mod message;
 
+/// A message that was changed after it was written.
+pub mod change;
+
 /// A user types.
 pub mod typing;
 
@@ -40,7 +43,7 @@ pub const CLIENT: &[&[&ClientRow]] =
 
 /// What clients hear, noun by noun.
 pub const SERVER: &[&[&ServerRow]] =
-    &[session::SERVER, message::SERVER, typing::SERVER, presence::SERVER, sync::SERVER];
+    &[session::SERVER, message::SERVER, change::SERVER, typing::SERVER, presence::SERVER, sync::SERVER];
 
 #[cfg(test)]
 mod tests {

@@ -245,6 +245,31 @@ macro_rules! server_events {
     };
 }
 
+/// The input of an event about a conversation: these fields, and the conversation's id under each of its
+/// names. The first name listed counts; a client may give several. No `flatten`: it would copy every field.
+macro_rules! about_conversation {
+    (struct $input:ident { $($fields:tt)* }) => {
+        #[derive(serde::Deserialize)]
+        struct $input {
+            #[serde(rename = "conversationId", default)]
+            conversation: Option<i64>,
+            #[serde(rename = "conversation_id", default)]
+            conversation_snake: Option<i64>,
+            #[serde(rename = "otherId", default)]
+            conversation_other: Option<i64>,
+            $($fields)*
+        }
+
+        impl $input {
+            fn conversation(&self) -> Result<$crate::ids::ConversationId, $crate::reject::Reject> {
+                let id = self.conversation.or(self.conversation_snake).or(self.conversation_other);
+                $crate::events::row::conversation_id(id.ok_or($crate::reject::Reject::Invalid)?)
+            }
+        }
+    };
+}
+pub(super) use about_conversation;
+
 /// Reads the JSON of an event's data.
 ///
 /// # Errors

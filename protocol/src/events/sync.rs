@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::ChangedMessage;
 use super::message::MessageView;
 use super::row::{Acknowledged, Judged, Way, conversation_id, read_json};
 use crate::ids::ConversationId;
@@ -9,11 +10,24 @@ use crate::limits::SYNC_CONVERSATIONS_MAX;
 use crate::reject::Reject;
 use crate::{client_events, server_events};
 
-/// `sync`: the last seq the client holds of each conversation; it wants what is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `sync`: how far the client is in each conversation; it wants what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
-    /// Conversation and last seq held (0: nothing yet).
-    pub held: Vec<(ConversationId, u64)>,
+    /// One for each conversation.
+    pub held: Vec<Held>,
+}
+
+/// How far a client is in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Where.
+    pub conversation: ConversationId,
+    /// The last seq held (0: nothing yet).
+    pub seq: u64,
+    /// The last change known (0: none). None: the client does not ask for changes.
+    pub change_seq: Option<u64>,
+    /// Up to where the client knows that its user has read. None: it does not ask.
+    pub read_seq: Option<u64>,
 }
 
 client_events! {
@@ -29,15 +43,34 @@ impl Sync {
     fn read(data: &str) -> Result<Self, Reject> {
         #[derive(Deserialize)]
         struct Input {
-            conversations: std::collections::BTreeMap<String, u64>,
+            conversations: std::collections::BTreeMap<String, Far>,
+        }
+        /// A client that asks for messages only says their seq alone.
+        #[derive(Deserialize)]
+        #[serde(untagged, rename_all_fields = "camelCase")]
+        enum Far {
+            Seq(u64),
+            All {
+                seq: u64,
+                #[serde(default)]
+                change_seq: Option<u64>,
+                #[serde(default)]
+                read_seq: Option<u64>,
+            },
         }
         let input: Input = read_json(data)?;
         if input.conversations.len() > SYNC_CONVERSATIONS_MAX {
             return Err(Reject::TooLarge);
         }
-        let held = input.conversations.into_iter().map(|(id, seq)| {
-            let id = id.parse().map_err(|_| Reject::Invalid)?;
-            Ok((conversation_id(id)?, seq.min(i64::MAX as u64)))
+        let bounded = |seq: u64| seq.min(i64::MAX as u64);
+        let held = input.conversations.into_iter().map(|(id, far)| {
+            let conversation = conversation_id(id.parse().map_err(|_| Reject::Invalid)?)?;
+            let (seq, change_seq, read_seq) = match far {
+                Far::Seq(seq) => (seq, None, None),
+                Far::All { seq, change_seq, read_seq } => (seq, change_seq, read_seq),
+            };
+            let change_seq = change_seq.map(bounded);
+            Ok(Held { conversation, seq: bounded(seq), change_seq, read_seq })
         });
         Ok(Self { held: held.collect::<Result<_, Reject>>()? })
     }
@@ -50,7 +83,10 @@ impl Sync {
 pub struct MissedMessages {
     pub conversation_id: ConversationId,
     pub head: u64,
+    pub change_seq: u64,
     pub messages: Vec<MessageView>,
+    /// Changes of messages that the client held already, oldest first, each message once.
+    pub changes: Vec<ChangedMessage>,
 }
 
 /// Too much was missed to send: fetch the history over REST from `head` down.
@@ -60,6 +96,18 @@ pub struct MissedMessages {
 pub struct Gap {
     pub conversation_id: ConversationId,
     pub head: u64,
+    pub change_seq: u64,
+    /// What the client holds was changed as well: it is to be fetched anew.
+    pub changed: bool,
+}
+
+/// How far the user has read, on whichever device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ReadUpTo {
+    pub conversation_id: ConversationId,
+    pub read_seq: u64,
 }
 
 /// `synced`: the answer to `sync`.
@@ -70,10 +118,13 @@ pub struct Synced {
     pub current: Vec<ConversationId>,
     /// Here is exactly what was missed, oldest first.
     pub missed: Vec<MissedMessages>,
-    /// More than [`SYNC_MESSAGES_MAX`](crate::limits::SYNC_MESSAGES_MAX) was missed.
+    /// More than [`SYNC_MESSAGES_MAX`](crate::limits::SYNC_MESSAGES_MAX) messages or
+    /// [`SYNC_CHANGES_MAX`](crate::limits::SYNC_CHANGES_MAX) changed ones were missed.
     pub gaps: Vec<Gap>,
     /// Not a member (any more), or no such conversation.
     pub unknown: Vec<ConversationId>,
+    /// Where the user has read further than the client knew.
+    pub reads: Vec<ReadUpTo>,
 }
 
 server_events! { Synced = "synced", None; }
@@ -91,9 +142,23 @@ mod tests {
 
     #[test]
     fn what_is_held_is_read_by_conversation() {
-        let held = vec![(ConversationId(3), 0), (ConversationId(7), 41)];
+        let seq_of =
+            |id, seq| Held { conversation: ConversationId(id), seq, change_seq: None, read_seq: None };
+        let held = vec![seq_of(3, 0), seq_of(7, 41)];
         assert_eq!(Sync::parse(r#"{"conversations":{"7":41,"3":0}}"#), Ok(Sync { held }));
-        assert_eq!(Sync::parse(r#"{"conversations":{"x":1}}"#), Err(Reject::Invalid));
+        let held = vec![
+            seq_of(3, 0),
+            Held { change_seq: Some(2), read_seq: Some(40), ..seq_of(7, 41) },
+            Held { change_seq: Some(i64::MAX as u64), ..seq_of(8, 1) },
+        ];
+        let mixed = format!(
+            r#"{{"conversations":{{"7":{{"seq":41,"changeSeq":2,"readSeq":40,"new":[]}},"3":{{"seq":0}},"8":{{"seq":1,"changeSeq":{}}}}}}}"#,
+            u64::MAX
+        );
+        assert_eq!(Sync::parse(&mixed), Ok(Sync { held }));
+        for bad in [r#"{"x":1}"#, r#"{"7":"1"}"#, r#"{"7":{"changeSeq":1}}"#, r#"{"7":{"seq":-1}}"#] {
+            assert_eq!(Sync::parse(&format!(r#"{{"conversations":{bad}}}"#)), Err(Reject::Invalid), "{bad}");
+        }
         assert_eq!(Sync::parse("{}"), Err(Reject::Invalid));
     }
 }

@@ -1,9 +1,9 @@
 //! A user types.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::message::ConversationKind;
-use super::row::{Acknowledged, Judged, Way, conversation_id, read_json};
+use super::row::{Acknowledged, Judged, Way, about_conversation, read_json};
 use crate::account::Person;
 use crate::ids::ConversationId;
 use crate::lane::Lane;
@@ -35,21 +35,12 @@ client_events! {
 
 impl Typing {
     fn read(data: &str) -> Result<Self, Reject> {
-        #[derive(Deserialize)]
-        struct Input {
-            // Clients of the second dialect say `otherId`, and some say both: the explicit name wins.
-            #[serde(rename = "conversationId", default)]
-            conversation: Option<i64>,
-            #[serde(rename = "conversation_id", default)]
-            snake: Option<i64>,
-            #[serde(rename = "otherId", default)]
-            other: Option<i64>,
+        about_conversation! { struct Input {
             #[serde(rename = "isTyping", default)]
             is_typing: Option<bool>,
-        }
+        } }
         let input: Input = read_json(data)?;
-        let id = input.conversation.or(input.snake).or(input.other).ok_or(Reject::Invalid)?;
-        Ok(Self { conversation: conversation_id(id)?, is_typing: input.is_typing.unwrap_or(true) })
+        Ok(Self { conversation: input.conversation()?, is_typing: input.is_typing.unwrap_or(true) })
     }
 
     /// Never 0. A stray collision costs the relay of one keystroke.

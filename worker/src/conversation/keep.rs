@@ -34,7 +34,34 @@ pub struct People {
     pub room: Arc<[UserId]>,
 }
 
+/// Who is in conversations, as remembered.
+#[derive(Debug)]
+pub(crate) struct KnownPeople {
+    /// The server that it came from: a write that checks it goes there.
+    pub epoch: u64,
+    /// Each with the version that such a write must find.
+    pub people: HashMap<ConversationId, (People, i64)>,
+}
+
 impl Owner {
+    /// Who is in these conversations, as remembered; what is not is read. It is believed only together
+    /// with a write that checks the version.
+    pub(crate) async fn people(
+        &self,
+        store: &Store,
+        conversations: &[ConversationId],
+    ) -> Result<KnownPeople> {
+        let epoch = store.epoch();
+        let mut copies = self.recall(epoch, conversations);
+        let cold: Vec<_> = conversations.iter().copied().filter(|id| !copies.contains_key(id)).collect();
+        read(store, self, epoch, &cold, &mut copies).await?;
+        let people = copies.into_iter().map(|(id, copy)| {
+            let Remembered { audience, room, version, .. } = copy;
+            (id, (People { audience, room }, version))
+        });
+        Ok(KnownPeople { epoch, people: people.collect() })
+    }
+
     /// Keeps what may be kept of a piece, in its order, and answers for each.
     ///
     /// # Errors

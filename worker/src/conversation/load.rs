@@ -30,7 +30,7 @@ pub(super) const STATEMENTS: &[Statement] = &[AUDIENCES, VERSIONS];
 const AUDIENCES: Statement = statement(
     "audiences",
     "
-select p.conversation_id, p.user_id, u.first_name, u.last_name, u.email,
+select p.conversation_id, p.user_id, u.first_name, u.last_name,
        u.is_active and not u.is_blocked as good,
        count(*) over (partition by p.conversation_id) as verified,
        case when count(*) over (partition by p.conversation_id) = 2 then

@@ -147,7 +147,7 @@ impl Owner {
     }
 
     /// Forgets conversations: the next who needs them reads them.
-    pub(super) fn forget(&self, conversations: impl Iterator<Item = ConversationId>) {
+    pub(crate) fn forget(&self, conversations: impl Iterator<Item = ConversationId>) {
         let mut memory = self.memory();
         let mut count = 0;
         for id in conversations {

@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Another with each new life of the primary that a connection finds.
-    pub(crate) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.primary.epoch()
     }
 

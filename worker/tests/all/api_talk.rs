@@ -268,7 +268,7 @@ async fn a_history_is_paged_in_both_shapes_and_by_seq() {
         assert_eq!((status, seqs), (200, vec![40, 39, 38]));
         assert_eq!(
             body["data"]["meta"],
-            json!({ "total": 40, "page": 1, "limit": 3, "totalPages": 14, "nextBefore": 38 })
+            json!({ "total": 40, "changeSeq": 0, "page": 1, "limit": 3, "totalPages": 14, "nextBefore": 38 })
         );
         assert_eq!(api.ask(Some(eve), "GET", &path, &NONE).await.0, 403);
     }

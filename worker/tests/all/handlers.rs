@@ -15,7 +15,7 @@ on_both! {
     a_message_is_kept_and_told_to_everyone;
     strangers_and_the_blocked_are_refused;
     the_same_guid_a_thousand_times_is_one_message;
-    a_receipt_is_told_to_the_others;
+    a_receipt_is_told_to_everyone_also_the_readers_other_sockets;
     typing_is_told_to_the_others_once;
     sync_returns_exactly_what_is_missing;
 }
@@ -53,7 +53,6 @@ async fn a_message_is_kept_and_told_to_everyone(cluster: Cluster) {
     let processed = gateway.next().await;
     assert_eq!((processed.event.as_str(), &processed.to), ("messageProcessed", &Recipients::Socket(3)));
     assert_eq!(processed.data["messageId"], coming.data["id"]);
-    assert_eq!(cluster.directory.heads(&[conversation]).await.unwrap(), [Some(1)]);
     worker.drain().await;
     assert_eq!(gateway.rest().await, []);
 }
@@ -105,7 +104,7 @@ async fn the_same_guid_a_thousand_times_is_one_message(cluster: Cluster) {
     assert_eq!(cluster.sql("select 1 from messages").await.len(), 1);
 }
 
-async fn a_receipt_is_told_to_the_others(cluster: Cluster) {
+async fn a_receipt_is_told_to_everyone_also_the_readers_other_sockets(cluster: Cluster) {
     let (alice, bob) = (cluster.person("alice").await, cluster.person("bob").await);
     let eve = cluster.person("eve").await;
     let conversation = cluster.conversation(&[alice, bob]).await;
@@ -128,8 +127,8 @@ async fn a_receipt_is_told_to_the_others(cluster: Cluster) {
         cluster.publish([one]).await;
     }
     let receipt = gateway.next().await;
-    assert_eq!((receipt.event.as_str(), users(&receipt)), ("messageRead", vec![alice.0]));
-    assert_eq!(receipt.data["messageId"], message.0);
+    assert_eq!((receipt.event.as_str(), users(&receipt)), ("messageRead", vec![alice.0, bob.0]));
+    assert_eq!((&receipt.data["messageId"], &receipt.data["seq"]), (&json!(message), &json!(1)));
     assert_eq!(receipt.data["readBy"]["id"], bob.0);
     let refused = gateway.next().await;
     assert_eq!((&refused.to, &refused.data["code"]), (&Recipients::Socket(3), &json!("not_a_member")));
@@ -172,9 +171,13 @@ async fn typing_is_told_to_the_others_once(cluster: Cluster) {
 }
 
 async fn ask(cluster: &Cluster, user: UserId, held: &[(ConversationId, u64)]) -> Value {
-    let from = Sender { user, socket: None };
     let held: serde_json::Map<String, Value> =
         held.iter().map(|(conversation, seq)| (conversation.to_string(), json!(seq))).collect();
+    ask_for(cluster, user, &Value::Object(held)).await
+}
+
+async fn ask_for(cluster: &Cluster, user: UserId, held: &Value) -> Value {
+    let from = Sender { user, socket: None };
     let body = protocol::encode(&uplink::<Sync>(from, &json!({ "conversations": held })));
     let answer =
         cluster.bus.request(Subject::new("api.sync").unwrap(), body, crate::cluster::PATIENCE).await.unwrap();
@@ -199,13 +202,17 @@ async fn sync_returns_exactly_what_is_missing(cluster: Cluster) {
     let seqs: Vec<_> =
         answer["missed"][0]["messages"].as_array().unwrap().iter().map(|m| m["seq"].clone()).collect();
     assert_eq!((&answer["missed"][0]["conversationId"], seqs), (&json!(first), vec![json!(4), json!(5)]));
-    assert_eq!(answer["gaps"], json!([{"conversationId": second, "head": 250}]));
+    let gap = json!({"conversationId": second, "head": 250, "changeSeq": 0, "changed": false});
+    assert_eq!(answer["gaps"], json!([gap]));
     assert_eq!(answer["current"], json!([empty]));
 
-    let nobody = json!({"current": [], "missed": [], "gaps": [], "unknown": [first, second]});
+    let nobody = json!({"current": [], "missed": [], "gaps": [], "unknown": [first, second], "reads": []});
     assert_eq!(ask(&cluster, eve, &[(first, 3), (second, 1)]).await, nobody);
     assert_eq!(ask(&cluster, eve, &[(first, 5), (second, 250)]).await, nobody, "a right guess tells nothing");
-    let current = json!({"current": [first, second], "missed": [], "gaps": [], "unknown": []});
+    let right = json!({"seq": 5, "changeSeq": 0, "readSeq": 0});
+    let told = ask_for(&cluster, eve, &json!({ first.to_string(): right })).await;
+    assert_eq!((&told["unknown"], &told["reads"]), (&json!([first]), &json!([])));
+    let current = json!({"current": [first, second], "missed": [], "gaps": [], "unknown": [], "reads": []});
     assert_eq!(ask(&cluster, bob, &[(first, 5), (second, 250)]).await, current);
     worker.drain().await;
 }

@@ -23,6 +23,9 @@ mod api_auth;
 /// Conversations and messages over the API.
 mod api_talk;
 
+/// Lists of conversations over the API.
+mod api_lists;
+
 /// The table of routes.
 mod routes;
 

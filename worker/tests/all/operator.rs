@@ -85,6 +85,7 @@ async fn a_message_is_found_by_its_guid_where_it_may_be_and_shows_no_contents() 
     let read = MessageRead {
         conversation: two,
         message: kept.iter().find(|one| one.conversation == two).unwrap().message,
+        seq: None,
     };
     db.store.mark_read(&[(binh, read)]).await.unwrap();
     let places = db.store.places_of_conversation(two).await.unwrap();

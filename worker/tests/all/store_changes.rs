@@ -1,8 +1,11 @@
 //! The counters of a conversation: what raises `version`, and what happened to its messages.
 
 use crate::support::postgres::{Database, open, text};
+use protocol::events::change::ChangedMessage;
+use protocol::events::message::Attachment;
 use protocol::ids::ConversationId;
 use serde_json::json;
+use worker::features::messages::{HistoryPage, Missing};
 
 async fn version(db: &Database, of: ConversationId) -> i64 {
     db.count(&format!("select version from conversations where id = {of}")).await
@@ -89,18 +92,45 @@ async fn the_latest_change_of_each_message_is_kept_and_counted() {
     let Some(db) = Database::fresh().await else { return };
     let (alice, bob) = (db.user("alice").await, db.user("bob").await);
     let talk = db.conversation(&[alice, bob]).await;
-    db.store.save_messages(&[text(alice, talk, "a"), text(alice, talk, "b")]).await.unwrap();
-    let record = async |seq, n: u64| db.store.record_change(talk, seq, &json!({ "n": n })).await.unwrap();
-    assert_eq!((record(1, 1).await, record(2, 2).await, record(1, 3).await), (Some(1), Some(2), Some(3)));
-    assert_eq!(record(3, 4).await, None, "there is no such message");
-    assert_eq!(db.store.record_change(ConversationId(99), 1, &json!({})).await.unwrap(), None);
+    let mut second = text(alice, talk, "b");
+    second.event.attachments = vec![Attachment { thumb_url: String::new(), file_url: "/files/b".into() }];
+    db.store.save_messages(&[text(alice, talk, "a"), second, text(bob, talk, "c")]).await.unwrap();
+    let redact = async |seq: u64| db.store.redact_message(talk, seq).await.unwrap();
+    assert_eq!((redact(1).await, redact(2).await, redact(1).await), (Some(1), Some(2), Some(3)));
+    assert_eq!(redact(4).await, None, "there is no such message");
+    assert_eq!(db.store.redact_message(ConversationId(99), 1).await.unwrap(), None);
 
-    let all = db.store.changes_after(talk, 0, 10).await.unwrap();
-    let seen: Vec<_> = all.iter().map(|one| (one.seq, one.change_seq, one.what["n"].as_u64())).collect();
-    assert_eq!(seen, [(2, 2, Some(2)), (1, 3, Some(3))], "each message once, as it is now");
-    assert_eq!(db.store.changes_after(talk, 2, 10).await.unwrap().len(), 1);
-    assert_eq!(db.store.changes_after(talk, 3, 10).await.unwrap(), []);
     let standing = db.store.standings(bob, &[talk]).await.unwrap()[&talk];
-    assert_eq!((standing.head, standing.change_seq), (2, 3));
+    assert_eq!((standing.head, standing.change_seq), (3, 3));
+    let after = async |seq, change_seq, limit| {
+        let held = Missing { conversation: talk, seq, change_seq, standing };
+        db.store.changes_after(&[held], limit).await.unwrap()
+    };
+    let seen = |all: Vec<ChangedMessage>| all.iter().map(|one| (one.seq, one.change_seq)).collect::<Vec<_>>();
+    let all = after(3, 0, 10).await;
+    assert!(all.iter().all(|one| one.what == json!({ "kind": "redacted" })));
+    assert!(all.iter().all(|one| one.message.content.is_empty() && one.message.attachments.is_empty()));
+    assert_eq!(all[1].message.sender.first_name, "alice");
+    assert_eq!(seen(all), [(2, 2), (1, 3)], "each message once, as it is now");
+    assert_eq!(seen(after(3, 2, 10).await), [(1, 3)]);
+    assert_eq!(seen(after(3, 3, 10).await), []);
+    assert_eq!(seen(after(1, 0, 10).await), [(1, 3)], "a message that is not held comes as it is now");
+    assert_eq!(seen(after(3, 0, 1).await), [(2, 2)]);
+    let history =
+        db.store.history(bob, talk, HistoryPage::After { after: 0, limit: 9 }).await.unwrap().unwrap();
+    let contents: Vec<_> = history.messages.iter().map(|one| one.content.as_str()).collect();
+    assert_eq!((history.change_seq, contents), (3, vec!["", "", "c"]));
     db.finish().await;
+}
+
+/// Whatever writes to messages after they were written counts it, or a client and a replica would never
+/// hear of it.
+#[test]
+fn no_statement_changes_a_message_without_counting_it() {
+    for one in worker::features::statements() {
+        let changes = ["update messages", "delete from messages"].iter().any(|words| one.sql.contains(words));
+        let counts = one.sql.contains("set change_seq = c.change_seq + 1")
+            && one.sql.contains("insert into message_changes");
+        assert!(!changes || counts, "{} changes messages and does not count it", one.name);
+    }
 }

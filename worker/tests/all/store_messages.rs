@@ -1,12 +1,12 @@
 //! Saving, reading and marking chat messages, on a real PostgreSQL.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::support::postgres::{Database, open, text};
 use protocol::Reject;
 use protocol::events::message::{Attachment, ConversationKind, MessageRead};
 use protocol::ids::{ConversationId, MessageId, UserId};
-use worker::features::messages::{HistoryPage, Saved, SavedMessage, Standing};
+use worker::features::messages::{HistoryPage, Missing, ReadMark, Saved, SavedMessage};
 use worker::store::Store;
 
 fn row(saved: &Saved) -> SavedMessage {
@@ -31,8 +31,9 @@ async fn a_batch_gets_gapless_seqs_in_its_order() {
     assert_eq!(ids.len(), 4);
 
     assert_eq!(db.say(alice, one, "c").await.seq, 4);
-    let heads = db.store.heads(&[one, two, ConversationId(99)]).await.unwrap();
-    assert_eq!(heads, [(one, 4), (two, 1)].into());
+    let standings = db.store.standings(alice, &[one, two, ConversationId(99)]).await.unwrap();
+    let heads = standings.into_iter().map(|(id, standing)| (id, standing.head));
+    assert_eq!(heads.collect::<HashMap<_, _>>(), [(one, 4), (two, 1)].into());
     assert!(db.store.save_messages(&[]).await.unwrap().is_empty());
     db.finish().await;
 }
@@ -268,7 +269,8 @@ async fn reading_only_moves_forward_and_only_for_members() {
     let first = db.say(alice, talk, "a").await;
     let second = db.say(alice, talk, "b").await;
     let elsewhere = db.say(alice, other, "a").await;
-    let up_to = |conversation, row: SavedMessage| MessageRead { conversation, message: row.message };
+    let up_to =
+        |conversation, row: SavedMessage| MessageRead { conversation, message: row.message, seq: None };
 
     let batch = [
         (bob, up_to(talk, second)),
@@ -285,6 +287,37 @@ async fn reading_only_moves_forward_and_only_for_members() {
     let again = db.store.mark_read(&batch[1..2]).await.unwrap();
     assert!(!again[0].unwrap().advanced);
     assert_eq!(db.count("select max(read_seq) from participants").await, 2);
+    db.finish().await;
+}
+
+/// The lean way: a mark moves when everything is as remembered, and otherwise nothing does.
+#[tokio::test]
+async fn a_read_mark_is_checked_by_the_statement_that_moves_it() {
+    let Some(db) = Database::fresh().await else { return };
+    let (alice, bob, eve) = (db.user("alice").await, db.user("bob").await, db.user("eve").await);
+    let (talk, other) = (db.conversation(&[alice, bob]).await, db.conversation(&[alice, bob]).await);
+    let rows = [db.say(alice, talk, "a").await, db.say(alice, talk, "b").await];
+    let version = db.store.standings(bob, &[talk]).await.unwrap()[&talk].version;
+    let advance = async |user, conversation, seq: u64, message: SavedMessage, version| {
+        let event = MessageRead { conversation, message: message.message, seq: Some(seq) };
+        let marks = [((conversation, user), ReadMark { seq, event, version })].into();
+        !db.store.advance_reads(db.store.epoch(), &marks).await.unwrap().is_empty()
+    };
+    assert!(!advance(bob, talk, 2, rows[1], version - 1).await, "somebody came or went");
+    assert!(!advance(eve, talk, 2, rows[1], version).await, "a stranger");
+    assert!(!advance(bob, talk, 2, rows[0], version).await, "that seq is another message");
+    assert!(!advance(bob, other, 2, rows[1], version).await, "it is elsewhere");
+    assert!(!advance(bob, talk, 3, rows[1], version).await, "there is no such seq");
+    assert!(advance(bob, talk, 2, rows[1], version).await);
+    assert!(!advance(bob, talk, 1, rows[0], version).await, "what was read stays read");
+    assert_eq!(db.store.standings(bob, &[talk]).await.unwrap()[&talk].read, 2);
+
+    let named =
+        |message: SavedMessage, seq| MessageRead { conversation: talk, message: message.message, seq };
+    let asked = [named(rows[1], None), named(rows[0], Some(9)), named(rows[0], None)];
+    let elsewhere = MessageRead { conversation: other, ..asked[0] };
+    let seqs = db.store.seqs_of_messages(&[asked[0], asked[1], elsewhere, asked[2]]).await.unwrap();
+    assert_eq!(seqs, [Some(2), Some(9), None, Some(1)], "looked up by id where the client did not say it");
     db.finish().await;
 }
 
@@ -320,8 +353,13 @@ async fn history_pages_by_seq_from_either_end() {
     assert_eq!(db.store.history(eve, talk, newest).await.unwrap(), None);
 
     let standing = db.store.standings(alice, &[talk]).await.unwrap()[&talk];
-    assert_eq!(standing, Standing { head: 25, change_seq: 0, verified: 1 });
-    let wanted = [(talk, 21, standing), (ConversationId(99), 0, standing), (talk, 25, standing)];
+    assert_eq!((standing.head, standing.change_seq, standing.read), (25, 0, 0));
+    let wanted = [(talk, 21), (ConversationId(99), 0), (talk, 25)].map(|(conversation, seq)| Missing {
+        conversation,
+        seq,
+        change_seq: 0,
+        standing,
+    });
     let after = db.store.messages_after(&wanted, 2).await.unwrap();
     assert_eq!(after.iter().map(|one| one.seq).collect::<Vec<_>>(), [22, 23]);
     assert!(db.store.standings(eve, &[talk]).await.unwrap().is_empty());

@@ -11,11 +11,12 @@ use crate::support::client::Client;
 use crate::support::postgres::{Database, open, text};
 use common::limits::{REPLICA_MS_MAX, REPLICA_PAUSE_MS};
 use common::telemetry;
+use protocol::events::message::ConversationKind;
 use protocol::ids::{ConversationId, UserId};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
-use worker::features::messages::HistoryPage;
+use worker::features::messages::{HistoryPage, Missing, Standing};
 use worker::store::Store;
 
 /// Longer than anything here takes.
@@ -96,6 +97,10 @@ async fn contents(store: &Store, user: UserId, talk: ConversationId) -> Vec<Stri
     history.messages.into_iter().map(|message| message.content).collect()
 }
 
+fn missing(conversation: ConversationId, seq: u64, standing: Standing) -> Missing {
+    Missing { conversation, seq, change_seq: 0, standing }
+}
+
 /// How often reads ended so.
 fn counted(outcome: &str) -> u64 {
     let line = format!("worker_store_replica_reads_total{{outcome=\"{outcome}\"}} ");
@@ -140,7 +145,7 @@ async fn histories_and_what_was_missed_come_from_the_replica() {
         assert_eq!(seqs(pair.store.history(alice, talk, page).await.unwrap()), here, "{page:?}");
     }
     let standings = pair.store.standings(alice, &[talk, silent]).await.unwrap();
-    let wanted = [(silent, 0, standings[&silent]), (talk, 1, standings[&talk])];
+    let wanted = [(silent, 0), (talk, 1)].map(|(id, seq)| missing(id, seq, standings[&id]));
     let missed = pair.store.messages_after(&wanted, 10).await.unwrap();
     let missed: Vec<_> = missed.iter().map(|one| (one.conversation, one.content.as_str())).collect();
     assert_eq!(missed, [(talk, "two"), (talk, "three")]);
@@ -175,7 +180,7 @@ async fn a_replica_that_lags_hides_nothing_and_lets_nobody_in() {
     pair.db.say(alice, talk, "new").await;
     assert_eq!(pair.contents(bob, talk).await, ["old", "new"]);
     let standings = pair.store.standings(bob, &[talk, quiet]).await.unwrap();
-    let wanted = [(quiet, 0, standings[&quiet]), (talk, 1, standings[&talk])];
+    let wanted = [(quiet, 0), (talk, 1)].map(|(id, seq)| missing(id, seq, standings[&id]));
     let missed = pair.store.messages_after(&wanted, 10).await.unwrap();
     let missed: Vec<_> = missed.iter().map(|one| one.content.as_str()).collect();
     assert_eq!(missed, ["changed", "new"], "one conversation that lags sends all of them to the primary");
@@ -205,6 +210,44 @@ async fn a_replica_that_lags_hides_nothing_and_lets_nobody_in() {
     pair.resume().await;
     assert_eq!(pair.contents(alice, talk).await, ["old", "new"]);
     assert_eq!(counted("served"), served + 1);
+    pair.finish().await;
+}
+
+/// A replica that has every message but not what happened to them, or not who came and went, is behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_misses_a_change_is_not_believed() {
+    let Some(pair) = Pair::start().await else { return };
+    let (alice, bob, eve) =
+        (pair.db.user("alice").await, pair.db.user("bob").await, pair.db.user("eve").await);
+    let talk = pair.db.conversation(&[alice, bob]).await;
+    pair.db.say(alice, talk, "leaked").await;
+    pair.db.say(alice, talk, "harmless").await;
+    pair.caught_up().await;
+    pair.pause().await;
+
+    let behind = counted("behind");
+    assert_eq!(pair.db.store.redact_message(talk, 1).await.unwrap(), Some(1));
+    assert_eq!(pair.contents(bob, talk).await, ["", "harmless"], "from the primary");
+    let standing = pair.store.standings(bob, &[talk]).await.unwrap()[&talk];
+    let wanted = [missing(talk, 0, standing)];
+    assert_eq!(pair.store.messages_after(&wanted, 10).await.unwrap()[0].content, "");
+    let held = [missing(talk, 2, standing)];
+    let changes = pair.store.changes_after(&held, 10).await.unwrap();
+    assert_eq!(changes.iter().map(|one| (one.seq, one.change_seq)).collect::<Vec<_>>(), [(1, 1)]);
+    assert_eq!(counted("behind"), behind + 3);
+
+    pair.resume().await;
+    let served = counted("served");
+    assert_eq!(pair.store.changes_after(&held, 10).await.unwrap(), changes, "and then from the replica");
+    assert_eq!(counted("served"), served + 1);
+    pair.pause().await;
+    let join = "insert into participants (conversation_id, user_id, status) values ($1, $2, 'VERIFIED')";
+    pair.db.client.execute(join, &[&talk.0, &eve.0]).await.unwrap();
+    let behind = counted("behind");
+    let history = pair.store.history(eve, talk, NEWEST).await.unwrap().unwrap();
+    assert_eq!(history.messages[0].kind, ConversationKind::Group, "it was of two");
+    assert_eq!(counted("behind"), behind + 1);
+    pair.resume().await;
     pair.finish().await;
 }
 

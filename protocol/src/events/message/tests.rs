@@ -35,7 +35,7 @@ fn a_field_under_two_names_is_no_duplicate_and_the_explicit_name_wins() {
     check(r#"{"conversationId":1,"guid":"","tempId":"t","content":"x"}"#, Ok(text(1, Some("t"), "x")));
     check(r#"{"conversationId":1,"otherId":2,"conversation_id":3,"content":"x"}"#, Ok(text(1, None, "x")));
     check(r#"{"otherId":2,"content":"x"}"#, Ok(text(2, None, "x")));
-    let read = MessageRead { conversation: ConversationId(7), message: MessageId(9) };
+    let read = MessageRead { conversation: ConversationId(7), message: MessageId(9), seq: None };
     assert_eq!(
         MessageRead::parse(r#"{"conversationId":7,"otherId":8,"messageId":9,"message_id":1}"#),
         Ok(read)

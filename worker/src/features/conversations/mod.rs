@@ -1,8 +1,10 @@
 //! Conversations: list, one, create.
 
+mod cursor;
 mod rest;
 mod store;
 
+pub use self::cursor::ListCursor;
 pub use self::store::{
     ConversationPage, ConversationRow, NewConversation, NewParticipant, ParticipantRow, ParticipantType,
     ParticipantUser,

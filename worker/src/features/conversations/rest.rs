@@ -9,6 +9,7 @@ use protocol::events::message::{MessageView, is_link};
 use protocol::ids::{ConversationId, UserId};
 use serde_json::{Value, json};
 
+use super::cursor::ListCursor;
 use super::store::{ConversationRow, NewConversation, NewParticipant, ParticipantType};
 use crate::rest::input::{Body, positive};
 use crate::rest::response::{Outcome, Refusal, located, ok};
@@ -37,16 +38,30 @@ pub async fn list(call: Call<'_>) -> Outcome {
         )));
     }
 
-    let offset = (page - 1) * size;
-    let found = call.ctx.store.conversations_of(user, search, oldest_first, size, offset).await?;
+    let cursor = query.get("cursor").filter(|text| !text.is_empty()).map(ListCursor::parse);
+    let found = match &cursor {
+        Some(_) if oldest_first || query.get("page").is_some() => {
+            return Err(Refusal::bad_request("A cursor goes with size and search only"));
+        }
+        Some(None) => return Err(Refusal::bad_request("The cursor is not understood: begin again without")),
+        Some(Some(cursor)) => call.ctx.store.conversations_from(user, search, cursor, size).await?,
+        None => call.ctx.store.conversations_of(user, search, oldest_first, size, (page - 1) * size).await?,
+    };
+    let rows = usize::try_from(size).unwrap_or(usize::MAX);
+    let active =
+        |rows: &[ConversationRow]| rows.iter().map(|row| (row.id, row.updated_at)).collect::<Vec<_>>();
+    let (listed_at, moved_at) = (active(&found.conversations), active(&found.moved));
+    let next =
+        ListCursor::after(cursor.flatten(), &listed_at, &moved_at, found.now, rows).filter(|_| !oldest_first);
     let total = found.total;
-    let result: Vec<Value> = found.conversations.into_iter().map(listed).collect();
     let data = json!({
         "page": page,
         "size": size,
         "totalPage": total.div_ceil(size.unsigned_abs()),
         "totalElement": total,
-        "result": result,
+        "nextCursor": next.map(|next| next.to_string()),
+        "moved": found.moved.into_iter().map(listed).collect::<Vec<Value>>(),
+        "result": found.conversations.into_iter().map(listed).collect::<Vec<Value>>(),
     });
     ok(200, "", &data)
 }
@@ -159,6 +174,7 @@ fn view(row: &ConversationRow) -> Value {
         "participantCount": row.verified,
         "lastMessage": row.last_message,
         "headSeq": row.head,
+        "changeSeq": row.change_seq,
         "readSeq": row.read,
         "unreadCount": row.head.saturating_sub(row.read),
     })

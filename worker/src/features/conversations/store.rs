@@ -1,16 +1,19 @@
 //! Conversations and who takes part in them.
 
-use common::limits::{CONVERSATIONS_MADE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX};
+use common::limits::{
+    CONVERSATIONS_MADE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX, UNREAD_OWN_MAX,
+};
 use protocol::events::message::{ConversationKind, MessageView};
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Reject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::cursor::ListCursor;
 use crate::conversation::kind;
 use crate::features::accounts::in_good_standing;
 use crate::features::messages::{maybe_message_view, message_columns};
 use crate::store::rows::{maybe_moment, moment, unsigned};
-use crate::store::{Json, Result, Row, Statement, Store, statement};
+use crate::store::{Json, Params, Result, Row, Statement, Store, statement};
 
 /// A conversation as one of its members sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +30,9 @@ pub struct ConversationRow {
     pub kind: ConversationKind,
     /// The newest seq.
     pub head: u64,
-    /// How far this member has read.
+    /// How many changes of messages there were.
+    pub change_seq: u64,
+    /// How far this member has read. Who says something has read up to it.
     pub read: u64,
     /// How many are verified.
     pub verified: i64,
@@ -108,22 +113,31 @@ pub struct ConversationPage {
     pub total: u64,
     /// The page.
     pub conversations: Vec<ConversationRow>,
+    /// What moved to the top while the list was paged by cursor.
+    pub moved: Vec<ConversationRow>,
+    /// The database's clock.
+    pub now: Timestamp,
 }
 
 /// A conversation, for `page`, as the user $1 sees it.
 macro_rules! page_columns {
     () => {
         "c.id as c_id, c.title, c.creator_id, c.channel_id, c.avatar_url, c.created_at as c_created_at, \
-         c.updated_at as c_updated_at, c.deleted_at as c_deleted_at, c.head_seq, p.read_seq"
+         c.updated_at as c_updated_at, c.deleted_at as c_deleted_at, c.head_seq, c.change_seq, p.read_seq"
     };
 }
 
-/// `page` names the conversations; this dresses them with who is in them ($2 at most) and what was
-/// said last.
+/// `page` names the conversations; this dresses them with who is in them ($2 at most), what was said
+/// last, and how far the user $1 has read: to a message of its own, if that is one of the newest $3.
 macro_rules! dressed {
     () => {
         concat!(
             "page.*, m.*,
+            greatest(page.read_seq, coalesce((
+                select s.seq from messages s
+                 where s.conversation_id = page.c_id and s.sender_id = $1
+                   and s.seq > greatest(page.read_seq, page.head_seq - $3)
+                 order by s.seq desc limit 1), 0)) as read_up_to,
             (select count(*) from participants q
               where q.conversation_id = page.c_id and q.status = 'VERIFIED') as verified,
             (select jsonb_agg(jsonb_build_object(
@@ -152,7 +166,7 @@ macro_rules! last_message_join {
     };
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[LIST, ONE, CREATE, MADE];
+pub(crate) const STATEMENTS: &[Statement] = &[LIST, FROM, ONE, CREATE, MADE];
 
 const LIST: Statement = statement(
     "conversations_of",
@@ -162,20 +176,53 @@ const LIST: Statement = statement(
         page_columns!(),
         " from participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
-           and ($3 = '' or position(lower($3) in lower(c.title)) > 0)
+           and ($4 = '' or position(lower($4) in lower(c.title)) > 0)
     ), page as materialized (
         select * from mine
-         order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc
-         limit $5 offset $6
+         order by case when $5 then c_updated_at end, case when not $5 then c_updated_at end desc, c_id desc
+         limit $6 offset $7
     )
-    select total.total, ",
+    select total.total, clock_timestamp() as now, ",
         dressed!(),
         " from (select count(*) as total from mine) total
       left join page on true ",
         last_message_join!(),
         " where ",
         in_good_standing!("$1"),
-        " order by case when $4 then c_updated_at end, case when not $4 then c_updated_at end desc, c_id desc"
+        " order by case when $5 then c_updated_at end, case when not $5 then c_updated_at end desc, c_id desc"
+    ),
+);
+
+/// What is below the last conversation of the page before ($5, $6), and, marked, what moved to the top
+/// since ($7), but for those told of this time ($9, $10): at most $8 of each.
+const FROM: Statement = statement(
+    "conversations_from",
+    concat!(
+        "with mine as materialized (
+        select ",
+        page_columns!(),
+        " from participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
+           and ($4 = '' or position(lower($4) in lower(c.title)) > 0)
+    ), page as materialized (
+        (select mine.*, false as moved from mine
+          where (c_updated_at, c_id) < ($5::timestamptz, $6::bigint)
+          order by c_updated_at desc, c_id desc limit $8)
+        union all
+        (select mine.*, true as moved from mine
+          where c_updated_at >= $7::timestamptz
+            and not exists (select from unnest($9::bigint[], $10::timestamptz[]) as t (id, at)
+                             where t.id = c_id and t.at = c_updated_at)
+          order by c_updated_at, c_id limit $8)
+    )
+    select total.total, clock_timestamp() as now, ",
+        dressed!(),
+        " from (select count(*) as total from mine) total
+      left join page on true ",
+        last_message_join!(),
+        " where ",
+        in_good_standing!("$1"),
+        " order by moved, c_updated_at desc, c_id desc"
     ),
 );
 
@@ -186,7 +233,7 @@ const ONE: Statement = statement(
         select ",
         page_columns!(),
         " from participants p join conversations c on c.id = p.conversation_id
-         where p.user_id = $1 and p.conversation_id = $3 and p.status = 'VERIFIED' and c.deleted_at is null
+         where p.user_id = $1 and p.conversation_id = $4 and p.status = 'VERIFIED' and c.deleted_at is null
            and ",
         in_good_standing!("p.user_id"),
         "
@@ -251,14 +298,30 @@ impl Store {
         limit: i64,
         offset: i64,
     ) -> Result<ConversationPage> {
-        let shown = PARTICIPANTS_LISTED_MAX;
-        let rows = self.query(&LIST, &[&user.0, &shown, &search, &oldest_first, &limit, &offset]).await?;
-        // There is a row even of no conversation, but for an account that is blocked.
-        let first = rows.first().ok_or(Reject::Unauthorized)?;
-        let total = unsigned(first.get("total"));
-        let present = rows.iter().filter(|row| row.get::<_, Option<i64>>("c_id").is_some());
-        let conversations = present.map(conversation_row).collect::<Result<_>>()?;
-        Ok(ConversationPage { total, conversations })
+        let (shown, looked) = (PARTICIPANTS_LISTED_MAX, UNREAD_OWN_MAX);
+        let params: Params<'_> = &[&user.0, &shown, &looked, &search, &oldest_first, &limit, &offset];
+        page(&self.query(&LIST, params).await?, |_| false)
+    }
+
+    /// The same from a cursor on, the last active first: what follows it, and what moved meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::conversations_of`].
+    pub async fn conversations_from(
+        &self,
+        user: UserId,
+        search: &str,
+        cursor: &ListCursor,
+        limit: i64,
+    ) -> Result<ConversationPage> {
+        let (shown, looked) = (PARTICIPANTS_LISTED_MAX, UNREAD_OWN_MAX);
+        let at = |at: Timestamp| jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::MIN);
+        let (last_at, since) = (at(cursor.last_at), at(cursor.since));
+        let told: Vec<i64> = cursor.told.keys().map(|id| id.0).collect();
+        let told_at: Vec<_> = cursor.told.values().map(|told| at(*told)).collect();
+        let params: Params<'_> =
+            &[&user.0, &shown, &looked, &search, &last_at, &cursor.last.0, &since, &limit, &told, &told_at];
+        page(&self.query(&FROM, params).await?, |row| row.get("moved"))
     }
 
     /// A conversation, as one of its members may see it. None: the user is not a member, or there
@@ -272,7 +335,7 @@ impl Store {
         conversation: ConversationId,
     ) -> Result<Option<ConversationRow>> {
         let shown = PARTICIPANTS_SHOWN_MAX;
-        let rows = self.query(&ONE, &[&user.0, &shown, &conversation.0]).await?;
+        let rows = self.query(&ONE, &[&user.0, &shown, &UNREAD_OWN_MAX, &conversation.0]).await?;
         rows.first().map(conversation_row).transpose()
     }
 
@@ -291,6 +354,18 @@ impl Store {
     }
 }
 
+fn page(rows: &[Row], has_moved: impl Fn(&Row) -> bool) -> Result<ConversationPage> {
+    // There is a row even of no conversation, but for an account that is blocked.
+    let first = rows.first().ok_or(Reject::Unauthorized)?;
+    let (total, now) = (unsigned(first.get("total")), moment(first, "now"));
+    let mut page = ConversationPage { total, now, conversations: Vec::new(), moved: Vec::new() };
+    for row in rows.iter().filter(|row| row.get::<_, Option<i64>>("c_id").is_some()) {
+        let list = if has_moved(row) { &mut page.moved } else { &mut page.conversations };
+        list.push(conversation_row(row)?);
+    }
+    Ok(page)
+}
+
 fn conversation_row(row: &Row) -> Result<ConversationRow> {
     let verified: i64 = row.get("verified");
     let participants: Option<Json<_>> = row.get("participants");
@@ -305,7 +380,8 @@ fn conversation_row(row: &Row) -> Result<ConversationRow> {
         deleted_at: maybe_moment(row, "c_deleted_at"),
         kind: kind(verified),
         head: unsigned(row.get("head_seq")),
-        read: unsigned(row.get("read_seq")),
+        change_seq: unsigned(row.get("change_seq")),
+        read: unsigned(row.get("read_up_to")),
         verified,
         participants: participants.map(|Json(list)| list).unwrap_or_default(),
         last_message: maybe_message_view(row)?,

@@ -1,92 +1,116 @@
 //! What happened to messages after they were written.
 //!
-//! A conversation counts it (`change_seq`), and keeps the latest change of each message: who was away
-//! hears of a thousand edits of one message once, with what it is now.
+//! A conversation counts it (`change_seq`), and keeps the latest change of each message: a client that
+//! was away hears of a thousand changes to one message once, with what the message is now.
+//!
+//! Invariant: whatever changes a message does so in one statement that locks the conversation's row
+//! first, raises `change_seq` and upserts `message_changes`. So changes are counted without a gap, and a
+//! replica that has the counter has the change.
 
-use protocol::Timestamp;
+use protocol::events::change::ChangedMessage;
 use protocol::ids::ConversationId;
-use serde_json::Value;
 
+use super::columns::{counted, message_columns};
+use super::history::{has_all, maybe_message_view};
+use super::store::Missing;
 use crate::store::rows::{moment, signed, unsigned};
-use crate::store::{Result, Row, Statement, Store, statement};
+use crate::store::{Params, Result, Row, Statement, Store, statement};
 
-/// The latest thing that happened to a message.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Which message.
-    pub seq: u64,
-    /// The how manyeth change of its conversation it is.
-    pub change_seq: u64,
-    /// When.
-    pub at: Timestamp,
-    /// What happened, as the feature that did it writes it.
-    pub what: Value,
-}
+pub(crate) const STATEMENTS: &[Statement] = &[REDACT, CHANGES, REPLICA_CHANGES];
 
-pub(crate) const STATEMENTS: &[Statement] = &[RECORD, CHANGES];
-
-/// The conversation's row is locked before the change is written: changes are counted without a gap,
-/// and a replica that has the counter has the change.
-const RECORD: Statement = statement(
-    "record_change",
-    "
+/// The message loses its content and its attachments; its place, its sender and its time stay.
+const REDACT: Statement = statement(
+    "redact_message",
+    r#"
 with moved as (
     update conversations c set change_seq = c.change_seq + 1
      where c.id = $1 and c.deleted_at is null and $2::bigint between 1 and c.head_seq
  returning c.id, c.change_seq
+), changed as (
+    update messages m set content = '', attachments = null
+      from moved where m.conversation_id = $1 and m.seq = $2 and m.conversation_id = moved.id
 )
 insert into message_changes as m (conversation_id, seq, change_seq, at, what)
-select moved.id, $2, moved.change_seq, clock_timestamp(), $3 from moved
+select moved.id, $2, moved.change_seq, clock_timestamp(), '{"kind": "redacted"}'::jsonb from moved
     on conflict (conversation_id, seq)
     do update set change_seq = excluded.change_seq, at = excluded.at, what = excluded.what
-returning change_seq",
+returning change_seq"#,
 );
 
-const CHANGES: Statement = statement(
-    "changes_after",
-    "
-select m.conversation_id, m.seq, m.change_seq, m.at, m.what
-  from message_changes m
- where m.conversation_id = $1 and m.change_seq > $2
- order by m.change_seq limit $3",
-);
+/// Changes of messages that the client holds: a newer message comes as it is now. A row for each, and
+/// one for a conversation without any, so that its counters are told. At most $4 of each conversation.
+macro_rules! changes {
+    () => {
+        concat!(
+            "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, c.version, w.conversation_id as of,
+       n.verified, x.*
+  from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
+       as w (conversation_id, seq, change_seq, place)
+  join conversations c on c.id = w.conversation_id
+ cross join lateral (select ",
+            counted!("w.conversation_id"),
+            " as verified) n
+  left join lateral (
+      select h.change_seq as nth, h.at as changed_at, h.what, ",
+            message_columns!(),
+            "
+        from message_changes h
+        join messages m on m.conversation_id = h.conversation_id and m.seq = h.seq
+        join users u on u.id = m.sender_id
+       where h.conversation_id = w.conversation_id and m.conversation_id = w.conversation_id
+         and h.change_seq > w.change_seq and h.seq <= w.seq
+       order by h.change_seq limit $4
+  ) x on true
+ order by w.place, x.nth"
+        )
+    };
+}
+const CHANGES: Statement = statement("changes_after", changes!());
+const REPLICA_CHANGES: Statement = statement("replica_changes_after", changes!());
 
 impl Store {
-    /// Records what happened to a message, in the place of what happened to it before. Answers which
-    /// change of the conversation it is; None: there is no such message.
+    /// Empties a message. Answers which change of its conversation that is; None: there is no such
+    /// message. A repeat is one more change with the same outcome.
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn record_change(
-        &self,
-        conversation: ConversationId,
-        seq: u64,
-        what: &Value,
-    ) -> Result<Option<u64>> {
-        let rows = self.query(&RECORD, &[&conversation.0, &signed(seq), &what]).await?;
+    pub async fn redact_message(&self, conversation: ConversationId, seq: u64) -> Result<Option<u64>> {
+        let rows = self.query(&REDACT, &[&conversation.0, &signed(seq)]).await?;
         Ok(rows.first().map(|row| unsigned(row.get(0))))
     }
 
-    /// What happened after the change of this number, oldest first. Who may know was decided before.
+    /// What happened to the messages that a client holds, oldest first, at most `limit` for each
+    /// conversation. Who may know was decided before: a `Standing` is only told to members.
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn changes_after(
-        &self,
-        conversation: ConversationId,
-        change_seq: u64,
-        limit: i64,
-    ) -> Result<Vec<Change>> {
-        let rows = self.query(&CHANGES, &[&conversation.0, &signed(change_seq), &limit]).await?;
-        let change = |row: &Row| Change {
-            conversation: ConversationId(row.get("conversation_id")),
-            seq: unsigned(row.get("seq")),
-            change_seq: unsigned(row.get("change_seq")),
-            at: moment(row, "at"),
-            what: row.get("what"),
+    pub async fn changes_after(&self, wanted: &[Missing], limit: usize) -> Result<Vec<ChangedMessage>> {
+        let conversations: Vec<i64> = wanted.iter().map(|one| one.conversation.0).collect();
+        let seqs: Vec<i64> = wanted.iter().map(|one| signed(one.seq)).collect();
+        let changes: Vec<i64> = wanted.iter().map(|one| signed(one.change_seq)).collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let params: Params<'_> = &[&conversations, &seqs, &changes, &limit];
+        let mut rows = None;
+        if let Some(replica) = self.replica() {
+            rows = replica.read(&REPLICA_CHANGES, params, |rows| has_all(rows, wanted)).await;
+        }
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.query(&CHANGES, params).await?,
         };
-        Ok(rows.iter().map(change).collect())
+        rows.iter().filter_map(|row| changed(row).transpose()).collect()
     }
+}
+
+/// None: a conversation without a change.
+fn changed(row: &Row) -> Result<Option<ChangedMessage>> {
+    let Some(message) = maybe_message_view(row)? else { return Ok(None) };
+    Ok(Some(ChangedMessage {
+        conversation_id: message.conversation,
+        seq: message.seq,
+        change_seq: unsigned(row.get("nth")),
+        changed_at: moment(row, "changed_at"),
+        what: row.get("what"),
+        message,
+    }))
 }

@@ -1,17 +1,15 @@
-//! Chat messages: send, read.
-
-use std::collections::HashMap;
+//! Chat messages: send.
 
 use common::lanes::{Effects, Outcomes, Request, mix};
 use foldhash::{HashSet, HashSetExt};
 use protocol::control::Stage;
 use protocol::events::message::{
-    ConversationKind, LoadLastMessage, MessageProcessed, MessageRead, MessageView, ReadReceipt, SendMessage,
+    ConversationKind, LoadLastMessage, MessageProcessed, MessageView, SendMessage,
 };
 use protocol::ids::ConversationId;
 use protocol::{Forms, Person, Reject, Timestamp, TraceContext};
 
-use crate::conversation::{NewMessage, People, Saved, SavedMessage, Wanted, others};
+use crate::conversation::{NewMessage, People, Saved, SavedMessage, Wanted};
 use crate::ctx::Ctx;
 use crate::metrics;
 
@@ -64,47 +62,11 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
             let coming = view(new, row, audience.kind, sender, batch[at].context);
             let preview = LoadLastMessage { conversation_id: conversation };
             let key = preview_key(conversation);
-            effects = effects.head(conversation, row.seq).broadcast(room, coming).broadcast_latest(
-                room,
-                Forms::SocketIo,
-                key,
-                preview,
-            );
+            effects = effects.broadcast(room, coming).broadcast_latest(room, Forms::SocketIo, key, preview);
         }
         outcomes[at] = Ok(effects.reply(batch[at].from, processed));
     }
     Ok(outcomes)
-}
-
-/// `messageRead`: remember how far somebody has read, and tell the others of the conversation.
-///
-/// Safe to run twice: what was read stays read, and the others hear only of what is new.
-pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outcomes {
-    let audiences =
-        ctx.store.audiences(&conversations(batch.iter().map(|one| one.event.conversation))).await?;
-    let wanted: Vec<_> = batch.iter().map(|one| (one.from.user, *one.event)).collect();
-    let reads = ctx.store.mark_read(&wanted).await?;
-
-    let mut told = HashMap::with_capacity(batch.len());
-    let outcomes = batch.iter().zip(reads).map(|(one, read)| {
-        let audience = audiences.get(&one.event.conversation).ok_or(Reject::NotAMember)?;
-        let reader = audience.member(one.from.user).ok_or(Reject::NotAMember)?;
-        // A member was refused: the message is not in this conversation.
-        let read = read.map_err(|_| Reject::NotFound)?;
-        let furthest = told.entry((one.event.conversation, reader.id)).or_insert(0);
-        if read.seq <= *furthest || (!read.advanced && !one.again) {
-            return Ok(Effects::default());
-        }
-        *furthest = read.seq;
-        let receipt = ReadReceipt {
-            message_id: one.event.message,
-            conversation_id: one.event.conversation,
-            read_by: reader.clone(),
-            read_at: read.at,
-        };
-        Ok(Effects::default().broadcast(&others(audience, reader.id), receipt))
-    });
-    Ok(outcomes.collect())
 }
 
 fn view(
@@ -137,11 +99,4 @@ fn view(
 /// The key of a conversation's preview, for [`Urgency::Latest`].
 fn preview_key(conversation: ConversationId) -> u64 {
     mix(conversation.0.cast_unsigned(), 1)
-}
-
-fn conversations(all: impl Iterator<Item = ConversationId>) -> Vec<ConversationId> {
-    let mut conversations: Vec<_> = all.collect();
-    conversations.sort_unstable();
-    conversations.dedup();
-    conversations
 }

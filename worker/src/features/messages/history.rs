@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, Guid, MessageId, UserId};
 
-use super::columns::{heads_counted, message_columns};
-use super::store::Standing;
+use super::columns::{counted, message_columns};
+use super::store::Missing;
 use crate::conversation::{kind, person};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{maybe_moment, moment, signed, unsigned};
@@ -50,6 +50,8 @@ pub enum HistoryPage {
 pub struct History {
     /// The newest seq of the conversation: how many messages it has ever had.
     pub head: u64,
+    /// The messages are as they were after this change of the conversation, or newer.
+    pub change_seq: u64,
     /// Oldest first.
     pub messages: Vec<MessageView>,
 }
@@ -60,20 +62,15 @@ impl Store {
     ///
     /// # Errors
     /// The store has no answer.
-    pub async fn messages_after(
-        &self,
-        wanted: &[(ConversationId, u64, Standing)],
-        limit: usize,
-    ) -> Result<Vec<MessageView>> {
-        let conversations: Vec<i64> = wanted.iter().map(|(id, ..)| id.0).collect();
-        let seqs: Vec<i64> = wanted.iter().map(|(_, seq, _)| signed(*seq)).collect();
-        let verified: Vec<i64> = wanted.iter().map(|(.., standing)| standing.verified).collect();
+    pub async fn messages_after(&self, wanted: &[Missing], limit: usize) -> Result<Vec<MessageView>> {
+        let conversations: Vec<i64> = wanted.iter().map(|one| one.conversation.0).collect();
+        let seqs: Vec<i64> = wanted.iter().map(|one| signed(one.seq)).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let params: Params<'_> = &[&conversations, &seqs, &verified, &limit];
+        let params: Params<'_> = &[&conversations, &seqs, &limit];
 
         let mut rows = None;
         if let Some(replica) = self.replica() {
-            rows = replica.read(&REPLICA_AFTER, params, |rows| has_heads(rows, wanted)).await;
+            rows = replica.read(&REPLICA_AFTER, params, |rows| has_all(rows, wanted)).await;
         }
         let rows = match rows {
             Some(rows) => rows,
@@ -106,14 +103,14 @@ impl Store {
         if let Some(replica) = self.replica() {
             let standings = self.standings(user, &[conversation]).await?;
             let Some(standing) = standings.get(&conversation) else { return Ok(None) };
-            let params: Params<'_> = &[&conversation.0, &standing.verified, &mode, &at, &limit];
-            let wanted = [(conversation, 0, *standing)];
-            let rows = replica.read(&REPLICA_HISTORY, params, |rows| has_heads(rows, &wanted)).await;
+            let params: Params<'_> = &[&conversation.0, &mode, &at, &limit];
+            let wanted = [Missing { conversation, seq: 0, change_seq: 0, standing: *standing }];
+            let rows = replica.read(&REPLICA_HISTORY, params, |rows| has_all(rows, &wanted)).await;
             if let Some(rows) = rows {
                 return read_history(&rows);
             }
         }
-        read_history(&self.query(&HISTORY, &[&conversation.0, &user.0, &mode, &at, &limit]).await?)
+        read_history(&self.query(&HISTORY, &[&conversation.0, &mode, &at, &limit, &user.0]).await?)
     }
 
     /// A message, as a member of its conversation may see it. None: there is no such message, it
@@ -149,17 +146,20 @@ pub(crate) const STATEMENTS: &[Statement] =
 macro_rules! after {
     () => {
         concat!(
-            "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, w.conversation_id as of, w.verified, m.*
-  from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
-       as w (conversation_id, seq, verified, place)
+            "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, c.version, w.conversation_id as of,
+       n.verified, m.*
+  from unnest($1::bigint[], $2::bigint[]) with ordinality as w (conversation_id, seq, place)
   join conversations c on c.id = w.conversation_id
+ cross join lateral (select ",
+            counted!("w.conversation_id"),
+            " as verified) n
   left join lateral (
       select ",
             message_columns!(),
             "
         from messages m join users u on u.id = m.sender_id
        where m.conversation_id = w.conversation_id and m.seq > w.seq and m.deleted_at is null
-       order by m.seq limit $4
+       order by m.seq limit $3
   ) m on true
  order by w.place, m.seq"
         )
@@ -178,9 +178,9 @@ macro_rules! page {
             "
         from messages m join users u on u.id = m.sender_id
        where m.conversation_id = $1 and m.deleted_at is null
-         and m.seq > case $3 when 'oldest' then $4 when 'newest' then c.head_seq - $4 - $5 else 0 end
-         and m.seq < case $3 when 'oldest' then $4 + $5 + 1 when 'newest' then c.head_seq - $4 + 1 else $4 end
-       order by m.seq desc limit $5
+         and m.seq > case $2 when 'oldest' then $3 when 'newest' then c.head_seq - $3 - $4 else 0 end
+         and m.seq < case $2 when 'oldest' then $3 + $4 + 1 when 'newest' then c.head_seq - $3 + 1 else $3 end
+       order by m.seq desc limit $4
   ) m on true "
         )
     };
@@ -189,14 +189,14 @@ macro_rules! page {
 const HISTORY: Statement = statement(
     "history",
     concat!(
-        "select c.head_seq, ",
-        heads_counted!("c.id"),
+        "select c.head_seq, c.change_seq, ",
+        counted!("c.id"),
         " as verified, m.*
   from participants p
   join conversations c on c.id = p.conversation_id
   ",
         page!(),
-        "where p.conversation_id = $1 and p.user_id = $2 and p.status = 'VERIFIED' and c.deleted_at is null
+        "where p.conversation_id = $1 and p.user_id = $5 and p.status = 'VERIFIED' and c.deleted_at is null
    and ",
         in_good_standing!("p.user_id")
     ),
@@ -207,7 +207,9 @@ const HISTORY: Statement = statement(
 const REPLICA_HISTORY: Statement = statement(
     "replica_history",
     concat!(
-        "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, c.id as of, $2::bigint as verified, m.*
+        "select pg_is_in_recovery() as follows, c.head_seq, c.change_seq, c.version, c.id as of, ",
+        counted!("c.id"),
+        " as verified, m.*
   from conversations c
   ",
         page!(),
@@ -221,7 +223,7 @@ macro_rules! message {
             "select ",
             message_columns!(),
             ", ",
-            heads_counted!("m.conversation_id"),
+            counted!("m.conversation_id"),
             " as verified
   from messages m
   join conversations c on c.id = m.conversation_id
@@ -237,25 +239,27 @@ const MESSAGE: Statement = statement("message", message!(""));
 const MESSAGE_OF: Statement = statement("message_of", message!(" and m.conversation_id = $3"));
 
 /// Whether these rows are of a server that has, in each conversation, what the primary has: every
-/// message, and what happened to them.
-fn has_heads(rows: &[Row], wanted: &[(ConversationId, u64, Standing)]) -> bool {
-    let pair = |row: &Row| (unsigned(row.get("head_seq")), unsigned(row.get("change_seq")));
-    let there: HashMap<i64, (u64, u64)> = rows.iter().map(|row| (row.get("of"), pair(row))).collect();
-    wanted.iter().all(|(id, _, standing)| {
-        there
-            .get(&id.0)
-            .is_some_and(|(head, changes)| *head >= standing.head && *changes >= standing.change_seq)
+/// message, what happened to them, and who is in it.
+pub(super) fn has_all(rows: &[Row], wanted: &[Missing]) -> bool {
+    let counters = |row: &Row| {
+        (unsigned(row.get("head_seq")), unsigned(row.get("change_seq")), row.get::<_, i64>("version"))
+    };
+    let there: HashMap<i64, _> = rows.iter().map(|row| (row.get("of"), counters(row))).collect();
+    wanted.iter().all(|Missing { conversation, standing, .. }| {
+        there.get(&conversation.0).is_some_and(|(head, changes, version)| {
+            *head >= standing.head && *changes >= standing.change_seq && *version >= standing.version
+        })
     })
 }
 
 /// None: there is no row for somebody who may not read it.
 fn read_history(rows: &[Row]) -> Result<Option<History>> {
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = unsigned(first.get("head_seq"));
+    let (head, change_seq) = (unsigned(first.get("head_seq")), unsigned(first.get("change_seq")));
     let present = rows.iter().filter_map(|row| maybe_message_view(row).transpose());
     let mut messages = present.collect::<Result<Vec<_>>>()?;
     messages.sort_unstable_by_key(|message| message.seq);
-    Ok(Some(History { head, messages }))
+    Ok(Some(History { head, change_seq, messages }))
 }
 
 /// A message from a row that may hold none.

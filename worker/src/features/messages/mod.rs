@@ -6,6 +6,7 @@ mod columns;
 mod events;
 mod history;
 mod pages;
+mod reads;
 mod rest;
 mod store;
 pub(crate) mod sync;
@@ -13,11 +14,11 @@ pub(crate) mod sync;
 use protocol::events::message::{MessageRead, SendMessage};
 
 pub use self::answers::{Answers, SendOutcome};
-pub use self::changes::Change;
 pub(crate) use self::columns::message_columns;
 pub(crate) use self::history::maybe_message_view;
 pub use self::history::{History, HistoryPage};
-pub use self::store::{Read, Standing};
+pub use self::reads::{ReadMark, ReadMarks};
+pub use self::store::{Missing, Read, Standing};
 pub use crate::conversation::{Members, NewMessage, Saved, SavedMessage};
 use crate::feature::{Feature, on};
 use crate::rest::route::{Class, get, post};
@@ -29,7 +30,7 @@ use crate::rest::route::{Class, get, post};
 /// is the seed's, without it the original's.
 pub const FEATURE: Feature = Feature {
     name: "messages",
-    events: &[on!(SendMessage => events::send), on!(MessageRead => events::read)],
+    events: &[on!(SendMessage => events::send), on!(MessageRead => reads::read)],
     routes: &[
         get("/conversations/{id}/message", |call| Box::pin(rest::history(call))).heavy().limited(Class::Page),
         get("/chat/conversations/{id}/messages", |call| Box::pin(rest::chat_history(call)))
@@ -38,5 +39,11 @@ pub const FEATURE: Feature = Feature {
         get("/chat/messages/{id}", |call| Box::pin(rest::one_or_history(call))).heavy().limited(Class::Page),
         post("/chat/messages", |call| Box::pin(rest::send(call))).limited(Class::Send),
     ],
-    statements: &[store::STATEMENTS, history::STATEMENTS, pages::STATEMENTS, changes::STATEMENTS],
+    statements: &[
+        store::STATEMENTS,
+        reads::STATEMENTS,
+        history::STATEMENTS,
+        pages::STATEMENTS,
+        changes::STATEMENTS,
+    ],
 };

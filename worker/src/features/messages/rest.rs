@@ -43,6 +43,7 @@ pub async fn history(call: Call<'_>) -> Outcome {
         "size": found.size,
         "totalPage": found.pages,
         "totalElement": found.history.head,
+        "changeSeq": found.history.change_seq,
         "nextBefore": next_before(&found.history),
         "result": found.history.messages,
     });
@@ -59,6 +60,7 @@ pub async fn chat_history(call: Call<'_>) -> Outcome {
         "data": found.history.messages,
         "meta": {
             "total": found.history.head,
+            "changeSeq": found.history.change_seq,
             "page": found.number,
             "limit": found.size,
             "totalPages": found.pages,

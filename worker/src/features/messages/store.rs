@@ -1,4 +1,4 @@
-//! Chat messages: saving a batch under locks, marking as read.
+//! Chat messages: saving a batch under locks; where a conversation stands.
 //!
 //! Invariants, kept by [`Store::save_messages`] and by the owner (`conversation/`), and by nothing else:
 //!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
@@ -7,11 +7,9 @@
 
 use std::collections::HashMap;
 
-use protocol::events::message::MessageRead;
 use protocol::ids::{ConversationId, MessageId, UserId};
 use protocol::{Reject, Timestamp};
 
-use super::columns::heads_counted;
 use crate::conversation::{NewMessage, Saved, SavedMessage};
 use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
@@ -24,8 +22,23 @@ pub struct Standing {
     pub head: u64,
     /// How many changes of messages there were.
     pub change_seq: u64,
-    /// How many are verified.
-    pub verified: i64,
+    /// Rises with every change of who is in it.
+    pub version: i64,
+    /// Up to where this member has read.
+    pub read: u64,
+}
+
+/// What a member misses of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The last seq that the member holds.
+    pub seq: u64,
+    /// The last change that it knows.
+    pub change_seq: u64,
+    /// Where the conversation stands.
+    pub standing: Standing,
 }
 
 /// How far somebody has read.
@@ -39,7 +52,7 @@ pub struct Read {
     pub advanced: bool,
 }
 
-pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, HEADS, STANDINGS, MARK_READ];
+pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, STANDINGS];
 
 /// Runs below [`LOCK`]. `fresh` numbers what is not there yet and whose sender may still write: who was
 /// removed or blocked while this waited for the lock is refused. `heads` hands out the seqs.
@@ -150,15 +163,6 @@ impl Store {
         Ok(read_saved(batch.len(), &rows))
     }
 
-    /// The newest seq of each conversation; those that do not exist are not in the answer.
-    ///
-    /// # Errors
-    /// The store has no answer.
-    pub async fn heads(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, u64>> {
-        let rows = self.query(&HEADS, &[&ids(conversations)]).await?;
-        Ok(rows.iter().map(|row| (ConversationId(row.get(0)), unsigned(row.get(1)))).collect())
-    }
-
     /// Where each of these conversations stands of which the user is a verified participant; the
     /// others are not in the answer. From the primary: what follows may be read from a replica.
     ///
@@ -173,87 +177,22 @@ impl Store {
         let standing = |row: &Row| Standing {
             head: unsigned(row.get(1)),
             change_seq: unsigned(row.get(2)),
-            verified: row.get(3),
+            version: row.get(3),
+            read: unsigned(row.get(4)),
         };
         Ok(rows.iter().map(|row| (ConversationId(row.get(0)), standing(row))).collect())
     }
-
-    /// Records how far people have read, in the order asked. What was read once stays read.
-    /// [`Reject::NotAMember`]: not a member, or no such message in that conversation.
-    ///
-    /// # Errors
-    /// The store has no answer; nothing was recorded.
-    pub async fn mark_read(
-        &self,
-        batch: &[(UserId, MessageRead)],
-    ) -> Result<Vec<std::result::Result<Read, Reject>>> {
-        let users: Vec<i64> = batch.iter().map(|(user, _)| user.0).collect();
-        let conversations: Vec<i64> = batch.iter().map(|(_, event)| event.conversation.0).collect();
-        let messages: Vec<i64> = batch.iter().map(|(_, event)| event.message.0).collect();
-        let rows = self.query(&MARK_READ, &[&users, &conversations, &messages]).await?;
-        let mut outcome = vec![Err(Reject::NotAMember); batch.len()];
-        for row in &rows {
-            if let Some(slot) = outcome.get_mut(place(row)) {
-                *slot = Ok(Read {
-                    seq: unsigned(row.get("seq")),
-                    at: moment(row, "at"),
-                    advanced: row.get("advanced"),
-                });
-            }
-        }
-        Ok(outcome)
-    }
 }
-
-const HEADS: Statement = statement(
-    "heads",
-    "select id, head_seq from conversations where id = any($1::bigint[]) and deleted_at is null",
-);
 
 const STANDINGS: Statement = statement(
     "standings",
     concat!(
-        "select c.id, c.head_seq, c.change_seq, ",
-        heads_counted!("c.id"),
-        "
+        "select c.id, c.head_seq, c.change_seq, c.version, p.read_seq
   from participants p join conversations c on c.id = p.conversation_id
  where p.user_id = $1 and p.conversation_id = any($2::bigint[])
    and p.status = 'VERIFIED' and c.deleted_at is null and ",
         in_good_standing!("p.user_id")
     ),
-);
-
-const MARK_READ: Statement = statement(
-    "mark_read",
-    "
-with wanted as materialized (
-    select w.*, m.seq
-      from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality
-           as w (user_id, conversation_id, message_id, place)
-     cross join lateral (
-          select m.seq from messages m
-           where m.id = w.message_id and m.conversation_id = w.conversation_id limit 1
-     ) m
-), tops as materialized (
-    select user_id, conversation_id, max(seq) as seq from wanted group by user_id, conversation_id
-), locked as materialized (
-    select p.id, p.read_seq, p.read_at, tops.seq, p.user_id, p.conversation_id
-      from tops join participants p using (conversation_id, user_id)
-     where p.status = 'VERIFIED'
-       and exists (select 1 from users s where s.id = p.user_id and s.is_active and not s.is_blocked)
-     order by p.id
-       for no key update of p
-), moved as (
-    update participants p set read_seq = locked.seq, read_at = clock_timestamp()
-      from locked
-     where p.conversation_id = locked.conversation_id and p.user_id = locked.user_id and p.read_seq < locked.seq
- returning p.id, p.read_at
-)
-select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()) as at,
-       w.seq > locked.read_seq as advanced
-  from wanted w
-  join locked using (conversation_id, user_id)
-  left join moved on moved.id = locked.id",
 );
 
 /// The distinct messages of a batch, and for each of the batch which of those it is.
@@ -291,6 +230,6 @@ fn ids(conversations: &[ConversationId]) -> Vec<i64> {
 }
 
 /// `with ordinality` counts from 1.
-fn place(row: &Row) -> usize {
+pub(super) fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
 }

@@ -1,17 +1,19 @@
 //! What only an operator asks for.
 
+mod redact;
 mod store;
 mod trace;
 
+pub use self::redact::RedactMessage;
 pub use self::store::LoginRow;
 pub use self::trace::KeptMessage;
 
-use crate::feature::Feature;
+use crate::feature::{Feature, on};
 
 /// What only an operator asks for, by commands.
 pub const FEATURE: Feature = Feature {
     name: "operator",
-    events: &[],
+    events: &[on!(RedactMessage => redact::redact)],
     routes: &[],
     statements: &[store::STATEMENTS, trace::STATEMENTS],
 };

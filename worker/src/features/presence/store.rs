@@ -37,7 +37,10 @@ select mine.user_id, mine.conversation_id,
        select p.user_id, p.conversation_id
          from participants p join conversations c on c.id = p.conversation_id
         where p.user_id = wanted.id and p.status = 'VERIFIED' and c.deleted_at is null
-        order by (p.read_seq > 0 or c.creator_id = p.user_id) desc, c.updated_at desc, c.id desc
+        order by (p.read_seq > 0 or c.creator_id = p.user_id
+                  or c.head_seq > 0 and exists (
+                      select from messages m where m.conversation_id = c.id and m.sender_id = p.user_id)) desc,
+                 c.updated_at desc, c.id desc
         limit $2) mine",
 );
 
