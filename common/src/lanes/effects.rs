@@ -124,7 +124,7 @@ pub fn mix(one: u64, other: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use protocol::events::message::{LoadLastMessage, MessageRead};
-    use protocol::ids::{NodeId, UserId};
+    use protocol::ids::{ConversationId, NodeId};
 
     use super::*;
 
