@@ -64,14 +64,14 @@ impl Site {
     /// Everything that a conversation has, as it is shown to this person.
     pub fn contents(&self, person: &Person, conversation: i64) -> HashSet<String> {
         let mut contents = HashSet::new();
-        for page in 1.. {
-            let path = format!("/conversations/{conversation}/message?page={page}&size=100&order=desc");
+        // By seq and not by page: what has tens of thousands of messages would be counted for each.
+        let mut next = Some("page=1&size=100&order=desc".to_owned());
+        while let Some(which) = next {
+            let path = format!("/conversations/{conversation}/message?{which}");
             let data = call(self.port, "GET", &path, Some(&person.token), &Value::Null);
             let messages = data["result"].as_array().unwrap();
-            if messages.is_empty() {
-                break;
-            }
             contents.extend(messages.iter().map(|one| one["content"].as_str().unwrap().to_owned()));
+            next = data["nextBefore"].as_i64().map(|before| format!("before={before}&limit=100"));
         }
         contents
     }
