@@ -8,7 +8,7 @@ use client::{Site, Socket};
 use futures_util::future::try_join_all;
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{FIRST, tokens};
 use crate::cluster::{Cluster, Layout, Places};
@@ -240,8 +240,8 @@ async fn send(socket: &mut Socket, conversation: i64, content: &str) -> anyhow::
     let data = json!({
         "conversationId": conversation, "guid": guid, "messageType": "TEXT", "content": content,
     });
-    let start = Instant::now();
-    socket.send(&json!({ "event": "sendMessage", "data": data })).await?;
+    let (start, message) = (Instant::now(), json!({ "event": "sendMessage", "data": data }));
+    socket.send(&message).await?;
     let (mut processed, mut shown) = (None, None);
     loop {
         let event = timeout(ANSWER, socket.next()).await.context("no answer to a message")??;
@@ -251,6 +251,12 @@ async fn send(socket: &mut Socket, conversation: i64, content: &str) -> anyhow::
         match event["event"].as_str() {
             Some("messageProcessed") => processed = Some(ms(start)),
             Some("messageComing") => shown = Some((ms(start), event.to_string().len())),
+            // As a good client does; the time that it waits counts.
+            Some("sendMessageError") if event["data"]["code"] == "busy" => {
+                let pause = event["data"]["retryInMs"].as_u64().context("busy says for how long")?;
+                sleep(Duration::from_millis(pause)).await;
+                socket.send(&message).await?;
+            }
             Some("sendMessageError" | "exception") => bail!("a message was refused: {event}"),
             _ => {}
         }
