@@ -173,4 +173,13 @@ mod tests {
         let contacts = contacts(&[circle(1, 10, &[2, 3]), circle(1, 11, &[3])]);
         assert_eq!(contacts[&UserId(1)][..], [UserId(2), UserId(3)]);
     }
+
+    #[test]
+    fn what_a_person_is_and_what_it_sees_have_different_keys() {
+        let keys =
+            [presence_key(UserId(1)), presence_key(UserId(2)), online_key(UserId(1)), online_key(UserId(2))];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key), "{at}");
+        }
+    }
 }

@@ -199,4 +199,14 @@ mod tests {
         check(700, &[(9, true, 0)], &[true]);
         check(TYPING_REPEAT_MS_MIN, &[(1, true, 0)], &[true]);
     }
+
+    #[test]
+    fn each_typist_of_each_conversation_has_a_key() {
+        let places = [(1, 2), (2, 1), (1, 1), (2, 2)];
+        let mut keys =
+            places.map(|(talk, user)| super::typing_key(ConversationId(talk), UserId(user))).to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), places.len());
+    }
 }
