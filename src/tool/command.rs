@@ -168,7 +168,7 @@ pub enum OperatorCommand {
         #[arg(value_parser = values::seq)]
         seq: u64,
         #[command(flatten)]
-        form: Form,
+        form: AnswerForm,
     },
 
     /// Bring the database schema up to date, and list the migrations applied
