@@ -74,7 +74,7 @@ pub struct RungDepth {
 
 /// What one consumer holds of one shard, neither acknowledged nor given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Holding {
     /// The shard.
     pub shard: u16,
     /// Batches.

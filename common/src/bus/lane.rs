@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::arrival::{Handout, LaneEnvelope};
 use super::backend::Backend;
-use super::inspect::Held;
+use super::inspect::Holding;
 use super::{memory, rabbit};
 use protocol::Lane;
 
@@ -152,7 +152,7 @@ impl LaneView {
     }
 
     /// What is held; shards of which nothing is held are left out.
-    pub fn held(&self) -> Vec<Held> {
+    pub fn held(&self) -> Vec<Holding> {
         match &self.view {
             View::Memory(view) => view.held(),
             View::Rabbit(view) => view.held(),

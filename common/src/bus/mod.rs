@@ -83,7 +83,7 @@ pub use self::config::{BusConfig, QueueKind};
 pub use self::depth::LaneWatch;
 pub use self::envelope::{BadEnvelope, Envelope};
 pub use self::handle::Bus;
-pub use self::inspect::{Depths, Held, LaneDepth, LaneSeen, Quarantined, Replayed, RungDepth, Which};
+pub use self::inspect::{Depths, Holding, LaneDepth, LaneSeen, Quarantined, Replayed, RungDepth, Which};
 pub use self::lane::{LaneBatch, LaneConsumer, LaneView};
 pub use self::outcome::{BusError, Fate, Health, PublishError, Receipt, RequestError};
 pub use self::subject::{BadSubject, Pattern, Subject};

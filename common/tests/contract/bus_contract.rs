@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::bus::{
-    Arrival, Fate, Held, LaneEnvelope, Pattern, PublishError, Quarantined, RequestError, Which,
+    Arrival, Fate, Holding, LaneEnvelope, Pattern, PublishError, Quarantined, RequestError, Which,
 };
 use common::limits::PUBLISH_WINDOW_ENVELOPES_MAX;
 use protocol::Lane;
@@ -371,7 +371,7 @@ contract! {
         let view = consumer.view();
         let batch = deadline(consumer.next()).await.unwrap();
         let shard = batch.shard;
-        assert_eq!(view.held(), [Held { shard, unacked: 1, oldest: Some(first) }]);
+        assert_eq!(view.held(), [Holding { shard, unacked: 1, oldest: Some(first) }]);
         let depth = bus.depths().await.unwrap().lanes[usize::from(shard)];
         assert_eq!((depth.shard, depth.waiting, depth.consumers), (shard, 0, 1));
         batch.ack();

@@ -480,23 +480,3 @@ fn only_the_lot_that_breaks_its_peers_begins_with_a_b() {
     }
     none("a test program that tests/run leaves out", found);
 }
-
-#[test]
-fn every_limit_has_its_reason_beside_it() {
-    let text = document("common/src/limits.rs");
-    let others = document("common/src/limits/operators.rs")
-        + &document("common/src/limits/rest.rs")
-        + &document("protocol/src/limits.rs");
-    let mut found = Vec::new();
-    let mut before = "";
-    for line in text.lines().chain(others.lines()) {
-        if let Some(rest) = line.strip_prefix("pub const ")
-            && !before.starts_with("///")
-        {
-            found.push(rest.split(':').next().unwrap_or_default().to_owned());
-        }
-        before = line;
-    }
-    assert!(text.contains("const _: () = {"), "relations between limits are asserted");
-    none("a limit without a reason", found);
-}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::imports::Product;
-use super::{none, rust};
+use super::{document, none, rust};
 
 /// Half of the files are at most this long.
 const FILE_LINES_MEDIAN: usize = 130;
@@ -116,4 +116,24 @@ fn only_a_name_that_others_can_see_is_a_double() {
     assert_eq!(found("#[cfg(test)] pub struct State;"), [""; 0]);
     assert_eq!(found("pub(crate) type State = u8;"), ["State: a/src/a.rs, b/src/b.rs"]);
     assert_eq!(found("mod x { pub trait Kind {} }"), ["Kind: a/src/a.rs, b/src/b.rs"]);
+}
+
+#[test]
+fn every_limit_has_its_reason_beside_it() {
+    let text = document("common/src/limits.rs");
+    let others = document("common/src/limits/operators.rs")
+        + &document("common/src/limits/rest.rs")
+        + &document("protocol/src/limits.rs");
+    let mut found = Vec::new();
+    let mut before = "";
+    for line in text.lines().chain(others.lines()) {
+        if let Some(rest) = line.strip_prefix("pub const ")
+            && !before.starts_with("///")
+        {
+            found.push(rest.split(':').next().unwrap_or_default().to_owned());
+        }
+        before = line;
+    }
+    assert!(text.contains("const _: () = {"), "relations between limits are asserted");
+    none("a limit without a reason", found);
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::arrival::{Handout, LaneEnvelope};
 use super::super::envelope::Envelope;
-use super::super::inspect::{Held, LaneDepth};
+use super::super::inspect::{Holding, LaneDepth};
 use super::super::metrics;
 use super::super::outcome::{PublishError, Receipt};
 use super::super::topology::LaneRow;
@@ -414,7 +414,7 @@ impl Drop for MemoryConsumer {
 }
 
 impl MemoryView {
-    pub(in super::super) fn held(&self) -> Vec<Held> {
+    pub(in super::super) fn held(&self) -> Vec<Holding> {
         let state = self.0.lock();
         let shards = state.shards.iter().enumerate().filter(|(_, shard)| !shard.handed.is_empty());
         let held = |(index, shard): (usize, &Shard)| {
@@ -422,7 +422,7 @@ impl MemoryView {
                 Handed::Out(items, _) => items.first(),
                 Handed::Back(_) => None,
             });
-            Held {
+            Holding {
                 shard: index as u16,
                 unacked: u32::try_from(shard.handed.len()).unwrap_or(u32::MAX),
                 oldest: first.map(|first| first.envelope.envelope.clone()),

@@ -23,7 +23,7 @@ use tracing::warn;
 use super::super::arrival::{Handout, LaneEnvelope};
 use super::super::config::QueueKind;
 use super::super::envelope::Envelope;
-use super::super::inspect::Held;
+use super::super::inspect::Holding;
 use super::super::ledger::Ledger;
 use super::super::metrics;
 use super::super::topology::{LaneRow, Names};
@@ -258,13 +258,13 @@ impl RabbitLaneTicket {
 }
 
 impl RabbitView {
-    pub(in super::super) fn held(&self) -> Vec<Held> {
+    pub(in super::super) fn held(&self) -> Vec<Holding> {
         let seats = self.0.seats.iter().enumerate();
         let held = seats.map(|(shard, seat)| {
             let state = seat.lock();
             let unacked = u32::try_from(state.ledger.open()).unwrap_or(u32::MAX);
             let oldest = state.firsts.values().next().cloned();
-            Held { shard: shard as u16, unacked, oldest }
+            Holding { shard: shard as u16, unacked, oldest }
         });
         held.filter(|held| held.unacked > 0).collect()
     }
