@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::bus::{Arrival, Envelope, Subscription};
 use common::recorder::Ticket;
 use common::spans::{Kind, Span, Value};
@@ -20,6 +19,7 @@ use crate::cluster::hub::SHARDS;
 use crate::cluster::node::Node;
 use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
+use crate::transport::packet::Packets;
 use crate::wire::{self, Form};
 
 /// Hands out what arrives on `deliver.<node>`, until the bus drains.
@@ -46,10 +46,10 @@ fn lapse(node: &Node) {
 
 /// Sends an event to every socket that has an account.
 pub fn tell_all(node: &Node, event: &ServerEvent) {
-    let mut frames = Frames::new(event.name(), event.data(), None);
+    let mut written = Written::new(event.name(), event.data(), None);
     for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
         if slot.who().is_some()
-            && slot.push(frames.of(slot.form), Urgency::Keep, FrameClass::Control, &node.metrics)
+            && slot.push(written.of(slot.form), Urgency::Keep, FrameClass::Control, &node.metrics)
         {
             slot.wake();
         }
@@ -72,26 +72,26 @@ fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: T
     }
 }
 
-/// The frames of one event, built when wanted.
-struct Frames<'a> {
+/// The packets of one event in each form, built when wanted.
+struct Written<'a> {
     event: &'a str,
     data: &'a str,
     tag: Option<&'a Tag>,
-    native: Option<Bytes>,
-    socket_io: Option<Bytes>,
+    native: Option<Packets>,
+    socket_io: Option<Packets>,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> Written<'a> {
     fn new(event: &'a str, data: &'a str, tag: Option<&'a Tag>) -> Self {
         Self { event, data, tag, native: None, socket_io: None }
     }
 
-    fn of(&mut self, form: Form) -> Bytes {
-        let frame = match form {
+    fn of(&mut self, form: Form) -> Packets {
+        let packets = match form {
             Form::Native => &mut self.native,
             Form::SocketIo => &mut self.socket_io,
         };
-        frame.get_or_insert_with(|| wire::answer_frame(form, self.event, self.data, self.tag)).clone()
+        packets.get_or_insert_with(|| wire::answer_packets(form, self.event, self.data, self.tag)).clone()
     }
 
     /// How many were.
@@ -127,19 +127,19 @@ impl Batch {
         if self.found.is_empty() {
             metrics.downlinks_nobody.increment(1);
         }
-        let mut frames = Frames::new(downlink.event, downlink.data, downlink.tag.as_ref());
+        let mut written = Written::new(downlink.event, downlink.data, downlink.tag.as_ref());
         let class = FrameClass::of_lane(downlink.lane);
         let wants = |slot: &Slot| downlink.forms == Forms::All || slot.form == Form::SocketIo;
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();
-        // Before the frames are queued: the kernel may have them a moment later.
+        // Before they are queued: the kernel may have them a moment later.
         let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered, now));
         for slot in self.found.drain(..) {
-            if slot.push_noted(frames.of(slot.form), downlink.urgency, class, ticket, metrics) {
+            if slot.push_noted(written.of(slot.form), downlink.urgency, class, ticket, metrics) {
                 self.to_wake.push(slot);
             }
         }
-        metrics.frames_built.increment(frames.built());
+        metrics.frames_built.increment(written.built());
         metrics.deliveries.increment(delivered as u64);
         if let Some(span) = span {
             span.with("chatchit.sockets", Value::Count(delivered)).end(None);

@@ -176,8 +176,8 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     }
     let in_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX);
     let event = ServerEvent::from(GoingAway { in_ms });
-    let frame = wire::event_frame(socket.form, event.name(), event.data());
-    if socket.push(frame, Urgency::Keep, FrameClass::Control, &node.metrics) {
+    let packet = wire::event_packet(socket.form, event.name(), event.data());
+    if socket.push(packet, Urgency::Keep, FrameClass::Control, &node.metrics) {
         socket.wake();
     }
     true

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::bus::{Envelope, PublishError, RequestError};
 use common::limits::{BUSY_RETRY_MS, REQUEST_MS_MAX};
 use common::spans::{Kind, Span};
@@ -22,6 +21,7 @@ use tracing::warn;
 use crate::cluster::node::Node;
 use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
+use crate::transport::packet::Packets;
 use crate::wire::ReplyTo;
 
 /// Publishes an event of this socket on its lane; the receipt answers through `reply`.
@@ -128,17 +128,17 @@ pub fn ask(node: &Arc<Node>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) 
             }
         };
         slot.end_sync();
-        let frame = match missed {
+        let packets = match missed {
             Ok(data) => reply.answered_with(answered, &data),
             Err(Reject::Busy) => reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS),
             Err(reject) => reply.refused(RefusalBody::of(reject)),
         };
-        answer(&node, &slot, FrameClass::Other, frame);
+        answer(&node, &slot, FrameClass::Other, packets);
     });
 }
 
-fn answer(node: &Node, slot: &Slot, class: FrameClass, frame: Bytes) {
-    if slot.push(frame, Urgency::Keep, class, &node.metrics) {
+fn answer(node: &Node, slot: &Slot, class: FrameClass, packets: Packets) {
+    if slot.push(packets, Urgency::Keep, class, &node.metrics) {
         slot.wake();
     }
 }

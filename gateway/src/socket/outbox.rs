@@ -97,7 +97,7 @@ impl Outbox {
         self.state = State::Waiting(queue);
     }
 
-    /// Queues a whole frame.
+    /// Queues packets, laid out as the transport writes them, or a frame of its own.
     pub fn push(
         &mut self,
         bytes: Bytes,

@@ -20,7 +20,8 @@ use protocol::ids::{Guid, SocketId};
 use protocol::{Account, CloseCode, PROTOCOL_VERSION, Reject, Sender, Timestamp, Uplink};
 
 use crate::socket::rate::{Gcra, LocalRate};
-use crate::transport::frame::{self, Frame};
+use crate::transport::frame::Frame;
+use crate::transport::packet::Packets;
 use crate::wire::{Form, Misread, ReplyTo, Said};
 
 /// What one node allows each of its sockets.
@@ -97,16 +98,29 @@ pub enum Action {
         /// Where the answer goes.
         reply: ReplyTo,
     },
-    /// Write these frames.
-    Send(Bytes),
+    /// Write these.
+    Send(Packets),
+    /// Ask for a sign of life, in the transport's own way.
+    Ping,
+    /// Give one, with what the client sent.
+    Pong(Bytes),
     /// Nothing is to be done, but counted.
     Count(Dropped),
     /// The client has answered our ping after so long.
     Beat(Duration),
     /// Write a close frame, then end the stream.
     Close(CloseCode),
-    /// The client said goodbye: write this, if anything, then end the stream.
-    End(Option<Bytes>),
+    /// The client said goodbye: answer it, then end the stream.
+    End(Goodbye),
+}
+
+/// How a client said goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goodbye {
+    /// In the words of its form.
+    Form,
+    /// In the transport's, with this code, which is given back.
+    Transport(Option<u16>),
 }
 
 /// Why something from a client went no further. The values of the metric label `reason`.
@@ -227,14 +241,14 @@ impl Session {
             Frame::Text(text) => self.on_text(text, turn, out),
             Frame::Binary(_) => out.push(Action::Close(CloseCode::Unsupported)),
             Frame::Ping(payload) if self.is_allowed(payload.len(), turn, out) => {
-                out.push(Action::Send(frame::pong_frame(payload)));
+                out.push(Action::Pong(Bytes::copy_from_slice(payload)));
             }
             Frame::Ping(_) => {}
             Frame::Pong => {
                 self.on_pong(turn, out);
                 self.is_allowed(0, turn, out);
             }
-            Frame::Close(code) => out.push(Action::End(Some(frame::close_echo(code)))),
+            Frame::Close(code) => out.push(Action::End(Goodbye::Transport(code))),
         }
     }
 
@@ -252,7 +266,7 @@ impl Session {
         } else {
             // The first answer is to the first ping that has none.
             self.pinged = self.pinged.or(NonZeroU32::new(Duration32::at(turn.now).0.max(1)));
-            out.push(Action::Send(self.form.ping()));
+            out.push(self.form.ping().map_or(Action::Ping, Action::Send));
         }
     }
 
@@ -286,7 +300,7 @@ impl Session {
             Ok(Said::Asked(answer)) => out.push(Action::Send(answer)),
             Ok(Said::Pong) => self.on_pong(turn, out),
             Ok(Said::Nothing) => {}
-            Ok(Said::Goodbye) => out.push(Action::End(Some(frame::close_frame(CloseCode::Normal)))),
+            Ok(Said::Goodbye) => out.push(Action::End(Goodbye::Form)),
             Err(Misread::Close(code)) => out.push(Action::Close(code)),
             Err(Misread::Reject(reject)) => {
                 let reply = ReplyTo { form: self.form, event: None, guid: None, tag: None };
@@ -344,7 +358,7 @@ impl Session {
         }
     }
 
-    fn welcome(&self) -> Bytes {
+    fn welcome(&self) -> Packets {
         self.form.welcome(Ready {
             protocol: PROTOCOL_VERSION,
             user_id: self.user(),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::metrics::{FrameClass, Metrics};
 use crate::socket::outbox::Outbox;
+use crate::transport::packet::Packets;
 use crate::wire::Form;
 
 /// The wheel came by.
@@ -78,13 +79,29 @@ impl Slot {
         let _ = self.who.set((user, login));
     }
 
-    /// Queues a frame. True: the task must be woken.
-    pub fn push(&self, bytes: Bytes, urgency: Urgency, class: FrameClass, metrics: &Metrics) -> bool {
-        self.push_noted(bytes, urgency, class, None, metrics)
+    /// Queues packets. True: the task must be woken.
+    pub fn push(&self, packets: Packets, urgency: Urgency, class: FrameClass, metrics: &Metrics) -> bool {
+        self.push_noted(packets, urgency, class, None, metrics)
     }
 
-    /// The same, of a frame of which is remembered when it was written.
+    /// The same, of packets of which is remembered when they were written.
     pub fn push_noted(
+        &self,
+        packets: Packets,
+        urgency: Urgency,
+        class: FrameClass,
+        ticket: Option<Ticket>,
+        metrics: &Metrics,
+    ) -> bool {
+        self.queue(packets.into_frames(), urgency, class, ticket, metrics)
+    }
+
+    /// Queues a frame of the transport's own. True: the task must be woken.
+    pub fn push_frame(&self, frame: Bytes, metrics: &Metrics) -> bool {
+        self.queue(frame, Urgency::Keep, FrameClass::Control, None, metrics)
+    }
+
+    fn queue(
         &self,
         bytes: Bytes,
         urgency: Urgency,

@@ -31,9 +31,10 @@ use crate::edge::handshake::Agreed;
 use crate::metrics::{self, FrameClass, Tally};
 use crate::socket::outbox::Outbox;
 use crate::socket::scratch::Scratch;
-use crate::socket::session::{Action, Now, Session, Turn};
+use crate::socket::session::{Action, Goodbye, Now, Session, Turn};
 use crate::socket::slot::Slot;
-use crate::transport::frame::{Assembler, Frame, close_frame};
+use crate::transport::frame::{Assembler, Frame, PING, close_echo, close_frame, pong_frame};
+use crate::transport::packet::Packets;
 
 /// What one read takes at most.
 const READ_BYTES_MAX: usize = 32 * 1024;
@@ -124,7 +125,9 @@ impl SocketTask {
         for action in actions.drain(..) {
             match action {
                 Action::Accept(account) => accepted = Some(account),
-                Action::Send(frame) => self.send(frame),
+                Action::Send(packets) => self.send(packets),
+                Action::Ping => self.send_frame(PING),
+                Action::Pong(payload) => self.send_frame(pong_frame(&payload)),
                 Action::Publish { uplink, reply } => {
                     uplink::publish(&self.permit, &self.slot, uplink, reply);
                 }
@@ -132,7 +135,13 @@ impl SocketTask {
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
                 Action::Beat(took) => self.permit.metrics.heartbeat.record(took),
                 Action::Close(code) => self.close(code),
-                Action::End(last) => self.finish(last.unwrap_or_default(), Some(CloseCode::Normal), true),
+                Action::End(goodbye) => {
+                    let last = match goodbye {
+                        Goodbye::Form => close_frame(CloseCode::Normal),
+                        Goodbye::Transport(code) => close_echo(code),
+                    };
+                    self.finish(last, Some(CloseCode::Normal), true);
+                }
             }
         }
         // Last, so that the welcome is in the outbox before any delivery.
@@ -167,9 +176,13 @@ impl SocketTask {
         self.permit.metrics.ready(self.slot.form, HANDSHAKE.saturating_sub(left));
     }
 
-    fn send(&mut self, frame: Bytes) {
+    fn send(&mut self, packets: Packets) {
         // This task runs: it needs no wake.
-        self.slot.push(frame, Urgency::Keep, FrameClass::Control, &self.permit.metrics);
+        self.slot.push(packets, Urgency::Keep, FrameClass::Control, &self.permit.metrics);
+    }
+
+    fn send_frame(&mut self, frame: Bytes) {
+        self.slot.push_frame(frame, &self.permit.metrics);
     }
 
     /// Says why, and ends. Nothing is written any more for an account that may not hear it, nor for a

@@ -18,6 +18,9 @@ pub const REMAINDER_BYTES_MAX: usize = HEADER_BYTES_MAX + CONTROL_FRAME_BYTES_MA
 /// Header of a control frame with its mask. The longest header of a data frame has 14 bytes.
 const HEADER_BYTES_MAX: usize = 14;
 
+/// The longest header of a frame of ours: no mask.
+pub const SERVER_HEADER_BYTES_MAX: usize = 10;
+
 /// What a frame is (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -320,21 +323,25 @@ pub fn write_header(out: &mut impl BufMut, opcode: Opcode, len: usize) {
     }
 }
 
-/// A text frame, ready to write.
-pub fn text_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Text, payload)
+/// The text of the first of several frames of ours, and what is behind it. None: there is none.
+pub fn split_ours(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [_, short, rest @ ..] = frames else { return None };
+    let (len, rest) = match short {
+        126 => {
+            let (len, rest) = rest.split_first_chunk::<2>()?;
+            (usize::from(u16::from_be_bytes(*len)), rest)
+        }
+        127 => {
+            let (len, rest) = rest.split_first_chunk::<8>()?;
+            (usize::try_from(u64::from_be_bytes(*len)).ok()?, rest)
+        }
+        len => (usize::from(*len), rest),
+    };
+    rest.split_at_checked(len)
 }
 
-/// A text frame of these parts.
-pub fn text_frame_of<const N: usize>(parts: [&str; N]) -> Bytes {
-    let len = parts.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(10 + len);
-    write_header(&mut out, Opcode::Text, len);
-    for part in parts {
-        out.put_slice(part.as_bytes());
-    }
-    out.into()
-}
+/// A ping, which a client answers by itself.
+pub const PING: Bytes = Bytes::from_static(&[0x80 | Opcode::Ping as u8, 0]);
 
 /// The answer to a ping.
 pub fn pong_frame(payload: &[u8]) -> Bytes {
@@ -358,7 +365,7 @@ pub fn close_echo(code: Option<u16>) -> Bytes {
 }
 
 fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(10 + payload.len());
+    let mut out = Vec::with_capacity(SERVER_HEADER_BYTES_MAX + payload.len());
     write_frame(&mut out, opcode, payload);
     out.into()
 }

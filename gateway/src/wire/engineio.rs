@@ -2,13 +2,12 @@
 //!
 //! The server pings, the client answers. Binary frames and long-polling are not taken here.
 
-use bytes::Bytes;
 use common::limits::{FRAME_BYTES_MAX, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS};
 use protocol::CloseCode;
 use protocol::ids::SocketId;
 
 use super::said::Misread;
-use crate::transport::frame;
+use crate::transport::packet::Packets;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Packet<'a> {
@@ -34,15 +33,15 @@ impl<'a> Packet<'a> {
     }
 }
 
-pub(super) fn open(socket: SocketId) -> Bytes {
+pub(super) fn open(socket: SocketId) -> Packets {
     let open = format!(
         r#"0{{"sid":"{socket}","upgrades":[],"pingInterval":{HEARTBEAT_MS},"pingTimeout":{HEARTBEAT_TIMEOUT_MS},"maxPayload":{FRAME_BYTES_MAX}}}"#
     );
-    frame::text_frame(open.as_bytes())
+    Packets::of([&open])
 }
 
-pub(super) fn pong(payload: &str) -> Bytes {
-    frame::text_frame(["3", payload].concat().as_bytes())
+pub(super) fn pong(payload: &str) -> Packets {
+    Packets::of(["3", payload])
 }
 
 #[cfg(test)]
@@ -66,7 +65,7 @@ mod tests {
     #[test]
     fn the_open_packet_is_what_stock_clients_expect() {
         let open = open(SocketId { node: NodeId(1), serial: 2 });
-        let expect = br#"0{"sid":"0000000000000001-2","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":262144}"#;
-        assert_eq!(open, frame::text_frame(expect));
+        let expect = r#"0{"sid":"0000000000000001-2","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":262144}"#;
+        assert_eq!(open, Packets::of([expect]));
     }
 }

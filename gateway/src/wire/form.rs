@@ -1,13 +1,12 @@
 //! The two wire forms, and every question to which they have different answers.
 
-use bytes::Bytes;
 use protocol::events::ServerEvent;
 use protocol::events::session::Ready;
 use protocol::ids::SocketId;
 
 use super::said::{Misread, Said};
 use super::{engineio, native, socketio};
-use crate::transport::frame::Opcode;
+use crate::transport::packet::Packets;
 
 /// How a socket writes its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +29,7 @@ impl Form {
         }
     }
 
-    /// Reads the text of one frame.
+    /// Reads the text of one packet.
     ///
     /// # Errors
     /// [`Misread`] says whether the client is answered or the socket closed.
@@ -48,7 +47,7 @@ impl Form {
     }
 
     /// What the socket hears before anything else.
-    pub fn opening(self, socket: SocketId) -> Option<Bytes> {
+    pub fn opening(self, socket: SocketId) -> Option<Packets> {
         match self {
             Self::Native => None,
             Self::SocketIo => Some(engineio::open(socket)),
@@ -61,7 +60,7 @@ impl Form {
     }
 
     /// What the socket hears once it is authenticated.
-    pub fn welcome(self, ready: Ready) -> Bytes {
+    pub fn welcome(self, ready: Ready) -> Packets {
         match self {
             Self::Native => {
                 let ready = ServerEvent::from(ready);
@@ -72,7 +71,7 @@ impl Form {
     }
 
     /// What the socket hears when its token is not accepted. None: the close code says it.
-    pub fn unwelcome(self, token_given: bool) -> Option<Bytes> {
+    pub fn unwelcome(self, token_given: bool) -> Option<Packets> {
         match self {
             Self::Native => None,
             Self::SocketIo => Some(socketio::refused(token_given)),
@@ -84,11 +83,11 @@ impl Form {
         matches!(self, Self::SocketIo)
     }
 
-    /// The server's heartbeat.
-    pub fn ping(self) -> Bytes {
+    /// The server's heartbeat. None: the form has no word for it, and the transport's own does.
+    pub fn ping(self) -> Option<Packets> {
         match self {
-            Self::Native => Bytes::from_static(&[0x80 | Opcode::Ping as u8, 0]),
-            Self::SocketIo => Bytes::from_static(&[0x80 | Opcode::Text as u8, 1, b'2']),
+            Self::Native => None,
+            Self::SocketIo => Some(Packets::of(["2"])),
         }
     }
 

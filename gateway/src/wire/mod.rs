@@ -1,4 +1,5 @@
-//! Two wire forms, one event model: bytes to [`Said`] and events to bytes. Pure.
+//! Two wire forms, one event model: texts to [`Said`] and events to packets. Pure. How packets travel is
+//! `transport`'s.
 //!
 //! `session.rs` decides without knowing the form; what differs between the forms is here, one
 //! `match` per question. Nothing here panics, whatever a client sends, and what is read is lent
@@ -19,9 +20,9 @@ mod form;
 /// What a client said.
 mod said;
 
-/// Events and answers as frames.
+/// Events and answers as packets.
 mod reply;
 
 pub use self::form::Form;
-pub use self::reply::{ReplyTo, answer_frame, event_frame};
+pub use self::reply::{ReplyTo, answer_packets, event_packet};
 pub use self::said::{Misread, Said};

@@ -6,14 +6,13 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use protocol::ids::Guid;
 use protocol::{Reject, Tag};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::said::{Misread, Said, read_object};
-use crate::transport::frame;
+use crate::transport::packet::Packets;
 
 const MALFORMED: Misread = Misread::Reject(Reject::Malformed);
 
@@ -51,13 +50,13 @@ pub(super) fn read(text: &str) -> Result<Said<'_>, Misread> {
 }
 
 /// A frame with one event.
-pub(super) fn event(event: &str, data: &str) -> Bytes {
-    frame::text_frame_of([r#"{"event":""#, event, r#"","data":"#, data, "}"])
+pub(super) fn event(event: &str, data: &str) -> Packets {
+    Packets::of([r#"{"event":""#, event, r#"","data":"#, data, "}"])
 }
 
 /// A frame with the answer to the event that had this id.
-pub(super) fn answer(event: &str, data: &str, id: &str) -> Bytes {
-    frame::text_frame_of([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"])
+pub(super) fn answer(event: &str, data: &str, id: &str) -> Packets {
+    Packets::of([r#"{"event":""#, event, r#"","data":"#, data, r#","id":"#, id, "}"])
 }
 
 /// A number, or a text of 1 to 64 visible ASCII characters.

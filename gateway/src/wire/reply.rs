@@ -1,6 +1,5 @@
 //! Events on their way to a client: alone, or as the answer to one of its own.
 
-use bytes::Bytes;
 use protocol::events::message::MessageQueued;
 use protocol::events::session::RefusalBody;
 use protocol::events::{Acknowledged, ClientRow, ServerEvent};
@@ -9,24 +8,24 @@ use protocol::{Reject, Tag, Timestamp};
 
 use super::form::Form;
 use super::{native, socketio};
+use crate::transport::packet::Packets;
 
-/// A whole WebSocket frame with one event, ready to write. `event` is one of ours: it needs no
-/// escaping; `data` is JSON.
-pub fn event_frame(form: Form, event: &str, data: &str) -> Bytes {
+/// One event. Its name is one of ours, and needs no escaping; `data` is JSON.
+pub fn event_packet(form: Form, event: &str, data: &str) -> Packets {
     match form {
         Form::Native => native::event(event, data),
-        Form::SocketIo => socketio::event_frame(event, data),
+        Form::SocketIo => socketio::event_packet(event, data),
     }
 }
 
-/// A whole WebSocket frame with an event that answers another one.
-pub fn answer_frame(form: Form, event: &str, data: &str, tag: Option<&Tag>) -> Bytes {
+/// An event that answers another one, and the acknowledgement that is awaited.
+pub fn answer_packets(form: Form, event: &str, data: &str, tag: Option<&Tag>) -> Packets {
     match tag {
-        None => event_frame(form, event, data),
+        None => event_packet(form, event, data),
         Some(Tag::Id(id)) => native::answer(event, data, id),
         Some(Tag::Ack(ack)) => {
-            let event = event_frame(form, event, data);
-            [event, socketio::acknowledged(*ack, data)].concat().into()
+            let event = event_packet(form, event, data);
+            event.and(socketio::acknowledged(*ack, data))
         }
     }
 }
@@ -53,7 +52,7 @@ impl PartialEq for ReplyTo {
 
 impl ReplyTo {
     /// The bus has it. None: this event's sender is told nothing now.
-    pub fn queued(&self, at: Timestamp) -> Option<Bytes> {
+    pub fn queued(&self, at: Timestamp) -> Option<Packets> {
         match (self.event?.acknowledged, &self.guid, &self.tag) {
             (Acknowledged::MessageQueued, Some(guid), _) => {
                 Some(self.answered(&MessageQueued { guid: guid.clone(), at }.into()))
@@ -74,25 +73,25 @@ impl ReplyTo {
     }
 
     /// It was refused.
-    pub fn refused(&self, refusal: RefusalBody) -> Bytes {
+    pub fn refused(&self, refusal: RefusalBody) -> Packets {
         let guid = refusal.guid.clone().or_else(|| self.guid.clone());
         self.answered(&RefusalBody { guid, ..refusal }.into_event(self.event))
     }
 
     /// It was refused, and may be repeated after this time.
-    pub fn refused_for_now(&self, reject: Reject, retry_in_ms: u64) -> Bytes {
+    pub fn refused_for_now(&self, reject: Reject, retry_in_ms: u64) -> Packets {
         self.refused(RefusalBody { retry_in_ms: Some(retry_in_ms), ..RefusalBody::of(reject) })
     }
 
     /// An event that answers it. It carries the client's `id`; an acknowledgement that is awaited
     /// follows it.
-    pub fn answered(&self, event: &ServerEvent) -> Bytes {
+    pub fn answered(&self, event: &ServerEvent) -> Packets {
         self.answered_with(event.name(), event.data())
     }
 
     /// The same, of an answer that is encoded already.
-    pub fn answered_with(&self, event: &str, data: &str) -> Bytes {
-        answer_frame(self.form, event, data, self.tag.as_ref())
+    pub fn answered_with(&self, event: &str, data: &str) -> Packets {
+        answer_packets(self.form, event, data, self.tag.as_ref())
     }
 }
 
@@ -104,14 +103,65 @@ mod tests {
     use protocol::events::sync::Sync;
 
     use super::*;
-    use crate::transport::frame;
+    use crate::wire::engineio;
 
     #[test]
-    fn an_event_is_one_frame_in_either_form() {
-        let native = event_frame(Form::Native, "pong", "{}");
-        assert_eq!(native, &b"\x81\x1a{\"event\":\"pong\",\"data\":{}}"[..]);
-        let socketio = event_frame(Form::SocketIo, "pong", "{}");
-        assert_eq!(socketio, &b"\x81\x0d42[\"pong\",{}]"[..]);
+    fn an_event_is_one_packet_in_either_form() {
+        let native = event_packet(Form::Native, "pong", "{}");
+        assert_eq!(texts(&native), [r#"{"event":"pong","data":{}}"#]);
+        let socketio = event_packet(Form::SocketIo, "pong", "{}");
+        assert_eq!(texts(&socketio), [r#"42["pong",{}]"#]);
+    }
+
+    fn texts(packets: &Packets) -> Vec<&str> {
+        packets.texts().collect()
+    }
+
+    /// Whatever the forms say is a packet and nothing else, so that any transport may carry it: no header of
+    /// a frame, and no record separator, which joins packets on a transport without frames.
+    #[test]
+    fn all_that_is_said_is_packets_of_its_form() {
+        let socket = protocol::ids::SocketId { node: protocol::ids::NodeId(1), serial: 2 };
+        let mut of_socket_io: Vec<Packets> = vec![
+            Form::SocketIo.opening(socket).unwrap(),
+            Form::SocketIo.unwelcome(true).unwrap(),
+            Form::SocketIo.unwelcome(false).unwrap(),
+            Form::SocketIo.ping().unwrap(),
+            socketio::connected(socket),
+            engineio::pong("probe"),
+        ];
+        let (ack, id) = (Tag::Ack(7), Tag::Id("\"a\"".into()));
+        for row in protocol::events::SERVER.concat() {
+            let data = r#"{"content":"\u001e\n"}"#;
+            for tag in [None, Some(&ack)] {
+                of_socket_io.push(answer_packets(Form::SocketIo, row.name, data, tag));
+            }
+            for tag in [None, Some(&id)] {
+                let native = answer_packets(Form::Native, row.name, data, tag);
+                let [text] = texts(&native)[..] else { panic!("{native:?}") };
+                let value: serde_json::Value = serde_json::from_str(text).unwrap();
+                assert_eq!(value["event"], row.name);
+            }
+        }
+        for packets in &of_socket_io {
+            let all = texts(packets);
+            assert!(!all.is_empty());
+            for text in all {
+                assert!(!text.contains('\u{1e}'), "{text:?}");
+                // A client reads `0`; what a server may read too goes through its own reader.
+                let packet = text.starts_with('0').then_some(Ok(engineio::Packet::Noop));
+                let packet = packet.unwrap_or_else(|| engineio::Packet::read(text));
+                match packet.unwrap() {
+                    engineio::Packet::Message(inside) => {
+                        let json = inside.trim_start_matches(|c: char| c.is_ascii_digit());
+                        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{text}");
+                    }
+                    engineio::Packet::Ping(rest) => assert_eq!(rest, ""),
+                    engineio::Packet::Pong | engineio::Packet::Noop => {}
+                    engineio::Packet::Close => panic!("{text}"),
+                }
+            }
+        }
     }
 
     fn reply(event: &'static ClientRow, form: Form, tag: Option<Tag>) -> ReplyTo {
@@ -122,12 +172,12 @@ mod tests {
     fn an_awaited_acknowledgement_follows_its_event() {
         let guid = Some(Guid::new("g").unwrap());
         let sent = ReplyTo { guid, ..reply(SendMessage::ROW, Form::SocketIo, Some(Tag::Ack(5))) };
-        let frames = sent.queued(Timestamp(0)).unwrap();
-        let text = String::from_utf8_lossy(&frames);
-        assert!(text.contains(r#"42["messageQueued",{"guid":"g""#), "{text}");
-        assert!(text.contains(r#"435[{"guid":"g""#), "{text}");
+        let queued = sent.queued(Timestamp(0)).unwrap();
+        let [event, acknowledgement] = texts(&queued)[..] else { panic!("{queued:?}") };
+        assert!(event.starts_with(r#"42["messageQueued",{"guid":"g""#), "{event}");
+        assert!(acknowledgement.starts_with(r#"435[{"guid":"g""#), "{acknowledgement}");
         let mut read = reply(MessageRead::ROW, Form::SocketIo, Some(Tag::Ack(5)));
-        assert_eq!(read.queued(Timestamp(0)).unwrap(), frame::text_frame(br#"435[{"status":"queued"}]"#));
+        assert_eq!(texts(&read.queued(Timestamp(0)).unwrap()), [r#"435[{"status":"queued"}]"#]);
         assert_eq!(read.tag_of_answer(), None, "it is not acknowledged twice");
         read.tag = None;
         assert_eq!(read.queued(Timestamp(0)), None);
@@ -140,7 +190,7 @@ mod tests {
     fn an_id_comes_back_on_the_answer() {
         let reply = reply(Sync::ROW, Form::Native, Some(Tag::Id("7".into())));
         let answer = reply.answered_with("synced", "{}");
-        assert_eq!(answer, frame::text_frame(br#"{"event":"synced","data":{},"id":7}"#));
+        assert_eq!(texts(&answer), [r#"{"event":"synced","data":{},"id":7}"#]);
         assert_eq!(reply.queued(Timestamp(0)), None);
     }
 }

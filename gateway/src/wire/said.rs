@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use protocol::{CloseCode, Reject, Tag};
 use serde::Deserialize;
+
+use crate::transport::packet::Packets;
 
 /// What a client said, read but not yet judged.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub enum Said<'a> {
         /// How the client recognizes the answer.
         tag: Option<Tag>,
     },
-    /// To be answered with this frame at once (Engine.IO ping, a foreign namespace).
-    Asked(Bytes),
+    /// To be answered with this at once (Engine.IO ping, a foreign namespace).
+    Asked(Packets),
     /// The answer to our ping (Engine.IO).
     Pong,
     /// Of no consequence (Engine.IO noop, acknowledgements).

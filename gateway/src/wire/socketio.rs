@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
 use protocol::ids::SocketId;
 use protocol::{CloseCode, Reject, Tag};
 use serde::Deserialize;
@@ -14,7 +13,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::said::{Misread, Said, read_object};
-use crate::transport::frame;
+use crate::transport::packet::Packets;
 
 const UNREADABLE: Misread = Misread::Close(CloseCode::ProtocolError);
 
@@ -106,31 +105,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
 struct Lent<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The answer to a CONNECT that is accepted.
-pub(super) fn connected(socket: SocketId) -> Bytes {
-    frame::text_frame(format!(r#"40{{"sid":"{socket}"}}"#).as_bytes())
+pub(super) fn connected(socket: SocketId) -> Packets {
+    Packets::of([&format!(r#"40{{"sid":"{socket}"}}"#)])
 }
 
 /// The answer to a CONNECT that is not; the sentences are the original's.
-pub(super) fn refused(token_given: bool) -> Bytes {
-    frame::text_frame(if token_given {
-        br#"44{"message":"Invalid token"}"#
+pub(super) fn refused(token_given: bool) -> Packets {
+    Packets::of([if token_given {
+        r#"44{"message":"Invalid token"}"#
     } else {
-        br#"44{"message":"Authentication token is missing"}"#
-    })
+        r#"44{"message":"Authentication token is missing"}"#
+    }])
 }
 
-/// A frame with one event.
-pub(super) fn event_frame(event: &str, data: &str) -> Bytes {
-    frame::text_frame_of(["42[\"", event, "\",", data, "]"])
+/// A packet with one event.
+pub(super) fn event_packet(event: &str, data: &str) -> Packets {
+    Packets::of(["42[\"", event, "\",", data, "]"])
 }
 
-/// An acknowledgement, ready to write.
-pub(super) fn acknowledged(ack: u64, data: &str) -> Bytes {
-    frame::text_frame(format!("43{ack}[{data}]").as_bytes())
+/// An acknowledgement.
+pub(super) fn acknowledged(ack: u64, data: &str) -> Packets {
+    Packets::of(["43", &ack.to_string(), "[", data, "]"])
 }
 
-fn no_such_namespace(namespace: &str) -> Bytes {
-    frame::text_frame(format!(r#"44{namespace},{{"message":"Invalid namespace"}}"#).as_bytes())
+fn no_such_namespace(namespace: &str) -> Packets {
+    Packets::of(["44", namespace, r#",{"message":"Invalid namespace"}"#])
 }
 
 #[cfg(test)]
@@ -167,7 +166,7 @@ mod tests {
         for none in ["0", "0{}", "0null", "0/,", "0/?a=1,"] {
             check(none, Ok(Said::Auth(None)));
         }
-        let answer = frame::text_frame(br#"44/admin,{"message":"Invalid namespace"}"#);
+        let answer = Packets::of([r#"44/admin,{"message":"Invalid namespace"}"#]);
         check("0/admin,{}", Ok(Said::Asked(answer)));
     }
 

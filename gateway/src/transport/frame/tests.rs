@@ -164,7 +164,9 @@ fn utf8_is_refused_with_the_first_bytes_that_show_it() {
 
 #[test]
 fn frames_are_written_as_rfc_6455_says() {
+    let text_frame = |payload: &[u8]| frame(Opcode::Text, payload);
     assert_eq!(text_frame(b"Hello"), &b"\x81\x05Hello"[..]);
+    assert_eq!(PING, &b"\x89\0"[..]);
     assert_eq!(pong_frame(b"Hello"), &b"\x8a\x05Hello"[..]);
     assert_eq!(close_frame(CloseCode::Slow), &b"\x88\x06\x0f\xa0slow"[..]);
     assert_eq!(close_echo(Some(1001)), &b"\x88\x02\x03\xe9"[..]);
