@@ -60,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["common/src/arguments.rs", "src/cli.rs", "src/tool/command.rs", "src/tool/values.rs", "loadtest/"],
     ),
     ("matchit", &["worker/src/rest/"]),
+    ("garde", &["worker/"]),
     ("argon2", &["worker/"]),
     ("bcrypt", &["worker/"]),
     ("rmp_serde", &["protocol/src/"]),
@@ -77,6 +78,7 @@ const LISTED_BY: &[(&str, &[&str])] = &[
     ("tokio-tungstenite", &["client"]),
     ("clap", &["common", "loadtest/swarm", "loadtest/chaos", "loadtest/bench"]),
     ("matchit", &["worker"]),
+    ("garde", &["worker"]),
     ("argon2", &["worker"]),
     ("bcrypt", &["worker"]),
 ];

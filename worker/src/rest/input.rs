@@ -1,174 +1,62 @@
 //! What comes in, checked. Pure.
 //!
-//! Wrong fields are reported together, each with the sentence that the original's validator would
-//! say; unknown fields are dropped, as there.
+//! A body is a struct of [`fields`](super::fields). Wrong fields are reported together, each with the
+//! sentence that the original's validator would say; unknown fields are dropped, as there.
 
 use std::borrow::Cow;
 
+use garde::Validate;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::response::Refusal;
-use super::text::{self, Unfit};
 
-/// The body of a request, its problems collected while it is read.
-pub struct Body {
-    fields: Map<String, Value>,
-    problems: Vec<String>,
+/// Reads a body; an empty one has no fields.
+///
+/// # Errors
+/// 400: it is no JSON object, or with a sentence for each thing that is wrong with its fields.
+pub fn read<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Refusal> {
+    let bytes = without_mark(bytes);
+    let fields = if bytes.iter().all(u8::is_ascii_whitespace) {
+        Map::new()
+    } else {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(Refusal::bad_request("The body must be a JSON object")),
+            Err(err) => return Err(Refusal::bad_request(format!("The body is not JSON: {err}"))),
+        }
+    };
+    // Of fields that are there twice the last counts: a map has it, a struct would refuse both.
+    let body: T = serde_json::from_value(Value::Object(fields))
+        .map_err(|err| Refusal::bad_request(format!("The body is not understood: {err}")))?;
+    match body.validate() {
+        Ok(()) => Ok(body),
+        Err(report) => {
+            let problems = report.iter().map(|(path, problem)| format!("{} {problem}", as_written(path)));
+            Err(Refusal::invalid(problems.collect()))
+        }
+    }
 }
 
-impl Body {
-    /// Reads a body; an empty one has no fields.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let bytes = without_mark(bytes);
-        let fields = if bytes.iter().all(u8::is_ascii_whitespace) {
-            Map::new()
+/// A field as clients write it: `participants[0].user_id` is `participants.0.userId`.
+fn as_written(path: &garde::Path) -> String {
+    let mut written = String::new();
+    let mut is_upper = false;
+    for c in path.to_string().replace("r#", "").replace('[', ".").replace(']', "").chars() {
+        if c == '_' {
+            is_upper = true;
+        } else if std::mem::take(&mut is_upper) {
+            written.push(c.to_ascii_uppercase());
         } else {
-            match serde_json::from_slice(bytes) {
-                Ok(Value::Object(fields)) => fields,
-                Ok(_) => return Err(Refusal::bad_request("The body must be a JSON object")),
-                Err(err) => return Err(Refusal::bad_request(format!("The body is not JSON: {err}"))),
-            }
-        };
-        Ok(Self { fields, problems: Vec::new() })
-    }
-
-    /// A text that must be there, of at most so many characters.
-    pub fn text(&mut self, name: &str, max: usize) -> String {
-        match self.fields.remove(name) {
-            Some(Value::String(text)) if text.trim().is_empty() => self.problem(name, "should not be empty"),
-            Some(Value::String(text)) => return self.fitting(name, text, max),
-            None | Some(Value::Null) => self.problem(name, "should not be empty"),
-            Some(_) => self.problem(name, "must be a string"),
-        }
-        String::new()
-    }
-
-    /// A name or a title that must be there, as it is kept: something to see, nothing that hides.
-    pub fn label(&mut self, name: &str, max: usize) -> String {
-        let text = self.text(name, max);
-        if text.is_empty() { text } else { self.seen(name, text) }
-    }
-
-    /// The same for one that may be missing, null or empty.
-    pub fn maybe_label(&mut self, name: &str, max: usize) -> Option<String> {
-        self.maybe_text(name, max).map(|text| self.seen(name, text))
-    }
-
-    fn seen(&mut self, name: &str, text: String) -> String {
-        match text::label(&text) {
-            Ok(label) => return label,
-            Err(Unfit::Empty) => self.problem(name, "should not be empty"),
-            Err(Unfit::Invisible) => self.problem(name, "must not contain invisible characters"),
-        }
-        text
-    }
-
-    /// A text that may be missing, null or empty.
-    pub fn maybe_text(&mut self, name: &str, max: usize) -> Option<String> {
-        match self.fields.remove(name) {
-            Some(Value::String(text)) if text.is_empty() => None,
-            Some(Value::String(text)) => Some(self.fitting(name, text, max)),
-            None | Some(Value::Null) => None,
-            Some(_) => {
-                self.problem(name, "must be a string");
-                None
-            }
+            written.push(c);
         }
     }
-
-    /// A password as it is: not trimmed, and counted in characters from below, bytes from above.
-    pub fn password(&mut self, name: &str, chars_min: usize, bytes_max: usize) -> String {
-        let text = self.text(name, bytes_max);
-        if !text.is_empty() && text::password(&text).chars().count() < chars_min {
-            self.problem(name, &format!("must be longer than or equal to {chars_min} characters"));
-        } else if text.len() > bytes_max {
-            self.problem(name, &format!("must be shorter than or equal to {bytes_max} bytes"));
-        }
-        text
-    }
-
-    /// An e-mail, in all the ways in which it may be kept; today's first. See [`text::emails`].
-    pub fn emails(&mut self, name: &str, max: usize) -> Vec<String> {
-        let emails = text::emails(&self.text(name, max));
-        if !emails[0].is_empty() && !text::is_email(&emails[0]) {
-            self.problem(name, "must be an email");
-        }
-        emails
-    }
-
-    /// A positive whole number, as a number or as digits in a string.
-    pub fn maybe_number(&mut self, name: &str) -> Option<i64> {
-        let value = self.fields.remove(name).filter(|value| !value.is_null())?;
-        let number = positive(&value);
-        if number.is_none() {
-            self.problem(name, "must be an integer number");
-        }
-        number
-    }
-
-    /// An object that may be missing, as JSON text.
-    pub fn maybe_object(&mut self, name: &str, max: usize) -> Option<String> {
-        let value = self.fields.remove(name).filter(|value| !value.is_null())?;
-        if !value.is_object() {
-            self.problem(name, "must be an object");
-            return None;
-        }
-        Some(self.fitting(name, value.to_string(), max))
-    }
-
-    /// A list of objects that must be there.
-    pub fn objects(&mut self, name: &str) -> Vec<Map<String, Value>> {
-        let Some(Value::Array(list)) = self.fields.remove(name) else {
-            self.problem(name, "must be an array");
-            return Vec::new();
-        };
-        let len = list.len();
-        let objects = list.into_iter().filter_map(|one| match one {
-            Value::Object(fields) => Some(fields),
-            _ => None,
-        });
-        let objects: Vec<_> = objects.collect();
-        if objects.len() < len {
-            self.problem(name, "must contain only objects");
-        }
-        objects
-    }
-
-    /// Something else is wrong with a field.
-    pub fn problem(&mut self, name: &str, sentence: &str) {
-        self.problems.push(format!("{name} {sentence}"));
-    }
-
-    /// All that was wrong.
-    pub fn finish(self) -> Result<(), Refusal> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.problems)) }
-    }
-
-    fn fitting(&mut self, name: &str, text: String, max: usize) -> String {
-        if text.len() > max && text.chars().count() > max {
-            self.problem(name, &format!("must be shorter than or equal to {max} characters"));
-        }
-        // PostgreSQL text holds no NUL.
-        if text.contains('\0') {
-            self.problem(name, "must not contain NUL");
-        }
-        text
-    }
+    written
 }
 
 /// A body without the byte order mark that some programs write before JSON (RFC 8259, 8.1).
 pub fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
-}
-
-/// A positive whole number that JavaScript can hold.
-pub fn positive(value: &Value) -> Option<i64> {
-    let number = match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.filter(|number| (1..=1 << 53).contains(number))
 }
 
 /// An id in a path.
@@ -221,6 +109,12 @@ impl<'a> Query<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::super::fields::{
+        Email, Id, Label, MaybeId, MaybeLabel, MaybeLink, MaybeObject, Objects, Password, Text,
+    };
     use super::*;
 
     #[test]
@@ -235,24 +129,125 @@ mod tests {
         assert!(!Query::parse("").pages());
     }
 
+    #[derive(Debug, Default, Deserialize, Validate)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Form {
+        #[garde(dive)]
+        email: Email,
+        #[garde(dive)]
+        password: Password,
+        #[garde(dive)]
+        first_name: Label,
+        #[garde(dive)]
+        middle_name: MaybeLabel,
+        #[garde(dive)]
+        token: Text,
+        #[garde(dive)]
+        avatar_url: MaybeLink,
+        #[garde(dive)]
+        n: MaybeId,
+        #[garde(dive)]
+        more: MaybeObject,
+        #[garde(dive)]
+        people: Objects<Member>,
+    }
+
+    #[derive(Debug, Default, Deserialize, Validate)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Member {
+        #[garde(dive)]
+        user_id: Id,
+    }
+
+    fn sentences(body: &serde_json::Value) -> Vec<String> {
+        match read::<Form>(body.to_string().as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(refusal) => {
+                let answer: Value = serde_json::from_slice(&refusal.into_response().body).unwrap();
+                let list = answer["message"].as_array().unwrap();
+                list.iter().map(|sentence| sentence.as_str().unwrap().to_owned()).collect()
+            }
+        }
+    }
+
+    fn good() -> Value {
+        json!({
+            "email": "a@b.c", "password": "123456", "firstName": "A", "token": "t", "people": [{ "userId": "7" }],
+        })
+    }
+
     #[test]
-    fn problems_are_told_together() {
-        let mut body = Body::parse(br#"{"email":"no","password":"12345","title":7,"n":"x"}"#).unwrap();
-        body.emails("email", 200);
-        body.password("password", 6, 128);
-        body.text("title", 5);
-        body.text("name", 5);
-        body.maybe_number("n");
-        body.objects("participants");
+    fn problems_are_told_together_in_the_order_of_the_fields() {
+        assert_eq!(sentences(&good()), [""; 0]);
+        let nothing = [
+            "email should not be empty",
+            "password should not be empty",
+            "firstName should not be empty",
+            "token should not be empty",
+            "people must be an array",
+        ];
+        assert_eq!(sentences(&json!({ "email": null, "password": " ", "people": {} })), nothing);
+        let wrong = json!({
+            "email": "no", "password": "12345", "firstName": 7, "middleName": [], "token": {}, "avatarUrl": "x",
+            "n": "x", "more": 7, "people": [{}, 7, { "userId": 0 }],
+        });
         let expect = [
             "email must be an email",
             "password must be longer than or equal to 6 characters",
-            "title must be a string",
-            "name should not be empty",
+            "firstName must be a string",
+            "middleName must be a string",
+            "token must be a string",
+            "avatarUrl must be an http or https URL",
             "n must be an integer number",
-            "participants must be an array",
+            "more must be an object",
+            "people must contain only objects",
+            "people.0.userId must be an integer number",
+            "people.1.userId must be an integer number",
         ];
-        assert_eq!(body.finish(), Err(Refusal::invalid(expect.map(str::to_owned).to_vec())));
+        assert_eq!(sentences(&wrong), expect);
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_with_one_field_is_told() {
+        let with = |name: &str, value: Value| {
+            let mut body = good();
+            body[name] = value;
+            sentences(&body)
+        };
+        let long = format!("{}\0", "x".repeat(200));
+        let expect = [
+            "firstName must be shorter than or equal to 200 characters",
+            "firstName must not contain NUL",
+            "firstName must not contain invisible characters",
+        ];
+        assert_eq!(with("firstName", json!(long)), expect);
+        assert_eq!(with("firstName", json!("\u{3164}")), ["firstName should not be empty"]);
+        assert_eq!(with("middleName", json!(" ")), ["middleName should not be empty"]);
+        assert_eq!(with("middleName", json!("")), [""; 0]);
+        let expect = [
+            "password must be shorter than or equal to 128 characters",
+            "password must be shorter than or equal to 128 bytes",
+        ];
+        assert_eq!(with("password", json!("x".repeat(129))), expect);
+        assert_eq!(
+            with("password", json!("é".repeat(65))),
+            ["password must be shorter than or equal to 128 bytes"]
+        );
+        assert_eq!(with("n", json!(1.5)), ["n must be an integer number"]);
+        assert_eq!(with("n", json!(null)), [""; 0]);
+    }
+
+    #[test]
+    fn fields_are_read_as_they_are_kept() {
+        let body = br#"{"email":" A@B.c","password":" 12345 ","firstName":"A\u0301n","middleName":"","token":"t","n":"7",
+            "more":{"a":1},"people":[{"userId":7}],"token":"u","unknown":1}"#;
+        let form: Form = read(body).unwrap();
+        assert_eq!(form.email.ways()[0], "a@b.c");
+        assert_eq!((form.password.text(), form.first_name.label()), (" 12345 ", "\u{c1}n".to_owned()));
+        assert_eq!((form.middle_name.label(), form.token.text()), (None, "u"));
+        assert_eq!((form.n.number(), form.more.json().as_deref()), (Some(7), Some(r#"{"a":1}"#)));
+        assert_eq!(form.avatar_url.link(), "");
+        assert_eq!(form.people.into_list()[0].user_id.number(), Some(7));
     }
 
     #[test]
@@ -265,20 +260,28 @@ mod tests {
             ("a b@c.d", false),
             ("a@.c", false),
         ] {
-            let mut body = Body::parse(format!(r#"{{"email":"{text}"}}"#).as_bytes()).unwrap();
-            assert_eq!(body.emails("email", 200), [text.to_lowercase()]);
-            assert_eq!(body.finish().is_ok(), good, "{text}");
+            let mut body = self::good();
+            body["email"] = json!(text);
+            let expect: &[&str] = if good { &[] } else { &["email must be an email"] };
+            assert_eq!(sentences(&body), expect, "{text}");
         }
     }
 
     #[test]
     fn a_body_is_nothing_or_an_object() {
-        assert!(Body::parse(b"").is_ok());
-        assert!(Body::parse(b" \n").is_ok());
-        let mut marked = Body::parse("\u{feff}{\"title\":\"t\"}".as_bytes()).unwrap();
-        assert_eq!(marked.text("title", 5), "t");
+        #[derive(Debug, Default, Deserialize, Validate)]
+        #[serde(default)]
+        struct Titled {
+            #[garde(dive)]
+            title: MaybeLabel,
+        }
+        for empty in ["", " \n", "{}"] {
+            assert_eq!(read::<Titled>(empty.as_bytes()).unwrap().title.label(), None);
+        }
+        let marked = read::<Titled>("\u{feff}{\"title\":\"t\"}".as_bytes()).unwrap();
+        assert_eq!(marked.title.label().as_deref(), Some("t"));
         for bad in ["[", "[]", "7", "{", "\u{0}"] {
-            assert!(Body::parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(read::<Titled>(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

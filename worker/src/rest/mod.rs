@@ -12,8 +12,11 @@ pub mod call;
 /// How much at once, and how often.
 mod gate;
 
-/// What comes in, checked; and what is wrong with it, in sentences.
+/// What comes in, checked.
 pub mod input;
+
+/// Fields of bodies, and what is wrong with them.
+pub mod fields;
 
 /// E-mails, names, titles and passwords: what looks the same is the same.
 pub mod text;

@@ -6,10 +6,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::limits::{NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PREFERENCES_CHARS_MAX};
 use common::random;
+use garde::Validate;
 use protocol::ids::{LoginId, UserId};
 use protocol::{Account, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -22,40 +23,72 @@ use super::profile as users;
 use super::store::{AccountRow, Conflict, NewAccount};
 use crate::ctx::Ctx;
 use crate::metrics;
-use crate::rest::input::Body;
+use crate::rest::fields::{Email, Label, MaybeLabel, MaybeObject, Password, Text};
+use crate::rest::input::read;
 use crate::rest::response::{Outcome, Refusal, ok};
 use crate::rest::{Call, text};
 
 /// What anyone hears who may not log in, whatever the reason.
 const REFUSED: &str = "Email or password is incorrect";
 
+/// What makes an account.
+#[derive(Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+struct Registration {
+    #[garde(dive)]
+    email: Email,
+    #[garde(dive)]
+    password: Password,
+    #[garde(dive)]
+    phone: Label,
+    #[garde(dive)]
+    first_name: Label,
+    #[garde(dive)]
+    middle_name: MaybeLabel,
+    #[garde(dive)]
+    last_name: Label,
+    #[garde(dive)]
+    preferences: MaybeObject,
+}
+
+/// What begins a login.
+#[derive(Default, Deserialize, Validate)]
+#[serde(default)]
+struct Credentials {
+    #[garde(dive)]
+    email: Email,
+    #[garde(dive)]
+    password: Password,
+}
+
+/// What goes on with a login.
+#[derive(Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+struct Refreshing {
+    #[garde(dive)]
+    refresh_token: Text,
+}
+
 /// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's. That an e-mail
 /// or a phone number is taken is said, after as long as it takes to make an account.
 pub async fn register(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
-    let mut body = Body::parse(&request.body)?;
-    let emails = body.emails("email", NAME_CHARS_MAX);
-    let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
-    let phone = body.label("phone", NAME_CHARS_MAX);
-    let first_name = body.label("firstName", NAME_CHARS_MAX);
-    let middle_name = body.maybe_label("middleName", NAME_CHARS_MAX);
-    let last_name = body.label("lastName", NAME_CHARS_MAX);
-    let preferences = body.maybe_object("preferences", PREFERENCES_CHARS_MAX);
-    body.finish()?;
+    let body: Registration = read(&request.body)?;
+    let emails = body.email.ways();
     let network = network(request.address);
     may_register(ctx, &network).await?;
 
     let passwords = ctx.own::<Passwords>();
     let _share = passwords.share(&network)?;
-    let password = passwords.hash(text::password(&password)).await?;
+    let password = passwords.hash(text::password(body.password.text())).await?;
     let new = NewAccount {
         email: &emails[0],
-        phone: phone.trim(),
+        phone: body.phone.label().trim(),
         password: &password,
-        first_name: &first_name,
-        middle_name: middle_name.as_deref(),
-        last_name: &last_name,
-        preferences: preferences.as_deref(),
+        first_name: &body.first_name.label(),
+        middle_name: body.middle_name.label().as_deref(),
+        last_name: &body.last_name.label(),
+        preferences: body.preferences.json().as_deref(),
     };
     let made = match ctx.store.account_by_email(&emails).await? {
         Some(_) => Err(Conflict::Email),
@@ -71,13 +104,11 @@ pub async fn register(call: Call<'_>) -> Outcome {
 /// `POST /auth/login`: begins a login. Every refusal is the same, as slowly.
 pub async fn login(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
-    let mut body = Body::parse(&request.body)?;
-    let emails = body.emails("email", NAME_CHARS_MAX);
-    let password = body.password("password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
-    body.finish()?;
+    let body: Credentials = read(&request.body)?;
+    let (emails, password) = (body.email.ways(), body.password.text());
     let network = network(request.address);
     let mut guess = Try::of(ctx, &digest_text(&emails[0]), &network).await?;
-    let account = match owner(ctx, &mut guess, &emails, &password, &network).await {
+    let account = match owner(ctx, &mut guess, &emails, password, &network).await {
         Ok(Some(account)) => account,
         Ok(None) => {
             metrics::login_refused("wrong");
@@ -134,12 +165,11 @@ async fn owner(
 /// some time ago, or whose successor was used, ends its login: two have it.
 pub async fn refresh(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
-    let mut body = Body::parse(&request.body)?;
-    let shown = body.text("refreshToken", NAME_CHARS_MAX);
-    body.finish()?;
+    let body: Refreshing = read(&request.body)?;
+    let shown = body.refresh_token.text();
 
-    let token = ctx.signer.successor(&shown);
-    match ctx.store.refresh_login(&digest(&shown), &digest(&token), ctx.refresh_ttl).await? {
+    let token = ctx.signer.successor(shown);
+    match ctx.store.refresh_login(&digest(shown), &digest(&token), ctx.refresh_ttl).await? {
         Refreshed::Rotated { account, login } => {
             ok(200, "Token refreshed", &tokens(ctx, &account, login, &token))
         }

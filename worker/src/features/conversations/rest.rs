@@ -3,15 +3,18 @@
 use common::directory::ClusterRate;
 use common::limits::{
     CONVERSATIONS_BURST, CONVERSATIONS_MADE_MAX, CONVERSATIONS_PER_S, MEMBERS_BURST, MEMBERS_PER_S,
-    NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX, URL_BYTES_MAX,
+    NAME_CHARS_MAX, PAGE_SIZE_MAX, PARTICIPANTS_MAX, PREVIEW_CHARS_MAX,
 };
-use protocol::events::message::{MessageView, is_link};
+use garde::Validate;
+use protocol::events::message::MessageView;
 use protocol::ids::{ConversationId, UserId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cursor::ListCursor;
 use super::store::{ConversationRow, NewConversation, NewParticipant, ParticipantType};
-use crate::rest::input::{Body, positive};
+use crate::rest::fields::{Id, Label, MaybeId, MaybeLink, Objects};
+use crate::rest::input::read;
 use crate::rest::response::{Outcome, Refusal, located, ok};
 use crate::rest::{Call, limit};
 
@@ -78,18 +81,11 @@ pub async fn one(call: Call<'_>) -> Outcome {
 /// other person; two people may have several conversations, as in the original.
 pub async fn create(call: Call<'_>) -> Outcome {
     let (ctx, user) = (call.ctx, call.user()?);
-    let mut body = Body::parse(&call.request.body)?;
-    let title = body.label("title", NAME_CHARS_MAX);
-    let avatar_url = body.maybe_text("avatarUrl", URL_BYTES_MAX).unwrap_or_default();
-    if !avatar_url.is_empty() && !is_link(&avatar_url) {
-        body.problem("avatarUrl", "must be an http or https URL");
-    }
-    let channel_id = body.maybe_number("channelId").unwrap_or(0);
-    let others = participants(&mut body);
-    body.finish()?;
-
+    let Creation { title, avatar_url, channel_id, participants } = read(&call.request.body)?;
+    let participants = participants.into_list();
+    let named = participants.iter().filter_map(Named::participant);
     // The creator may be named too: it is in anyway, and leads.
-    let others: Vec<_> = others.into_iter().filter(|one| one.user != user).collect();
+    let others: Vec<_> = named.filter(|one| one.user != user).collect();
     if others.is_empty() {
         return Err(Refusal::bad_request("At least one participant is required besides the creator"));
     }
@@ -111,10 +107,10 @@ pub async fn create(call: Call<'_>) -> Outcome {
     }
     let creator = NewParticipant { user, participant_type: ParticipantType::Lead };
     let new = NewConversation {
-        title: &title,
+        title: &title.label(),
         creator: user,
-        channel_id,
-        avatar_url: &avatar_url,
+        channel_id: channel_id.number().unwrap_or(0),
+        avatar_url: avatar_url.link(),
         participants: std::iter::once(creator).chain(others).collect(),
     };
     let invalid = || Refusal::bad_request("One or more participants are invalid or inactive");
@@ -123,24 +119,48 @@ pub async fn create(call: Call<'_>) -> Outcome {
     located(ok(201, "", &with_aliases(view(&row))), format!("/conversations/{id}"))
 }
 
-fn participants(body: &mut Body) -> Vec<NewParticipant> {
-    let mut list = Vec::new();
-    for (at, fields) in body.objects("participants").into_iter().enumerate() {
-        let user = fields.get("userId").and_then(positive);
-        let participant_type = match fields.get("type").and_then(Value::as_str) {
-            Some(text) if text.eq_ignore_ascii_case("LEAD") => Some(ParticipantType::Lead),
-            Some(text) if text.eq_ignore_ascii_case("MEMBER") => Some(ParticipantType::Member),
-            _ => None,
-        };
-        match (user, participant_type) {
-            (Some(user), Some(participant_type)) => {
-                list.push(NewParticipant { user: UserId(user), participant_type });
-            }
-            (None, _) => body.problem(&format!("participants.{at}.userId"), "must be an integer number"),
-            (_, None) => body.problem(&format!("participants.{at}.type"), "must be LEAD or MEMBER"),
-        }
+/// What makes a conversation.
+#[derive(Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+struct Creation {
+    #[garde(dive)]
+    title: Label,
+    #[garde(dive)]
+    avatar_url: MaybeLink,
+    #[garde(dive)]
+    channel_id: MaybeId,
+    #[garde(dive)]
+    participants: Objects<Named>,
+}
+
+/// Someone who is to be in it.
+#[derive(Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+struct Named {
+    #[garde(dive)]
+    user_id: Id,
+    // Of a user whom no one knows the type is not asked for.
+    #[garde(if(cond = self.user_id.number().is_some(), custom(is_type)))]
+    r#type: Value,
+}
+
+impl Named {
+    fn participant(&self) -> Option<NewParticipant> {
+        let (user, participant_type) = (self.user_id.number()?, participant_type(&self.r#type)?);
+        Some(NewParticipant { user: UserId(user), participant_type })
     }
-    list
+}
+
+fn participant_type(value: &Value) -> Option<ParticipantType> {
+    match value.as_str()? {
+        text if text.eq_ignore_ascii_case("LEAD") => Some(ParticipantType::Lead),
+        text if text.eq_ignore_ascii_case("MEMBER") => Some(ParticipantType::Member),
+        _ => None,
+    }
+}
+
+fn is_type(value: &Value, _: &()) -> garde::Result {
+    participant_type(value).map(drop).ok_or_else(|| garde::Error::new("must be LEAD or MEMBER"))
 }
 
 /// In a list the last message is a preview: its text may be cut.
