@@ -393,24 +393,11 @@ server_events! {
     MessageQueued = "messageQueued", Some(Lane::High);
     LoadLastMessage = "loadLastMessage", Some(Lane::High);
     ReadReceipt = "messageRead", Some(Lane::Medium);
+    "sendMessageError" => SEND_MESSAGE_ERROR, Some(Lane::High);
+    "messageReadError" => MESSAGE_READ_ERROR, Some(Lane::Medium);
+    @MessageProcessed;
+    @MessageView;
 }
-
-/// Refuses `sendMessage`.
-const SEND_MESSAGE_ERROR: &ServerRow = &ServerRow::refusal("sendMessageError", Some(Lane::High));
-
-/// Refuses `messageRead`.
-const MESSAGE_READ_ERROR: &ServerRow = &ServerRow::refusal("messageReadError", Some(Lane::Medium));
-
-/// What clients hear.
-pub const SERVER: &[&ServerRow] = &[
-    MessageQueued::ROW,
-    MessageProcessed::ROW,
-    MessageView::ROW,
-    LoadLastMessage::ROW,
-    ReadReceipt::ROW,
-    SEND_MESSAGE_ERROR,
-    MESSAGE_READ_ERROR,
-];
 
 #[cfg(test)]
 mod tests;

@@ -71,20 +71,8 @@ server_events! {
     UserOffline = "userOffline", Some(Lane::Low);
     OnlineUsers = "onlineUsers", Some(Lane::Low);
     ListOnline = "listOnline", Some(Lane::Low);
+    "getOnlineUsersError" => GET_ONLINE_USERS_ERROR, Some(Lane::Low);
 }
-
-/// Refuses `getOnlineUsers`.
-const GET_ONLINE_USERS_ERROR: &super::row::ServerRow =
-    &super::row::ServerRow::refusal("getOnlineUsersError", Some(Lane::Low));
-
-/// What clients hear.
-pub const SERVER: &[&super::row::ServerRow] = &[
-    GET_ONLINE_USERS_ERROR,
-    <UserOnline as super::row::Payload>::ROW,
-    <UserOffline as super::row::Payload>::ROW,
-    <OnlineUsers as super::row::Payload>::ROW,
-    <ListOnline as super::row::Payload>::ROW,
-];
 
 #[cfg(test)]
 mod tests {

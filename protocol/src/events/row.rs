@@ -203,7 +203,9 @@ impl Events {
     }
 }
 
-/// Rows of events that clients say. The payload has a function `parse`; `judged` may be given.
+/// Rows of events that clients say, and their list `CLIENT`. A payload has `fn read(data: &str) ->
+/// Result<Self, Reject>`, which reads and checks the JSON of its data; `judged` says what a gateway must
+/// know of it.
 #[macro_export]
 macro_rules! client_events {
     ($($(#[$doc:meta])* $payload:ty = $name:literal {
@@ -234,14 +236,30 @@ macro_rules! client_events {
     };
 }
 
-/// Rows of events that clients hear.
+/// Rows of events that clients hear, and their list `SERVER`: payloads by their names; then refusals,
+/// which have no payload of their own, by a name for [`ClientRow::refusal`]; then, behind `@`, payloads
+/// whose row is written by hand.
 #[macro_export]
 macro_rules! server_events {
-    ($($payload:ty = $name:literal, $lane:expr;)*) => {
+    (
+        $($payload:ty = $name:literal, $lane:expr;)*
+        $($refused:literal => $refusal:ident, $refused_lane:expr;)*
+        $(@$other:ty;)*
+    ) => {
         $(impl $crate::events::row::Payload for $payload {
             const ROW: &'static $crate::events::row::ServerRow =
                 &$crate::events::row::ServerRow { name: $name, lane: $lane, shows_message: false };
         })*
+
+        $(const $refusal: &$crate::events::row::ServerRow =
+            &$crate::events::row::ServerRow::refusal($refused, $refused_lane);)*
+
+        /// What clients hear.
+        pub const SERVER: &[&$crate::events::row::ServerRow] = &[
+            $(<$payload as $crate::events::row::Payload>::ROW,)*
+            $($refusal,)*
+            $(<$other as $crate::events::row::Payload>::ROW,)*
+        ];
     };
 }
 

@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::row::{Acknowledged, ClientRow, Judged, Payload, ServerEvent, ServerRow, Way};
+use super::row::{Acknowledged, ClientRow, Judged, ServerEvent, Way};
 use crate::downlink::MessageOutcome;
 use crate::ids::{ConversationId, Guid, MessageId, SocketId, UserId};
 use crate::reject::Reject;
@@ -63,19 +63,15 @@ pub struct GoingAway {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lapsed {}
 
+// `exception`: no event could be read, or the event refused has no error event of its own. Never
+// `error`: the original's client logs out on it.
 server_events! {
     Ready = "ready", None;
     Pong = "pong", None;
     GoingAway = "server.going_away", None;
     Lapsed = "server.lapsed", None;
+    "exception" => EXCEPTION, None;
 }
-
-/// `exception`: no event could be read, or the event refused has no error event of its own. Never
-/// `error`: the original's client logs out on it.
-const EXCEPTION: &ServerRow = &ServerRow::refusal("exception", None);
-
-/// What clients hear.
-pub const SERVER: &[&ServerRow] = &[Ready::ROW, Pong::ROW, GoingAway::ROW, Lapsed::ROW, EXCEPTION];
 
 /// A refused event, so that its client knows what was refused and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -127,13 +127,10 @@ pub struct Synced {
     pub reads: Vec<ReadUpTo>,
 }
 
-server_events! { Synced = "synced", None; }
-
-/// Refuses `sync`.
-const SYNC_ERROR: &super::row::ServerRow = &super::row::ServerRow::refusal("syncError", None);
-
-/// What clients hear.
-pub const SERVER: &[&super::row::ServerRow] = &[<Synced as super::row::Payload>::ROW, SYNC_ERROR];
+server_events! {
+    Synced = "synced", None;
+    "syncError" => SYNC_ERROR, None;
+}
 
 #[cfg(test)]
 mod tests {

@@ -66,9 +66,6 @@ pub struct TypingView {
 
 server_events! { TypingView = "typing", Some(Lane::Low); }
 
-/// What clients hear.
-pub const SERVER: &[&super::row::ServerRow] = &[<TypingView as super::row::Payload>::ROW];
-
 #[cfg(test)]
 mod tests {
     use super::super::row::ClientEvent as _;

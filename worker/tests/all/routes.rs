@@ -39,7 +39,13 @@ fn the_protocol_document_lists_each_route_with_who_may_ask_and_no_other() {
         }
     }
     let rows = routes().map(|route| (written(route), who(route.permission).to_owned()));
-    assert_eq!(listed, rows.collect::<BTreeMap<_, _>>());
+    let rows: BTreeMap<_, _> = rows.collect();
+    let missing: Vec<_> = rows.iter().filter(|(name, who)| listed.get(*name) != Some(who)).collect();
+    let unknown: Vec<_> = listed.iter().filter(|(name, who)| rows.get(*name) != Some(who)).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "not in PROTOCOL.md: {missing:?}; only there: {unknown:?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Someone raises a hand in a conversation. (Of a feature of the product: `protocol/src/events/<noun>.rs`.)
 
-use protocol::events::row::{Acknowledged, Judged, Payload, ServerRow, Way, conversation_id, read_json};
+use protocol::events::row::{Acknowledged, Judged, Way, conversation_id, read_json};
 use protocol::ids::ConversationId;
 use protocol::{Lane, Person, Reject, Timestamp, client_events, server_events};
 use serde::{Deserialize, Serialize};
@@ -41,9 +41,7 @@ pub struct HandRaised {
     pub timestamp: Timestamp,
 }
 
-server_events! { HandRaised = "handRaised", Some(Lane::Medium); }
-
-const RAISE_HAND_ERROR: &ServerRow = &ServerRow::refusal("raiseHandError", Some(Lane::Medium));
-
-/// What clients hear.
-pub const SERVER: &[&ServerRow] = &[RAISE_HAND_ERROR, HandRaised::ROW];
+server_events! {
+    HandRaised = "handRaised", Some(Lane::Medium);
+    "raiseHandError" => RAISE_HAND_ERROR, Some(Lane::Medium);
+}
