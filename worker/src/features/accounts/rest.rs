@@ -81,14 +81,17 @@ pub async fn register(call: Call<'_>) -> Outcome {
     let passwords = ctx.own::<Passwords>();
     let _share = passwords.share(&network)?;
     let password = passwords.hash(text::password(body.password.text())).await?;
+    let (phone, first_name, last_name) =
+        (body.phone.label(), body.first_name.label(), body.last_name.label());
+    let (middle_name, preferences) = (body.middle_name.label(), body.preferences.json());
     let new = NewAccount {
         email: &emails[0],
-        phone: body.phone.label().trim(),
+        phone: phone.trim(),
         password: &password,
-        first_name: &body.first_name.label(),
-        middle_name: body.middle_name.label().as_deref(),
-        last_name: &body.last_name.label(),
-        preferences: body.preferences.json().as_deref(),
+        first_name: &first_name,
+        middle_name: middle_name.as_deref(),
+        last_name: &last_name,
+        preferences: preferences.as_deref(),
     };
     let made = match ctx.store.account_by_email(&emails).await? {
         Some(_) => Err(Conflict::Email),
