@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use garde::Validate;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
 use super::response::Refusal;
@@ -32,9 +32,55 @@ pub fn read<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Resul
     match body.validate() {
         Ok(()) => Ok(body),
         Err(report) => {
-            let problems = report.iter().map(|(path, problem)| format!("{} {problem}", as_written(path)));
-            Err(Refusal::invalid(problems.collect()))
+            let problems = report.iter().map(|(path, problem)| (as_written(path), problem));
+            let mut problems: Vec<_> = problems.collect();
+            // garde asks the fields by their names; the original tells of them in the order of the struct.
+            let fields = Fields::of::<T>();
+            problems.sort_by_key(|(path, _)| fields.place(path));
+            Err(Refusal::invalid(
+                problems.iter().map(|(path, problem)| format!("{path} {problem}")).collect(),
+            ))
         }
+    }
+}
+
+/// The fields of a struct, as serde names them.
+struct Fields(&'static [&'static str]);
+
+impl Fields {
+    fn of<T: DeserializeOwned>() -> Self {
+        let mut fields = Self(&[]);
+        // It only looks at what is asked for, and gives nothing.
+        drop(T::deserialize(&mut fields));
+        fields
+    }
+
+    fn place(&self, path: &str) -> usize {
+        let first = path.split('.').next().unwrap_or_default();
+        self.0.iter().position(|field| *field == first).unwrap_or(self.0.len())
+    }
+}
+
+impl<'de> Deserializer<'de> for &mut Fields {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("there is nothing to read"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
