@@ -33,8 +33,8 @@ impl Site {
         }
         command.args(words).env("PORT", self.port.to_string()).env("CHATCHIT_DATA", &self.data);
         command.env("DRAIN_MS", "100").env("RUST_LOG", "warn").stdin(Stdio::null());
-        for rate in ["RATE_SOCKET_PER_S", "RATE_SOCKET_BURST", "RATE_USER_PER_S", "RATE_USER_BURST"] {
-            command.env(rate, "100000");
+        for of in ["RATE_SOCKET", "RATE_SOCKET_BYTES", "RATE_USER"] {
+            command.env(format!("{of}_PER_S"), "100000000").env(format!("{of}_BURST"), "100000000");
         }
         command
     }
