@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::message::MessageView;
-use super::row::ServerRow;
 use crate::ids::ConversationId;
 use crate::lane::Lane;
 use crate::server_events;
@@ -29,6 +28,3 @@ pub struct ChangedMessage {
 }
 
 server_events! { ChangedMessage = "messageChanged", Some(Lane::High); }
-
-/// What clients hear.
-pub const SERVER: &[&ServerRow] = &[<ChangedMessage as super::row::Payload>::ROW];
