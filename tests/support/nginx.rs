@@ -35,10 +35,10 @@ pub struct Nginx {
 impl Rendered {
     /// None: nginx is not installed, and the test is left out.
     pub fn new(gateways: &[u16], tls: bool, changes: &[Change]) -> Option<Self> {
-        Self::rendered(gateways, tls, false, changes)
+        Self::render(gateways, tls, false, changes)
     }
 
-    fn rendered(gateways: &[u16], tls: bool, load: bool, changes: &[Change]) -> Option<Self> {
+    fn render(gateways: &[u16], tls: bool, load: bool, changes: &[Change]) -> Option<Self> {
         let works = |binary: &&str| Command::new(binary).arg("-v").stderr(Stdio::null()).status().is_ok();
         let binary = BINARIES.into_iter().find(works);
         if testing::is_left_out(
@@ -50,11 +50,11 @@ impl Rendered {
         let binary = binary?;
         let (port, private) = (free_port(), free_port());
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nginx-{port}"));
-        let mut render = Command::new(sources().join("render"));
-        render.arg(&folder).arg(format!("127.0.0.1:{port}")).arg(private.to_string());
-        render.args(gateways.iter().map(u16::to_string)).env("TLS", if tls { "yes" } else { "no" });
-        render.env("LOAD", if load { "yes" } else { "no" });
-        assert!(render.status().unwrap().success());
+        let mut script = Command::new(sources().join("render"));
+        script.arg(&folder).arg(format!("127.0.0.1:{port}")).arg(private.to_string());
+        script.args(gateways.iter().map(u16::to_string)).env("TLS", if tls { "yes" } else { "no" });
+        script.env("LOAD", if load { "yes" } else { "no" });
+        assert!(script.status().unwrap().success());
         let rendered = Self { port, private, binary, folder };
         changes.iter().for_each(|change| rendered.change(*change));
         Some(rendered)
@@ -112,7 +112,7 @@ impl Nginx {
     /// Started, and answering, with no limits for this machine's addresses, from which the tests make their load; None: it is
     /// not installed, and the test is left out.
     pub fn in_front_of(gateways: &[u16], changes: &[Change]) -> Option<Self> {
-        Some(Self::started(Rendered::rendered(gateways, false, true, changes)?))
+        Some(Self::started(Rendered::render(gateways, false, true, changes)?))
     }
 
     /// The same as it is shipped: every address has limits.
