@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -129,7 +130,7 @@ impl Context {
     fn keep_up(&self) {
         self.metrics.run_upkeep();
         let now = self.metrics.sample();
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.samples.lock();
         samples.swap(0, 1);
         samples[1] = now;
         let stretch = Stretch::new(samples[0].clone(), samples[1].clone());
@@ -139,7 +140,7 @@ impl Context {
 
     /// From the upkeep before the last one until now: long enough for a rate.
     fn stretch(&self) -> Stretch {
-        let before = self.samples.lock().unwrap_or_else(PoisonError::into_inner)[0].clone();
+        let before = self.samples.lock()[0].clone();
         Stretch::new(before, self.metrics.sample())
     }
 }

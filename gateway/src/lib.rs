@@ -81,7 +81,7 @@ impl Gateway {
         let control = node.bus.subscribe(Pattern::new("control.gateways")?).await?;
         let ear = Ear::open(&node.bus, id, Part::Gateway).await?;
         node.directory.keep_node(id).await?;
-        node.logins.refresh(&node.directory).await?;
+        node.logins.read().await?;
         Ok(Self { node, listeners, deliveries, control, ear })
     }
 
@@ -111,11 +111,11 @@ impl Gateway {
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let Self { node, listeners, deliveries, control, ear } = self;
         let mut parts = JoinSet::new();
-        parts.spawn(seating::keep(Arc::clone(&node)));
+        parts.spawn(seating::keep(Arc::clone(&node.seating)));
         parts.spawn(heartbeat::turn(Arc::clone(&node)));
-        parts.spawn(logins::keep_fresh(Arc::clone(&node)));
-        parts.spawn(downlink::deliver(Arc::clone(&node), deliveries));
-        parts.spawn(logins::obey(Arc::clone(&node), control));
+        parts.spawn(logins::keep_fresh(Arc::clone(&node.logins)));
+        parts.spawn(downlink::deliver(Arc::clone(&node.deliveries), deliveries));
+        parts.spawn(logins::obey(Arc::clone(&node.logins), control));
         parts.spawn(measure::watch_bus(Arc::clone(&node)));
         parts.spawn(measure::watch_lanes(Arc::clone(&node)));
         parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
@@ -136,7 +136,7 @@ impl Gateway {
         drain::drain(&node, &lifecycle).await;
         accepting.shutdown().await;
         drain::last_words(&node, &lifecycle).await;
-        seating::settle(&node, Duration::from_millis(DIRECTORY_MS_MAX)).await;
+        seating::settle(&node.seating, Duration::from_millis(DIRECTORY_MS_MAX)).await;
         parts.shutdown().await;
         drain::forget(&node).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");

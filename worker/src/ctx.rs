@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::auth::Signer;
@@ -11,6 +11,7 @@ use common::config::AuthConfig;
 use common::directory::Directory;
 use common::lanes::Fanout;
 use common::recorder::{Recorder, Ticket};
+use parking_lot::Mutex;
 use protocol::control::Stage;
 use protocol::ids::NodeId;
 use protocol::{Timestamp, Uplink};
@@ -57,7 +58,7 @@ impl Ctx {
 
     /// What a feature keeps in this process, made when it is first asked for.
     pub fn own<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        let mut own = self.own.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.0.lock();
         let kept = own.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
         // Under a type's id there is only a value of that type.
         Arc::clone(kept).downcast().unwrap_or_default()

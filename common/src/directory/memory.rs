@@ -7,10 +7,10 @@
 mod known;
 
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use self::known::{GRACE, KnownToContacts};
@@ -211,7 +211,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

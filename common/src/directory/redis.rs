@@ -28,17 +28,18 @@ mod logins;
 /// Who came, who went, and who must be told.
 mod presence;
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::redis::{FromRedisValue, cmd};
 use anyhow::{Context as _, anyhow};
 use foldhash::{HashMap, HashMapExt as _};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::link::{ANSWER, Lua, RedisLink, ScriptCall, locked};
+use self::link::{ANSWER, Lua, RedisLink, ScriptCall};
 use super::answer::{ClusterRate, DirectoryConfig, DirectoryError, Versioned, no_lease};
 use super::keys::{self, BUCKETS, Keys, SEATS_TTL, Seat};
 use super::metrics::{self, bounded};
@@ -182,7 +183,7 @@ impl Redis {
     }
 
     fn kept<T>(&self, node: NodeId, change: impl FnOnce(&mut Kept) -> T) -> T {
-        change(locked(&self.0.kept).entry(node).or_default())
+        change(self.0.kept.lock().entry(node).or_default())
     }
 
     /// Renews the lease; answers its beginning.
@@ -205,8 +206,8 @@ impl Redis {
         bounded("forget_node", ANSWER * 2, async {
             let call = FORGET.on([self.0.keys.leases(), self.0.keys.since()]).arg(node.to_string());
             self.0.link.call::<u64>(call).await?;
-            locked(&self.0.kept).remove(&node);
-            *locked(&self.0.live) = None;
+            self.0.kept.lock().remove(&node);
+            *self.0.live.lock() = None;
             self.unlink_cards(&[node]).await
         })
         .await
@@ -247,18 +248,18 @@ impl Redis {
         }
         let live = Arc::new(Live { seats, fading, at: now.parse()? });
         let usable = Duration::from_micros(first_end.parse()?).min(Duration::from_millis(LIVE_NODES_MS_MAX));
-        *locked(&self.0.live) = Some((asked + usable, Arc::clone(&live)));
+        *self.0.live.lock() = Some((asked + usable, Arc::clone(&live)));
         Ok(live)
     }
 
     fn remembered_live(&self, at: u64) -> Option<Arc<Live>> {
-        let remembered = locked(&self.0.live);
+        let remembered = self.0.live.lock();
         let (until, live) = remembered.as_ref()?;
         (live.at >= at && Instant::now() < *until).then(|| Arc::clone(live))
     }
 
     pub(super) async fn seat(&self, node: NodeId, users: &[UserId]) -> Result<(), DirectoryError> {
-        let known = locked(&self.0.kept).get(&node).map(|kept| kept.since);
+        let known = self.0.kept.lock().get(&node).map(|kept| kept.since);
         let since = match known {
             Some(since) => since,
             // Kept by another handle.

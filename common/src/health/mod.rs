@@ -31,9 +31,10 @@ mod figures;
 mod metrics;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -112,7 +113,7 @@ impl Readiness {
     /// them from now on: half of a process is not ready.
     pub fn with(mut self, program: &'static str, other: Self) -> Self {
         self.program = program;
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+        self.others.lock().push(other);
         self
     }
 
@@ -144,7 +145,7 @@ impl Readiness {
 
     fn all(&self) -> BTreeMap<&'static str, Part> {
         let mut all = self.lock().clone();
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let others = self.others.lock().clone();
         for (name, part) in others.iter().flat_map(Self::all) {
             match all.get(name) {
                 Some(known) if known.state.worth() <= part.state.worth() => {}
@@ -155,7 +156,7 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock()
     }
 
     /// The answer of `/readyz`: what a probe needs, and for a person each part's reason.

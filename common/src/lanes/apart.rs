@@ -12,12 +12,13 @@
 //! order of those that are on their way.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::bus::Envelope;
 use crate::limits::{APART_KEYS_MAX, APART_MS_MAX, APART_MS_MIN, APART_ORDER_MAX, APART_ORDER_MS};
+use parking_lot::Mutex;
 use protocol::Lane;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
@@ -168,8 +169,8 @@ impl Apart {
         metrics::apart(lane, keys.keys().filter(|(of, _)| *of == lane).count());
     }
 
-    fn keys(&self) -> std::sync::MutexGuard<'_, HashMap<(Lane, u64), Wait>> {
-        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys(&self) -> parking_lot::MutexGuard<'_, HashMap<(Lane, u64), Wait>> {
+        self.0.keys.lock()
     }
 }
 

@@ -5,14 +5,15 @@
 //! conversation the envelopes for a node are enqueued in the order of the effects, and the next
 //! batch of its shard is not begun before these were taken: that is the order on the wire.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bus::{Bus, Envelope, PublishError, Subject};
 use crate::directory::Directory;
 use crate::limits::ENVELOPE_BYTES_MAX;
 use crate::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use parking_lot::Mutex;
 use protocol::control::Stage;
 use protocol::ids::{NodeId, UserId};
 use protocol::{self, Downlink, MessageOutcome, Origin, Recipients, Timestamp, TraceContext, Urgency};
@@ -29,7 +30,7 @@ const DOWNLINK_BYTES: usize = 256;
 const RECIPIENT_BYTES: usize = 10;
 
 /// An envelope for one gateway.
-pub struct Parcel {
+pub struct Delivery {
     envelope: Envelope,
     /// The chat message that it shows, where, and to how many users. None: it shows none.
     shows: Option<(Origin, NodeId, u32)>,
@@ -53,7 +54,7 @@ impl Fanout {
     ///
     /// # Errors
     /// The directory is away.
-    pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Parcel>, Halt> {
+    pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Delivery>, Halt> {
         let told = newest(effects);
         let rooms = rooms(&told);
         let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
@@ -62,11 +63,11 @@ impl Fanout {
 
         let nodes = if users.is_empty() { HashMap::new() } else { self.directory.nodes_of(&users).await? };
         metrics::looked_up(nodes.len(), users.len() - nodes.len());
-        let (parcels, shown_to_nobody) = write(&told, &rooms, &nodes);
+        let (deliveries, shown_to_nobody) = write(&told, &rooms, &nodes);
         for of in shown_to_nobody {
             self.recorder.note(of, Timestamp::now(), Stage::Nobody);
         }
-        Ok(parcels)
+        Ok(deliveries)
     }
 
     /// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
@@ -74,16 +75,16 @@ impl Fanout {
     ///
     /// # Errors
     /// The bus is closed.
-    pub async fn publish(&self, parcels: Vec<Parcel>) -> Result<Vec<Parcel>, PublishError> {
-        if parcels.is_empty() {
-            return Ok(parcels);
+    pub async fn publish(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, PublishError> {
+        if deliveries.is_empty() {
+            return Ok(deliveries);
         }
         let tally = Arc::new(Tally {
-            open: AtomicUsize::new(parcels.len()),
+            open: AtomicUsize::new(deliveries.len()),
             failed: Mutex::new(Vec::new()),
             all: Notify::new(),
         });
-        for (at, parcel) in parcels.iter().enumerate() {
+        for (at, delivery) in deliveries.iter().enumerate() {
             // Nothing may overtake what has to be brought again.
             if tally.has_failed(PublishError::Busy) {
                 tally.note(at, Err(PublishError::Busy));
@@ -91,22 +92,22 @@ impl Fanout {
             }
             let tally = Arc::clone(&tally);
             self.bus.enqueue_in(
-                parcel.envelope.clone(),
-                parcel.context,
+                delivery.envelope.clone(),
+                delivery.context,
                 Box::new(move |outcome| tally.note(at, outcome)),
             );
         }
         // The bus promises every receipt within its own deadline.
         tally.all.notified().await;
 
-        let failed = std::mem::take(&mut *tally.failed.lock().unwrap_or_else(PoisonError::into_inner));
+        let failed = std::mem::take(&mut *tally.failed.lock());
         let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
-        metrics::delivered("taken", parcels.len() - failed.len());
+        metrics::delivered("taken", deliveries.len() - failed.len());
         // The node is gone, and its users with it; they will ask for what they missed.
         metrics::delivered("no_route", count(PublishError::NoRoute));
         metrics::delivered("too_large", count(PublishError::TooLarge));
         metrics::delivered("busy", count(PublishError::Busy));
-        note(&self.recorder, &parcels, &failed);
+        note(&self.recorder, &deliveries, &failed);
         if count(PublishError::Closed) > 0 {
             return Err(PublishError::Closed);
         }
@@ -114,16 +115,16 @@ impl Fanout {
             failed.iter().filter(|(_, err)| *err == PublishError::Busy).map(|(at, _)| *at).collect();
         busy.sort_unstable();
         let mut busy = busy.into_iter().peekable();
-        let busy = parcels.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
-        Ok(busy.map(|(_, parcel)| parcel).collect())
+        let busy = deliveries.into_iter().enumerate().filter(|(at, _)| busy.next_if_eq(at).is_some());
+        Ok(busy.map(|(_, delivery)| delivery).collect())
     }
 }
 
 /// Remembers which messages are on their way to which gateways.
-fn note(recorder: &Recorder, parcels: &[Parcel], failed: &[(usize, PublishError)]) {
+fn note(recorder: &Recorder, deliveries: &[Delivery], failed: &[(usize, PublishError)]) {
     let now = Timestamp::now();
-    for (at, parcel) in parcels.iter().enumerate() {
-        let Some((of, node, users)) = parcel.shows else { continue };
+    for (at, delivery) in deliveries.iter().enumerate() {
+        let Some((of, node, users)) = delivery.shows else { continue };
         // Few fail, and nearly always none.
         let stage = match failed.iter().find(|(failed, _)| *failed == at) {
             None => Stage::Published { node, users },
@@ -143,13 +144,13 @@ struct Tally {
 
 impl Tally {
     fn has_failed(&self, wanted: PublishError) -> bool {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.lock();
         failed.iter().any(|(_, err)| *err == wanted)
     }
 
     fn note(&self, at: usize, outcome: Result<(), PublishError>) {
         if let Err(err) = outcome {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((at, err));
+            self.failed.lock().push((at, err));
         }
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.all.notify_one();
@@ -216,12 +217,12 @@ fn write(
     news: &[News<'_>],
     rooms: &[&Arc<[UserId]>],
     nodes: &HashMap<UserId, Vec<NodeId>>,
-) -> (Vec<Parcel>, Vec<Origin>) {
+) -> (Vec<Delivery>, Vec<Origin>) {
     let mut places = HashMap::with_capacity(rooms.len());
     for room in rooms {
         places.insert(room.as_ptr(), by_node(room, nodes));
     }
-    let mut writer = Writer { subjects: HashMap::new(), parcels: Vec::with_capacity(2 * news.len()) };
+    let mut writer = Writer { subjects: HashMap::new(), deliveries: Vec::with_capacity(2 * news.len()) };
     let mut to_nobody = Vec::new();
     for news in news {
         match &news.told.to {
@@ -243,7 +244,7 @@ fn write(
             }
         }
     }
-    (writer.parcels, to_nobody)
+    (writer.deliveries, to_nobody)
 }
 
 /// The recipients of a room that each node holds.
@@ -263,7 +264,7 @@ fn by_node(room: &[UserId], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<(NodeId
 
 struct Writer {
     subjects: HashMap<NodeId, Subject>,
-    parcels: Vec<Parcel>,
+    deliveries: Vec<Delivery>,
 }
 
 impl Writer {
@@ -302,7 +303,7 @@ impl Writer {
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
         let envelope = Envelope { subject, key, body };
-        self.parcels.push(Parcel { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
+        self.deliveries.push(Delivery { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
     }
 }
 
@@ -336,12 +337,12 @@ mod tests {
     fn written(effects: &[Effects], nodes: &[(i64, &[NodeId])]) -> Vec<(String, Recipients, String)> {
         let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
         let told = newest(effects);
-        let (parcels, _) = write(&told, &rooms(&told), &nodes);
-        let read = |parcel: &Parcel| {
-            let downlink: Downlink<'_> = protocol::decode(&parcel.envelope.body).unwrap();
-            (parcel.envelope.subject.to_string(), downlink.to.clone(), downlink.data.to_owned())
+        let (deliveries, _) = write(&told, &rooms(&told), &nodes);
+        let read = |delivery: &Delivery| {
+            let downlink: Downlink<'_> = protocol::decode(&delivery.envelope.body).unwrap();
+            (delivery.envelope.subject.to_string(), downlink.to.clone(), downlink.data.to_owned())
         };
-        parcels.iter().map(read).collect()
+        deliveries.iter().map(read).collect()
     }
 
     #[test]
@@ -400,8 +401,8 @@ mod tests {
         assert_eq!((written.len(), told), (envelopes, 60_000));
         let told = newest(&effects);
         let nodes = nodes.iter().map(|(user, nodes)| (UserId(*user), nodes.to_vec())).collect();
-        let (parcels, _) = write(&told, &rooms(&told), &nodes);
-        assert!(parcels.iter().all(|parcel| parcel.envelope.body.len() <= ENVELOPE_BYTES_MAX));
+        let (deliveries, _) = write(&told, &rooms(&told), &nodes);
+        assert!(deliveries.iter().all(|delivery| delivery.envelope.body.len() <= ENVELOPE_BYTES_MAX));
     }
 
     #[tokio::test]
@@ -411,6 +412,6 @@ mod tests {
         tally.note(0, Err(PublishError::Busy));
         tally.note(1, Ok(()));
         tally.all.notified().await;
-        assert_eq!(*tally.failed.lock().unwrap(), [(0, PublishError::Busy)]);
+        assert_eq!(*tally.failed.lock(), [(0, PublishError::Busy)]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::imports::Product;
-use super::{document, none, rust};
+use super::{document, none, rust, says};
 
 /// Half of the files are at most this long.
 const FILE_LINES_MEDIAN: usize = 130;
@@ -12,9 +12,12 @@ const FILE_LINES_MEDIAN: usize = 130;
 const PRODUCT: &[&str] =
     &["protocol/src/", "common/src/", "gateway/src/", "worker/src/", "client/src/", "src/"];
 
+fn is_product(path: &str) -> bool {
+    PRODUCT.iter().any(|folder| path.starts_with(folder))
+}
+
 fn product() -> Product {
     let sources = rust();
-    let is_product = |path: &str| PRODUCT.iter().any(|folder| path.starts_with(folder));
     let product = sources.iter().filter(|source| is_product(&source.path));
     Product::read(product.map(|source| (source.path.as_str(), source.text.as_str())))
 }
@@ -50,6 +53,18 @@ fn half_of_the_files_are_short() {
     lengths.sort_unstable();
     let median = lengths[lengths.len() / 2];
     assert!(median <= FILE_LINES_MEDIAN, "the median of {} files is {median} lines", lengths.len());
+}
+
+/// A panic under a lock is no reason for every later caller to fail: `parking_lot` has no poison.
+#[test]
+fn no_lock_can_be_poisoned() {
+    let mut found = Vec::new();
+    for source in rust().iter().filter(|source| is_product(&source.path)) {
+        let of_std = |line: &str| ["Mutex", "RwLock"].iter().any(|lock| says(line, lock));
+        let lines = source.code().filter(|(_, line)| line.contains("std::sync") && of_std(line));
+        found.extend(lines.map(|(number, _)| format!("{}:{number}", source.path)));
+    }
+    none("locks are parking_lot's", found);
 }
 
 /// The uses in circles of a small product.

@@ -7,49 +7,61 @@
 use std::sync::Arc;
 
 use common::bus::{Arrival, Envelope, Subscription};
-use common::recorder::Ticket;
+use common::recorder::{Recorder, Ticket};
 use common::spans::{Kind, Span, Value};
 use protocol::control::Stage;
 use protocol::events::ServerEvent;
 use protocol::events::session::Lapsed;
+use protocol::ids::NodeId;
 use protocol::{self, Downlink, Forms, MessageOutcome, Origin, Recipients, Tag, Timestamp, Urgency};
 use tracing::{info, warn};
 
-use crate::cluster::hub::SHARDS;
-use crate::cluster::node::Node;
-use crate::metrics::FrameClass;
+use crate::cluster::hub::{Hub, SHARDS};
+use crate::metrics::{FrameClass, Metrics};
 use crate::socket::slot::Slot;
 use crate::transport::packet::Packets;
 use crate::wire::{self, Form};
 
+/// What it takes to hand events out.
+pub struct Deliveries {
+    /// Which node this is.
+    pub node: NodeId,
+    /// The sockets.
+    pub hub: Arc<Hub>,
+    /// What is remembered of the way of messages.
+    pub recorder: Recorder,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Hands out what arrives on `deliver.<node>`, until the bus drains.
-pub async fn deliver(node: Arc<Node>, mut subscription: Subscription) {
+pub async fn deliver(here: Arc<Deliveries>, mut subscription: Subscription) {
     let mut batch = Batch::default();
     while let Some(arrival) = subscription.next().await {
         match arrival {
             Arrival::Envelopes(envelopes) => {
                 // One look at the clock for all: what came together is told together.
                 let now = Timestamp::now();
-                envelopes.iter().for_each(|envelope| batch.hand_out(&node, envelope, now));
+                envelopes.iter().for_each(|envelope| batch.hand_out(&here, envelope, now));
                 batch.wake();
             }
-            Arrival::Lapse => lapse(&node),
+            Arrival::Lapse => lapse(&here),
         }
     }
 }
 
-fn lapse(node: &Node) {
-    node.metrics.lapses.increment(1);
-    info!(node.id = %node.id, "The delivery queue was rebuilt: telling the sockets to sync");
-    tell_all(node, &Lapsed {}.into());
+fn lapse(here: &Deliveries) {
+    here.metrics.lapses.increment(1);
+    info!(node.id = %here.node, "The delivery queue was rebuilt: telling the sockets to sync");
+    tell_all(here, &Lapsed {}.into());
 }
 
 /// Sends an event to every socket that has an account.
-pub fn tell_all(node: &Node, event: &ServerEvent) {
+pub fn tell_all(here: &Deliveries, event: &ServerEvent) {
     let mut written = Written::new(event.name(), event.data(), None);
-    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
+    for slot in (0..SHARDS).flat_map(|shard| here.hub.of_shard(shard)) {
         if slot.who().is_some()
-            && slot.push(written.of(slot.form), Urgency::Keep, FrameClass::Control, &node.metrics)
+            && slot.push(written.of(slot.form), Urgency::Keep, FrameClass::Control, &here.metrics)
         {
             slot.wake();
         }
@@ -57,15 +69,21 @@ pub fn tell_all(node: &Node, event: &ServerEvent) {
 }
 
 /// Remembers what became of a chat message; the ticket is for what is shown.
-fn note(node: &Node, of: Origin, downlink: &Downlink<'_>, sockets: usize, now: Timestamp) -> Option<Ticket> {
+fn note(
+    here: &Deliveries,
+    of: Origin,
+    downlink: &Downlink<'_>,
+    sockets: usize,
+    now: Timestamp,
+) -> Option<Ticket> {
     match downlink.outcome? {
         MessageOutcome::Shown => {
             let found = u32::try_from(sockets).unwrap_or(u32::MAX);
-            node.recorder.note(of, now, Stage::Written { found, written: 0, last: None })
+            here.recorder.note(of, now, Stage::Written { found, written: 0, last: None })
         }
         // The worker that refused it may be gone when an operator asks.
         MessageOutcome::Refused(reject) => {
-            node.recorder.note(of, now, Stage::Refused(reject));
+            here.recorder.note(of, now, Stage::Refused(reject));
             None
         }
         MessageOutcome::Kept(_) => None,
@@ -108,8 +126,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn hand_out(&mut self, node: &Node, envelope: &Envelope, now: Timestamp) {
-        let metrics = &node.metrics;
+    fn hand_out(&mut self, here: &Deliveries, envelope: &Envelope, now: Timestamp) {
+        let metrics = &here.metrics;
         metrics.downlinks.increment(1);
         let Ok(downlink) = protocol::decode::<Downlink<'_>>(&envelope.body) else {
             metrics.downlinks_damaged.increment(1);
@@ -120,9 +138,9 @@ impl Batch {
         self.found.clear();
         match &downlink.to {
             Recipients::Users(users) => {
-                users.iter().for_each(|user| node.hub.of_user(*user, &mut self.found));
+                users.iter().for_each(|user| here.hub.of_user(*user, &mut self.found));
             }
-            Recipients::Socket(serial) => self.found.extend(node.hub.of_serial(*serial)),
+            Recipients::Socket(serial) => self.found.extend(here.hub.of_serial(*serial)),
         }
         if self.found.is_empty() {
             metrics.downlinks_nobody.increment(1);
@@ -133,7 +151,7 @@ impl Batch {
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();
         // Before they are queued: the kernel may have them a moment later.
-        let ticket = downlink.origin.and_then(|of| note(node, of, &downlink, delivered, now));
+        let ticket = downlink.origin.and_then(|of| note(here, of, &downlink, delivered, now));
         for slot in self.found.drain(..) {
             if slot.push_noted(written.of(slot.form), downlink.urgency, class, ticket, metrics) {
                 self.to_wake.push(slot);

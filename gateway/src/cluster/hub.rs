@@ -9,11 +9,12 @@
 //! Not here: who is online anywhere else (the directory), what a user may see (the worker decided
 //! that before the downlink was sent).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
+use parking_lot::{Mutex, MutexGuard};
 use protocol::ids::UserId;
 
 use crate::socket::rate::{Gcra, LocalRate};
@@ -132,7 +133,7 @@ impl Hub {
     pub fn unseat_all(&self) -> Vec<UserId> {
         let mut users = Vec::new();
         for shard in &self.users {
-            let mut shard = lock(shard);
+            let mut shard = shard.lock();
             shard.values_mut().for_each(|entry| entry.seated = false);
             users.extend(shard.keys());
         }
@@ -153,7 +154,7 @@ impl Hub {
 
     /// The sockets of one shard.
     pub fn of_shard(&self, shard: usize) -> Vec<Arc<Slot>> {
-        self.sockets.get(shard).map(|shard| lock(shard).values().cloned().collect()).unwrap_or_default()
+        self.sockets.get(shard).map(|shard| shard.lock().values().cloned().collect()).unwrap_or_default()
     }
 
     /// Takes one unit of what all sockets of the user together may send.
@@ -178,11 +179,11 @@ impl Hub {
     }
 
     fn by_serial(&self, serial: u64) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
-        lock(&self.sockets[(serial % SHARDS as u64) as usize])
+        self.sockets[(serial % SHARDS as u64) as usize].lock()
     }
 
     fn by_user(&self, user: UserId) -> MutexGuard<'_, HashMap<UserId, Entry>> {
-        lock(&self.users[(user.0.unsigned_abs() % SHARDS as u64) as usize])
+        self.users[(user.0.unsigned_abs() % SHARDS as u64) as usize].lock()
     }
 }
 
@@ -227,10 +228,6 @@ impl Sockets {
             Self::Many(many) => slots.extend(many.iter().cloned()),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

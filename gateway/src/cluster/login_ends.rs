@@ -4,11 +4,11 @@
 //! A login that is known to have ended stays so until its last token has expired, whatever the
 //! directory says: it may have lost its data.
 
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use common::directory::{Directory, DirectoryError};
 use foldhash::{HashMap, HashMapExt};
+use parking_lot::RwLock;
 use protocol::ids::LoginId;
 use tokio::time::Instant;
 
@@ -37,13 +37,13 @@ impl LoginEnds {
 
     /// Whether the login ended.
     pub fn contains(&self, login: LoginId) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(&login)
+        self.known.read().contains_key(&login)
     }
 
     /// The login ended.
     pub fn end(&self, login: LoginId) {
         let until = Instant::now() + self.access_ttl;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).entry(login).or_insert(until);
+        self.known.write().entry(login).or_insert(until);
     }
 
     /// Reads the directory: learns what was missed, forgets logins whose tokens have expired.
@@ -53,7 +53,7 @@ impl LoginEnds {
     pub async fn refresh(&self, directory: &Directory) -> Result<Reading, DirectoryError> {
         let ended = directory.ended_logins().await?;
         let now = Instant::now();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.retain(|_, until| *until > now);
         let mut news = Vec::new();
         for login in ended.logins {

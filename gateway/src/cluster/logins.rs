@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::{Arrival, Subscription};
+use common::directory::{Directory, DirectoryError};
 use foldhash::HashSet;
 use protocol::ids::{LoginId, UserId};
 use protocol::{self, CloseCode, Control};
 use tracing::warn;
 
-use crate::cluster::hub::SHARDS;
-use crate::cluster::login_ends::Reading;
-use crate::cluster::node::Node;
+use crate::cluster::hub::{Hub, SHARDS};
+use crate::cluster::login_ends::{LoginEnds, Reading};
+use crate::metrics::Metrics;
 
 /// How often the directory is read again: what `control.gateways` lost is late by this much.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -21,62 +22,90 @@ const REFRESH: Duration = Duration::from_secs(60);
 /// worker fills it in a moment.
 const REFRESH_INCOMPLETE: Duration = Duration::from_secs(1);
 
+/// Which logins have ended, and what follows from it.
+pub struct Logins {
+    ends: LoginEnds,
+    hub: Arc<Hub>,
+    directory: Directory,
+    metrics: Arc<Metrics>,
+}
+
+impl Logins {
+    /// None ended. Tokens live for so long at most.
+    pub fn new(access_ttl: Duration, hub: Arc<Hub>, directory: Directory, metrics: Arc<Metrics>) -> Self {
+        Self { ends: LoginEnds::new(access_ttl), hub, directory, metrics }
+    }
+
+    /// Whether the login ended.
+    pub fn has_ended(&self, login: LoginId) -> bool {
+        self.ends.contains(login)
+    }
+
+    /// Reads the directory, before there are sockets.
+    ///
+    /// # Errors
+    /// The directory does not answer.
+    pub async fn read(&self) -> Result<(), DirectoryError> {
+        self.ends.refresh(&self.directory).await.map(drop)
+    }
+
+    /// Refuses the login's tokens from here on, and closes its sockets.
+    pub fn end(&self, user: UserId, login: LoginId) {
+        self.ends.end(login);
+        let mut slots = Vec::new();
+        self.hub.of_user(user, &mut slots);
+        let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
+        ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
+    }
+
+    /// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
+    /// be read next.
+    async fn refresh(&self) -> Duration {
+        let Reading { news, is_complete } = match self.ends.refresh(&self.directory).await {
+            Ok(reading) => reading,
+            Err(err) => {
+                self.metrics.login_faults.increment(1);
+                warn!(error = %err, "The ended logins could not be read");
+                return REFRESH;
+            }
+        };
+        let next = if is_complete { REFRESH } else { REFRESH_INCOMPLETE };
+        if news.is_empty() {
+            return next;
+        }
+        let news: HashSet<LoginId> = news.into_iter().collect();
+        for slot in (0..SHARDS).flat_map(|shard| self.hub.of_shard(shard)) {
+            if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
+                slot.ask_close(CloseCode::LoggedOut);
+            }
+        }
+        next
+    }
+}
+
 /// Obeys what arrives on `control.gateways`, until the bus drains.
-pub async fn obey(node: Arc<Node>, mut subscription: Subscription) {
+pub async fn obey(logins: Arc<Logins>, mut subscription: Subscription) {
     while let Some(arrival) = subscription.next().await {
         match arrival {
             Arrival::Envelopes(envelopes) => {
                 for envelope in &envelopes {
                     match protocol::decode::<Control>(&envelope.body) {
-                        Ok(Control::EndLogin { user, login }) => end(&node, user, login),
+                        Ok(Control::EndLogin { user, login }) => logins.end(user, login),
                         Err(err) => warn!(error = %err, "A control envelope could not be read"),
                     }
                 }
             }
             // An EndLogin may be missing: the directory knows them all.
-            Arrival::Lapse => drop(refresh(&node).await),
+            Arrival::Lapse => drop(logins.refresh().await),
         }
     }
-}
-
-/// Refuses the login's tokens from here on, and closes its sockets.
-pub fn end(node: &Node, user: UserId, login: LoginId) {
-    node.logins.end(login);
-    let mut slots = Vec::new();
-    node.hub.of_user(user, &mut slots);
-    let ended = slots.iter().filter(|slot| slot.who() == Some((user, login)));
-    ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
-}
-
-/// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
-/// be read next.
-async fn refresh(node: &Node) -> Duration {
-    let Reading { news, is_complete } = match node.logins.refresh(&node.directory).await {
-        Ok(reading) => reading,
-        Err(err) => {
-            node.metrics.login_faults.increment(1);
-            warn!(error = %err, "The ended logins could not be read");
-            return REFRESH;
-        }
-    };
-    let next = if is_complete { REFRESH } else { REFRESH_INCOMPLETE };
-    if news.is_empty() {
-        return next;
-    }
-    let news: HashSet<LoginId> = news.into_iter().collect();
-    for slot in (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)) {
-        if slot.who().is_some_and(|(_, login)| news.contains(&login)) {
-            slot.ask_close(CloseCode::LoggedOut);
-        }
-    }
-    next
 }
 
 /// Reads the ended logins again and again, until dropped.
-pub async fn keep_fresh(node: Arc<Node>) {
+pub async fn keep_fresh(logins: Arc<Logins>) {
     let mut pause = REFRESH_INCOMPLETE;
     loop {
         tokio::time::sleep(pause).await;
-        pause = refresh(&node).await;
+        pause = logins.refresh().await;
     }
 }

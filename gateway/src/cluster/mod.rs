@@ -3,6 +3,9 @@
 /// What all parts of one gateway share.
 pub mod node;
 
+/// The two clocks of a node.
+pub mod clock;
+
 /// Whose trace a message belongs to, and whether it is recorded.
 pub mod sampling;
 

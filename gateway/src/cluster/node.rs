@@ -12,15 +12,18 @@ use common::health::Readiness;
 use common::recorder::Recorder;
 use protocol::ids::{NodeId, SocketId};
 use protocol::{Account, Reject, Timestamp};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::clock::Clock;
+use crate::cluster::downlink::Deliveries;
 use crate::cluster::hub::Hub;
-use crate::cluster::login_ends::LoginEnds;
+use crate::cluster::logins::Logins;
 use crate::cluster::sampling::Sampling;
+use crate::cluster::seating::Seating;
 use crate::cluster::seats::Seats;
 use crate::cluster::subjects::Subjects;
+use crate::cluster::uplink::Uplinks;
 use crate::config::GatewayConfig;
 use crate::edge::address::AddressFinder;
 use crate::edge::admission::Admission;
@@ -42,7 +45,7 @@ pub struct Node {
     /// Tokens to accounts.
     pub verifier: Verifier,
     /// The sockets.
-    pub hub: Hub,
+    pub hub: Arc<Hub>,
     /// How many more may come.
     pub admission: Admission,
     /// What each address holds.
@@ -52,17 +55,19 @@ pub struct Node {
     /// Sockets whose tokens end soon.
     pub expiries: Expiries,
     /// Users to be written to the directory.
-    pub seats: Seats,
+    pub seats: Arc<Seats>,
     /// Logins that ended before their tokens.
-    pub logins: LoginEnds,
+    pub logins: Arc<Logins>,
     /// What a session may do.
     pub limits: SessionLimits,
-    /// Where events go.
-    pub subjects: Subjects,
+    /// Sends events up.
+    pub uplinks: Arc<Uplinks>,
+    /// Hands events out.
+    pub deliveries: Arc<Deliveries>,
+    /// Keeps the directory right.
+    pub seating: Arc<Seating>,
     /// What is counted.
-    pub metrics: Metrics,
-    /// Whose traces are recorded.
-    pub sampling: Sampling,
+    pub metrics: Arc<Metrics>,
     /// What is remembered of the way of messages.
     pub recorder: Recorder,
     /// Told to the admin port.
@@ -71,7 +76,7 @@ pub struct Node {
     pub draining: CancellationToken,
     /// Connections, sockets, requests under way.
     pub tasks: TaskTracker,
-    started: Instant,
+    clock: Clock,
     serials: AtomicU64,
     connections: AtomicUsize,
 }
@@ -93,36 +98,70 @@ impl Node {
         directory: Directory,
         verifier: Verifier,
     ) -> Self {
+        let (hub, seats) = (Arc::new(Hub::new(config.joins)), Arc::new(Seats::new()));
+        let metrics = Arc::new(Metrics::new(config.outboxes_bytes_max));
+        let recorder = Recorder::new(config.trace_messages);
+        let readiness = Readiness::new("gateway", id);
+        let (clock, tasks) = (Clock::start(), TaskTracker::new());
+        let uplinks = Arc::new(Uplinks {
+            bus: bus.clone(),
+            subjects: Subjects::of(&config.events),
+            hub: Arc::clone(&hub),
+            user_rate: config.user_rate,
+            sampling: Sampling::new(config.trace_ratio, id),
+            recorder: recorder.clone(),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            clock,
+        });
+        let deliveries = Arc::new(Deliveries {
+            node: id,
+            hub: Arc::clone(&hub),
+            recorder: recorder.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let seating = Arc::new(Seating {
+            node: id,
+            directory: directory.clone(),
+            hub: Arc::clone(&hub),
+            seats: Arc::clone(&seats),
+            deliveries: Arc::clone(&deliveries),
+            readiness: readiness.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let (ended, counted) = (directory.clone(), Arc::clone(&metrics));
+        let logins = Arc::new(Logins::new(verifier.access_ttl(), Arc::clone(&hub), ended, counted));
         Self {
             id,
             limits: config.session,
-            subjects: Subjects::of(&config.events),
             admission: Admission::new(config.upgrades_per_s),
             shares: Arc::new(Shares::new(config.address_lines_max, config.address_upgrades_per_s)),
             origin: AddressFinder::default(),
-            hub: Hub::new(config.joins),
-            metrics: Metrics::new(config.outboxes_bytes_max),
             expiries: Expiries::default(),
-            recorder: Recorder::new(config.trace_messages),
-            sampling: Sampling::new(config.trace_ratio, id),
+            draining: CancellationToken::new(),
+            serials: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
             config,
             bus,
             directory,
-            seats: Seats::new(),
-            logins: LoginEnds::new(verifier.access_ttl()),
             verifier,
-            readiness: Readiness::new("gateway", id),
-            draining: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            started: Instant::now(),
-            serials: AtomicU64::new(1),
-            connections: AtomicUsize::new(0),
+            hub,
+            seats,
+            logins,
+            uplinks,
+            deliveries,
+            seating,
+            metrics,
+            recorder,
+            readiness,
+            tasks,
+            clock,
         }
     }
 
     /// The node's uptime: the clock of sessions and rate limits.
     pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.uptime()
     }
 
     /// A serial never used before.
@@ -132,7 +171,7 @@ impl Node {
 
     /// Both clocks.
     pub fn now(&self) -> Now {
-        Now { up: self.uptime(), wall: Timestamp::now() }
+        self.clock.now()
     }
 
     /// Whose token this is: checked, not expired, its login not ended.
@@ -141,7 +180,7 @@ impl Node {
     /// [`Reject::Unauthorized`].
     pub fn account(&self, token: &str, now: Timestamp) -> Result<Account, Reject> {
         let account = self.verifier.verify(token, now)?;
-        if self.logins.contains(account.login) { Err(Reject::Unauthorized) } else { Ok(account) }
+        if self.logins.has_ended(account.login) { Err(Reject::Unauthorized) } else { Ok(account) }
     }
 
     /// The cluster-wide name of a socket here.

@@ -11,7 +11,6 @@ use protocol::ids::{LoginId, UserId};
 use protocol::{CloseCode, Timestamp};
 use tracing::info;
 
-use crate::cluster::logins;
 use crate::cluster::node::Node;
 use crate::socket::slot::Slot;
 use crate::wire::Form;
@@ -49,7 +48,7 @@ fn sockets(node: &Node, user: UserId) -> Reply {
 fn kick(node: &Node, user: UserId, ended: Option<LoginId>) -> Reply {
     let slots = of_user(node, user);
     if let Some(login) = ended {
-        logins::end(node, user, login);
+        node.logins.end(user, login);
     }
     // The first reason counts.
     slots.iter().for_each(|slot| slot.ask_close(CloseCode::GoingAway));

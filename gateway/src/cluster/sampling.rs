@@ -5,10 +5,10 @@
 //! [`TRACES_SAMPLED_PER_S`] is what a gateway grants. What is over it goes on unsampled.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::limits::{TRACES_SAMPLED_BURST, TRACES_SAMPLED_PER_S};
+use parking_lot::Mutex;
 use protocol::TraceContext;
 use protocol::ids::NodeId;
 
@@ -52,8 +52,7 @@ impl Sampling {
                 return Some(context);
             }
         };
-        let is_granted =
-            self.granted.lock().unwrap_or_else(PoisonError::into_inner).take(RATE, 1, now).is_ok();
+        let is_granted = self.granted.lock().take(RATE, 1, now).is_ok();
         context_judged(if is_granted { result } else { "limited" });
         match (is_granted, given) {
             (true, _) => Some(context),

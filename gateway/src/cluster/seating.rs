@@ -11,14 +11,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::directory::Directory;
+use common::health::Readiness;
 use common::limits::NODE_LEASE_MS;
 use protocol::events::session::Lapsed;
-use protocol::ids::UserId;
+use protocol::ids::{NodeId, UserId};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::cluster::downlink;
-use crate::cluster::node::Node;
+use crate::cluster::downlink::{self, Deliveries};
+use crate::cluster::hub::Hub;
+use crate::cluster::seats::Seats;
+use crate::metrics::Metrics;
 
 /// Pause after a failed write; then everything that gathered goes in one.
 const FAULT_PAUSE: Duration = Duration::from_millis(200);
@@ -26,8 +30,26 @@ const FAULT_PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks of one that waits for the last write.
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
+/// What it takes to keep the directory right about this node.
+pub struct Seating {
+    /// Whose lease it is.
+    pub node: NodeId,
+    /// What is written to.
+    pub directory: Directory,
+    /// Who is here.
+    pub hub: Arc<Hub>,
+    /// Users to be written.
+    pub seats: Arc<Seats>,
+    /// Says what is lost with a lease.
+    pub deliveries: Arc<Deliveries>,
+    /// Told to the admin port.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Keeps the lease and writes seats, until dropped.
-pub async fn keep(node: Arc<Node>) {
+pub async fn keep(seating: Arc<Seating>) {
     let renewal = Duration::from_millis(NODE_LEASE_MS / 3);
     let mut due = Instant::now() + renewal;
     // Deliveries were lost while the lease was; clients hear it when all are seated again.
@@ -35,48 +57,48 @@ pub async fn keep(node: Arc<Node>) {
     loop {
         if Instant::now() >= due {
             due = Instant::now() + renewal;
-            lapsed |= renew(&node).await;
+            lapsed |= renew(&seating).await;
         }
-        let users = node.seats.take();
+        let users = seating.seats.take();
         if users.is_empty() {
             if std::mem::take(&mut lapsed) {
-                downlink::tell_all(&node, &Lapsed {}.into());
+                downlink::tell_all(&seating.deliveries, &Lapsed {}.into());
             }
             tokio::select! {
-                () = node.seats.changed() => {}
+                () = seating.seats.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
-        } else if !write(&node, users).await {
+        } else if !write(&seating, users).await {
             tokio::time::sleep(FAULT_PAUSE).await;
         }
     }
 }
 
 /// Waits until everything is written, for so long at most: who leaves politely leaves nobody seated.
-pub async fn settle(node: &Node, limit: Duration) {
+pub async fn settle(seating: &Seating, limit: Duration) {
     let start = Instant::now();
-    while !node.seats.is_settled() && start.elapsed() < limit {
+    while !seating.seats.is_settled() && start.elapsed() < limit {
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
 
 /// Renews the lease. True: it had been lost, and users hung on it.
-async fn renew(node: &Node) -> bool {
-    match node.directory.keep_node(node.id).await {
+async fn renew(seating: &Seating) -> bool {
+    match seating.directory.keep_node(seating.node).await {
         Ok(lost) => {
-            node.readiness.set("directory", Ok(()));
+            seating.readiness.set("directory", Ok(()));
             if !lost {
                 return false;
             }
-            let users = node.hub.unseat_all();
+            let users = seating.hub.unseat_all();
             let any = !users.is_empty();
-            info!(node.id = %node.id, users = users.len(), "The directory had lost this node: seating its users again");
-            node.seats.mark_all(users);
+            info!(node.id = %seating.node, users = users.len(), "The directory had lost this node: seating its users again");
+            seating.seats.mark_all(users);
             any
         }
         Err(err) => {
-            node.metrics.seat_faults.increment(1);
-            node.readiness.set("directory", Err(err.to_string()));
+            seating.metrics.seat_faults.increment(1);
+            seating.readiness.set("directory", Err(err.to_string()));
             warn!(error = %err, "The lease of this node could not be renewed");
             false
         }
@@ -84,30 +106,30 @@ async fn renew(node: &Node) -> bool {
 }
 
 /// Writes what the hub holds now. False: it failed, and the users are dirty again.
-async fn write(node: &Node, users: Vec<UserId>) -> bool {
-    let (here, gone): (Vec<UserId>, Vec<UserId>) = users.iter().partition(|user| node.hub.holds(**user));
+async fn write(seating: &Seating, users: Vec<UserId>) -> bool {
+    let (here, gone): (Vec<UserId>, Vec<UserId>) = users.iter().partition(|user| seating.hub.holds(**user));
     let written = async {
         if !here.is_empty() {
-            node.directory.seat(node.id, &here).await?;
+            seating.directory.seat(seating.node, &here).await?;
         }
         if !gone.is_empty() {
-            node.directory.unseat(node.id, &gone).await?;
+            seating.directory.unseat(seating.node, &gone).await?;
         }
         Ok::<_, common::directory::DirectoryError>(())
     };
     let written = written.await;
     if written.is_err() {
-        node.seats.mark_all(users);
+        seating.seats.mark_all(users);
     }
-    node.seats.put_down();
+    seating.seats.put_down();
     if let Err(err) = written {
-        node.metrics.seat_faults.increment(1);
+        seating.metrics.seat_faults.increment(1);
         warn!(error = %err, users = here.len() + gone.len(), "Seats could not be written");
         return false;
     }
-    node.metrics.seats.increment((here.len() + gone.len()) as u64);
+    seating.metrics.seats.increment((here.len() + gone.len()) as u64);
     let mut slots = Vec::with_capacity(here.len());
-    here.iter().for_each(|user| node.hub.seated(*user, &mut slots));
+    here.iter().for_each(|user| seating.hub.seated(*user, &mut slots));
     slots.iter().for_each(|slot| slot.ask_ready());
     true
 }

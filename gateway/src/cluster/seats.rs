@@ -1,9 +1,9 @@
 //! Users whose seat in the directory may be wrong.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use foldhash::HashSet;
+use parking_lot::Mutex;
 use protocol::ids::UserId;
 use tokio::sync::Notify;
 
@@ -26,23 +26,23 @@ impl Seats {
 
     /// The user's first socket came, or the last one went.
     pub fn mark(&self, user: UserId) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(user);
+        self.dirty.lock().insert(user);
         self.changed.notify_one();
     }
 
     /// Users that wait to be written.
     pub fn waiting(&self) -> usize {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.dirty.lock().len()
     }
 
     /// All of these have to be written.
     pub fn mark_all(&self, users: Vec<UserId>) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(users);
+        self.dirty.lock().extend(users);
     }
 
     /// Some of them, to be written now.
     pub fn take(&self) -> Vec<UserId> {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = self.dirty.lock();
         let some: Vec<UserId> = dirty.iter().take(SEATS_MAX).copied().collect();
         some.iter().for_each(|user| {
             dirty.remove(user);
@@ -53,7 +53,7 @@ impl Seats {
 
     /// Whether everything is written.
     pub fn is_settled(&self) -> bool {
-        let dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let dirty = self.dirty.lock();
         dirty.is_empty() && self.in_hand.load(Ordering::Acquire) == 0
     }
 

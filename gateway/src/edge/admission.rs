@@ -6,10 +6,10 @@
 //! gateway, a client comes again, each after a time of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::limits::{ADMISSION_LAG_MS_MAX, ADMISSION_RETRY_S_MAX, SEATS_WAITING_MAX};
+use parking_lot::Mutex;
 
 use crate::socket::rate::{Gcra, LocalRate};
 
@@ -49,7 +49,7 @@ impl Admission {
         if seats > SEATS_WAITING_MAX {
             return Err(self.refused("seats", up));
         }
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         taken.take(self.rate, 1, up).map_err(|_| self.refused("budget", up))
     }
 

@@ -5,13 +5,14 @@
 //! trusted proxies are no clients: what comes from them without another address is not counted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::limits::{ADDRESS_ANSWERS_BYTES_MAX, ADDRESS_UPGRADES_BURST, ANSWER_MS_MAX, ANSWERS_BYTES_MAX};
 use foldhash::{HashMap, HashMapExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::edge::address::subscriber;
 use crate::socket::rate::{Gcra, LocalRate};
@@ -141,7 +142,7 @@ impl Shares {
             IpAddr::V6(v6) => (u128::from(v6) >> 64) as usize,
         };
         // Neighbouring addresses differ in the last bits.
-        self.shards[spread % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[spread % SHARDS].lock()
     }
 }
 
@@ -243,7 +244,7 @@ mod tests {
             let up = Duration::from_millis(u64::from(number));
             assert!(shares.take_upgrade(IpAddr::V4(number.into()), up).is_ok());
         }
-        let known: usize = shares.shards.iter().map(|shard| shard.lock().unwrap().addresses.len()).sum();
+        let known: usize = shares.shards.iter().map(|shard| shard.lock().addresses.len()).sum();
         assert!(known <= SHARDS * SWEEP_MIN, "{known}");
     }
 }

@@ -6,14 +6,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use common::limits::{API_ANSWER_BYTES_MAX, HANDSHAKE_MS_MAX, HTTP_IDLE_MS_MAX};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -56,16 +57,16 @@ impl Course {
 
     /// The connection becomes a socket.
     pub fn agree(&self, agreed: Agreed) {
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
+        *self.agreed.lock() = Some(agreed);
     }
 
     /// Takes what was agreed on.
     pub fn take_agreed(&self) -> Option<Agreed> {
-        self.agreed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.agreed.lock().take()
     }
 
     fn is_agreed(&self) -> bool {
-        self.agreed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.agreed.lock().is_some()
     }
 
     fn stage(&self) -> Stage {

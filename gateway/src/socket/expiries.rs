@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, PoisonError};
 
 use common::limits::HEARTBEAT_MS;
+use parking_lot::Mutex;
 use protocol::Timestamp;
 
 /// Seconds in which a socket is surely visited again.
@@ -30,8 +30,8 @@ impl Expiries {
         ends.pop().map(|Reverse((_, serial))| serial)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BinaryHeap<Reverse<(i64, u64)>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, BinaryHeap<Reverse<(i64, u64)>>> {
+        self.0.lock()
     }
 }
 

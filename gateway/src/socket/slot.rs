@@ -1,14 +1,15 @@
 //! The part of a socket that others may touch: its outbox, and what it is asked to do next time
 //! its task runs. The task itself is in `socket.rs`; nobody else writes to the stream.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::limits::OUTBOX_LATE_BYTES_MIN;
 use common::recorder::Ticket;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use protocol::ids::{LoginId, UserId};
 use protocol::{CloseCode, Urgency};
 use tokio::time::Instant;
@@ -129,7 +130,7 @@ impl Slot {
     /// Does something with the outbox, locked: short, never across an await. What waits more or less
     /// afterwards is counted. (What the task has taken out to write is in nobody's outbox meanwhile.)
     pub fn outbox<T>(&self, metrics: &Metrics, change: impl FnOnce(&mut Outbox) -> T) -> T {
-        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outbox = self.outbox.lock();
         let before = outbox.bytes();
         let outcome = change(&mut outbox);
         let after = outbox.bytes();

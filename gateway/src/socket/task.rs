@@ -129,9 +129,11 @@ impl SocketTask {
                 Action::Ping => self.send_frame(PING),
                 Action::Pong(payload) => self.send_frame(pong_frame(&payload)),
                 Action::Publish { uplink, reply } => {
-                    uplink::publish(&self.permit, &self.slot, uplink, reply);
+                    uplink::publish(&self.permit.uplinks, &self.slot, uplink, reply);
                 }
-                Action::Ask { uplink, reply } => uplink::ask(&self.permit, &self.slot, &uplink, reply),
+                Action::Ask { uplink, reply } => {
+                    uplink::ask(&self.permit.uplinks, &self.slot, &uplink, reply)
+                }
                 Action::Count(dropped) => metrics::frame_dropped(dropped.label()),
                 Action::Beat(took) => self.permit.metrics.heartbeat.record(took),
                 Action::Close(code) => self.close(code),
@@ -158,7 +160,7 @@ impl SocketTask {
         joined.replaced.iter().for_each(|slot| slot.ask_close(CloseCode::Replaced));
         self.permit.expiries.note(account.expires_s, self.slot.serial, self.permit.now().wall);
         // An EndLogin may have come by between the check of the token and the hub.
-        if self.permit.logins.contains(account.login) {
+        if self.permit.logins.has_ended(account.login) {
             self.slot.ask_close(CloseCode::LoggedOut);
         }
         if joined.seated {

@@ -1,10 +1,11 @@
 //! What is remembered, and its bounds: members, not conversations, because one of them may be a giant.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::{OWNER_GUIDS_MAX, OWNER_MEMBERS_MAX, OWNER_SUSPECT_MS, OWNER_SUSPECTS_MAX};
 use foldhash::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 use protocol::Timestamp;
 use protocol::ids::{ConversationId, Guid, UserId};
 use tokio::time::Instant;
@@ -209,7 +210,7 @@ impl Owner {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 //! reads pass: what is under way is bounded without it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::directory::{ClusterRate, Directory};
@@ -14,6 +14,7 @@ use common::limits::{
     REST_PAGE_PER_S, REST_PAGE_ROWS, REST_PERSON_HEAVY_MAX, REST_PERSON_REQUESTS_MAX, REST_READ_BURST,
     REST_READ_PER_S, REST_SEND_BURST, REST_SEND_PER_S, REST_WRITE_BURST, REST_WRITE_PER_S,
 };
+use parking_lot::Mutex;
 use protocol::ids::UserId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -70,7 +71,7 @@ impl Gate {
     }
 
     fn count(&self, user: UserId, budget: Budget) -> Result<(People, UserId, Budget), Refusal> {
-        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut people = self.people.lock();
         let (all, heavy) = people.get(&user).copied().unwrap_or_default();
         let is_heavy = budget == Budget::Heavy;
         if all >= REST_PERSON_REQUESTS_MAX || (is_heavy && heavy >= REST_PERSON_HEAVY_MAX) {
@@ -85,7 +86,7 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         let Some((people, user, budget)) = self.person.take() else { return };
-        let mut people = people.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut people = people.lock();
         let Some((all, heavy)) = people.get_mut(&user) else { return };
         *all -= 1;
         *heavy -= usize::from(budget == Budget::Heavy);
@@ -157,7 +158,7 @@ mod tests {
         assert!(gate.enter(&cheap, bob).is_ok() && gate.enter(&cheap, None).is_ok());
 
         drop((passes, hers));
-        assert!(gate.people.lock().unwrap().is_empty(), "no person is remembered who asks nothing");
+        assert!(gate.people.lock().is_empty(), "no person is remembered who asks nothing");
         let hers: Vec<_> = (0..REST_PERSON_HEAVY_MAX).map(|_| gate.enter(&heavy, alice).ok()).collect();
         assert!(hers.iter().all(Option::is_some));
         assert_eq!(gate.enter(&heavy, alice).err(), Some(too_many));

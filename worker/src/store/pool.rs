@@ -4,8 +4,8 @@
 //! connection and waiting for the answer have each their limit, on both sides. A connection whose
 //! answer was given up is closed, because the answer may still come on it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +15,7 @@ use common::limits::{
 };
 use common::spans::{self, Kind, Span, Value};
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
@@ -124,7 +125,7 @@ struct Life {
 
 impl Server {
     fn found(&self, name: String, since: std::time::Instant) {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut life = self.life.lock();
         if life.as_ref().is_none_or(|life| life.name != name) {
             *life = Some(Life { name, since });
             self.epoch.store(EPOCHS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
@@ -132,7 +133,7 @@ impl Server {
     }
 
     fn is_left(&self, created: std::time::Instant) -> bool {
-        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = self.life.lock();
         life.as_ref().is_some_and(|life| created < life.since)
     }
 }

@@ -11,10 +11,11 @@
 //! Everything else is the primary's: a replica that is behind, slow or away costs at most its
 //! limit of time, and then nothing for a while.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::REPLICA_PAUSE_MS;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tracing::warn;
@@ -47,7 +48,7 @@ impl Replica {
     /// Whether it may be asked now. After a pause one caller tries, and the others wait for what
     /// becomes of that.
     pub(super) fn may_be_asked(&self) -> bool {
-        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paused = self.paused.lock();
         let now = Instant::now();
         match *paused {
             Some(until) if now < until => {
@@ -92,7 +93,7 @@ impl Replica {
             warn!("The read replica is not asked for {REPLICA_PAUSE_MS} ms: {why}");
         }
         let until = (!answers).then(|| Instant::now() + Duration::from_millis(REPLICA_PAUSE_MS));
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *self.paused.lock() = until;
         answer.ok().filter(|_| outcome == ReplicaRead::Served)
     }
 }

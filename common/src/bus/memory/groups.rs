@@ -1,10 +1,11 @@
 //! Queue groups in one process: a queue per group, from which its members take.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::super::envelope::Envelope;
@@ -53,7 +54,7 @@ impl Group {
     }
 
     pub(super) fn wants(&self, subject: &Subject) -> bool {
-        let patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+        let patterns = self.patterns.lock();
         patterns.iter().any(|pattern| pattern.matches(subject))
     }
 
@@ -62,7 +63,7 @@ impl Group {
     }
 
     pub(super) fn push(&self, job: Job) -> Result<(), PublishError> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         if jobs.len() >= PUBLISH_WINDOW_ENVELOPES_MAX {
             return Err(PublishError::Busy);
         }
@@ -89,7 +90,7 @@ impl Group {
     }
 
     fn take(&self) -> Option<Job> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         let job = jobs.pop_front();
         if job.is_some() {
             self.out.fetch_add(1, Ordering::AcqRel);
@@ -101,14 +102,14 @@ impl Group {
     }
 
     fn give_back(&self, job: Job) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_front(job);
+        self.jobs.lock().push_front(job);
         self.notify.notify_one();
     }
 }
 
 impl MemoryMember {
     pub(super) fn join(group: Arc<Group>, pattern: Pattern) -> Self {
-        let mut patterns = group.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut patterns = group.patterns.lock();
         if !patterns.contains(&pattern) {
             patterns.push(pattern);
         }
@@ -138,7 +139,7 @@ impl Drop for MemoryMember {
     fn drop(&mut self) {
         if self.group.members.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Nobody is left to answer: whoever waits for an answer learns it now.
-            let mut jobs = self.group.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut jobs = self.group.jobs.lock();
             jobs.retain(|job| job.reply.is_none());
         }
         self.group.notify.notify_one();

@@ -1,11 +1,12 @@
 //! Lanes in one process: a line of consumers per shard, the first of them active.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::metrics::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -120,7 +121,7 @@ impl Shard {
 
 impl Member {
     fn holds(&self, shard: usize) -> bool {
-        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = self.holds.lock();
         holds.as_ref().is_none_or(|held| held.iter().any(|held| usize::from(*held) == shard))
     }
 }
@@ -304,7 +305,7 @@ impl LaneQueues {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -334,7 +335,7 @@ impl MemoryConsumer {
 
     pub(in super::super) fn hold(&self, shards: &[u16]) {
         let mut state = self.queues.lock();
-        *self.member.holds.lock().unwrap_or_else(PoisonError::into_inner) = Some(shards.to_vec());
+        *self.member.holds.lock() = Some(shards.to_vec());
         for index in 0..state.shards.len() {
             self.queues.pass_on(&mut state, index);
         }

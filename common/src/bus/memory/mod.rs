@@ -14,10 +14,11 @@ mod groups;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
@@ -81,12 +82,12 @@ impl MemoryBus {
             None => (self.route(envelope, lane), receipt),
         };
         metrics::publishes(lane, outcome).increment(1);
-        let mut outcomes = lock(&self.0.outcomes);
+        let mut outcomes = self.0.outcomes.lock();
         outcomes.push((receipt, outcome));
         if outcomes.len() == 1 {
             let shared = self.0.clone();
             tokio::spawn(async move {
-                let outcomes = std::mem::take(&mut *lock(&shared.outcomes));
+                let outcomes = std::mem::take(&mut *shared.outcomes.lock());
                 for (receipt, outcome) in outcomes {
                     receipt(outcome);
                 }
@@ -139,12 +140,12 @@ impl MemoryBus {
         if self.0.closed.load(Ordering::Acquire) {
             mailbox.close();
         }
-        lock(&self.0.subscribers).push((pattern, Arc::downgrade(&mailbox)));
+        self.0.subscribers.lock().push((pattern, Arc::downgrade(&mailbox)));
         MailboxReader(mailbox)
     }
 
     pub(super) fn queue_subscribe(&self, pattern: Pattern, name: &str) -> MemoryMember {
-        let mut groups = lock(&self.0.groups);
+        let mut groups = self.0.groups.lock();
         let known = groups.iter().find(|group| group.name == name).cloned();
         let group = known.unwrap_or_else(|| {
             let group = Arc::new(Group::new(name));
@@ -203,19 +204,19 @@ impl MemoryBus {
             let LaneEnvelope { envelope, attempt } = failed;
             let (reason, set_aside) = (reason.into(), Some(Timestamp::now()));
             let quarantined = Quarantined { lane, envelope, attempts: attempt, reason, set_aside };
-            lock(&self.0.quarantine).push(quarantined);
+            self.0.quarantine.lock().push(quarantined);
             return Ok(Fate::Quarantined);
         };
         metrics::retries(lane).increment(1);
         let attempt = failed.attempt;
         let shared = Arc::downgrade(&self.0);
         let delay = Duration::from_millis((*delay).into());
-        lock(&self.0.rungs[rung]).push_back((lane, failed, receipt));
+        self.0.rungs[rung].lock().push_back((lane, failed, receipt));
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let Some(shared) = shared.upgrade() else { return };
             // Whichever timer comes first takes the first: a rung is a queue, as the broker's is.
-            let mut waiting = lock(&shared.rungs[rung]);
+            let mut waiting = shared.rungs[rung].lock();
             if let Some((lane, envelope, receipt)) = waiting.pop_front() {
                 shared.lanes.of(lane).push_again(envelope, receipt);
             }
@@ -224,7 +225,7 @@ impl MemoryBus {
     }
 
     pub(super) fn quarantined(&self, limit: usize) -> Vec<Quarantined> {
-        lock(&self.0.quarantine).iter().take(limit).cloned().collect()
+        self.0.quarantine.lock().iter().take(limit).cloned().collect()
     }
 
     /// Tells what consumers hold, for they are all in this process, and what is not kept yet.
@@ -238,7 +239,7 @@ impl MemoryBus {
 
     pub(super) fn replay(&self, which: Which) -> Replayed {
         let mut replayed = Replayed::default();
-        let mut quarantine = lock(&self.0.quarantine);
+        let mut quarantine = self.0.quarantine.lock();
         for (at, quarantined) in std::mem::take(&mut *quarantine).into_iter().enumerate() {
             let is_wanted = chosen(which, at + 1);
             match quarantined.envelope.subject.lane().filter(|_| is_wanted) {
@@ -262,7 +263,7 @@ impl MemoryBus {
     pub(super) fn depths(&self) -> Depths {
         let lanes = self.0.lanes.all().flat_map(|queues| queues.depths()).collect();
         let rung = |delay_ms| RungDepth { delay_ms, waiting: 0 };
-        let quarantine = u32::try_from(lock(&self.0.quarantine).len()).unwrap_or(u32::MAX);
+        let quarantine = u32::try_from(self.0.quarantine.lock().len()).unwrap_or(u32::MAX);
         Depths { lanes, retries: RETRY_LADDER_MS.map(rung).to_vec(), quarantine }
     }
 
@@ -272,9 +273,9 @@ impl MemoryBus {
 
     pub(super) async fn drain(&self) {
         self.0.lanes.all().for_each(|queues| queues.close());
-        let groups = lock(&self.0.groups).clone();
+        let groups = self.0.groups.lock().clone();
         groups.iter().for_each(|group| group.close());
-        for (_, mailbox) in lock(&self.0.subscribers).drain(..) {
+        for (_, mailbox) in self.0.subscribers.lock().drain(..) {
             if let Some(mailbox) = mailbox.upgrade() {
                 mailbox.close();
             }
@@ -295,17 +296,13 @@ impl MemoryBus {
     }
 
     fn mailboxes(&self, subject: &Subject) -> Vec<Arc<Mailbox>> {
-        let mut subscribers = lock(&self.0.subscribers);
+        let mut subscribers = self.0.subscribers.lock();
         subscribers.retain(|(_, mailbox)| mailbox.strong_count() > 0);
         let wanted = subscribers.iter().filter(|(pattern, _)| pattern.matches(subject));
         wanted.filter_map(|(_, mailbox)| mailbox.upgrade()).collect()
     }
 
     fn groups(&self, subject: &Subject) -> Vec<Arc<Group>> {
-        lock(&self.0.groups).iter().filter(|group| group.wants(subject)).cloned().collect()
+        self.0.groups.lock().iter().filter(|group| group.wants(subject)).cloned().collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

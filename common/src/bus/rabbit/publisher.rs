@@ -3,8 +3,8 @@
 //! [`Publisher::enqueue`] is a short lock and no task. The pump of an outlet publishes its
 //! batches on its own channel and calls receipts in bulk; a sweeper tells callers `busy` in time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ::metrics::{Counter, Histogram};
@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -168,12 +169,12 @@ impl Publisher {
                 subject
             }
         };
-        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let others = self.others.read();
         if let Some(outlet) = others.get(subject) {
             return outlet.clone();
         }
         drop(others);
-        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.write();
         let new = || {
             let outlet = Arc::new(Outlet::new(route.clone(), None));
             self.tasks.spawn(self.clone().pump(outlet.clone()));
@@ -183,7 +184,7 @@ impl Publisher {
     }
 
     fn outlets(&self) -> Vec<Arc<Outlet>> {
-        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let others = self.others.read();
         self.lanes.iter().flatten().chain(others.values()).cloned().collect()
     }
 
@@ -349,7 +350,7 @@ impl Publisher {
         else {
             return false;
         };
-        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.write();
         let mut state = outlet.lock();
         if !state.window.is_empty() {
             return false;
@@ -467,7 +468,7 @@ impl Outlet {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,8 +4,8 @@
 //! returned request is known by its own id, never by the confirm that carries it: when several
 //! are confirmed at once the client library may mix them up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Confirmation};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -125,7 +126,7 @@ impl Requests {
     }
 
     fn lock(&self) -> MutexGuard<'_, foldhash::HashMap<u64, oneshot::Sender<Answer>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     async fn send(self: Arc<Self>, link: Arc<BrokerLink>, mut queue: mpsc::Receiver<Leaving>) {

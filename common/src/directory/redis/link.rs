@@ -5,8 +5,8 @@
 //! answer stays away, the whole connection is built anew from the nodes that answer.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -17,6 +17,7 @@ use ::redis::{
     ToRedisArgs, cmd, from_redis_value,
 };
 use anyhow::{Context as _, anyhow};
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -76,7 +77,7 @@ impl RedisLink {
     /// Asks any node.
     pub(super) async fn ask_anyone<T: FromRedisValue>(&self, command: Cmd) -> anyhow::Result<T> {
         let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-        let mut connection = locked(&self.0.connection).clone();
+        let mut connection = self.0.connection.lock().clone();
         let answer = self.in_time(connection.route_command(command, anywhere)).await??;
         Ok(from_redis_value(answer)?)
     }
@@ -91,7 +92,7 @@ impl RedisLink {
     }
 
     async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> anyhow::Result<Result<T, RedisError>> {
-        let mut connection = locked(&self.0.connection).clone();
+        let mut connection = self.0.connection.lock().clone();
         self.in_time(command.query_async(&mut connection)).await
     }
 
@@ -121,7 +122,7 @@ impl RedisLink {
         tokio::spawn(async move {
             match Self::connection(&this.0.client).await {
                 Ok(connection) => {
-                    *locked(&this.0.connection) = connection;
+                    *this.0.connection.lock() = connection;
                     metrics::rebuilt(true);
                     warn!("Redis did not answer in time: the connection was built anew");
                 }
@@ -174,8 +175,4 @@ impl ScriptCall {
         command.arg(script).arg(&self.words);
         command
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

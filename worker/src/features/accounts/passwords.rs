@@ -4,13 +4,14 @@
 //! beside the reactor; a bounded number waits in line; beyond that the answer is `busy`, before
 //! anything was computed. An unknown e-mail costs as much as a wrong password.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use common::limits::{PASSWORDS_OF_NETWORK_MAX, PASSWORDS_WAITING_MAX};
 use foldhash::HashMap;
+use parking_lot::Mutex;
 use protocol::Reject;
 use tokio::sync::Semaphore;
 use tracing::error;
@@ -73,7 +74,7 @@ impl Passwords {
     /// # Errors
     /// [`Reject::Busy`] when it has [`PASSWORDS_OF_NETWORK_MAX`].
     pub fn share(&self, network: &str) -> Result<Share, Reject> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock();
         let taken = shares.entry(network.to_owned()).or_default();
         if *taken >= PASSWORDS_OF_NETWORK_MAX {
             return Err(Reject::Busy);
@@ -128,7 +129,7 @@ impl Passwords {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock();
         if let Some(taken) = shares.get_mut(&self.network) {
             *taken -= 1;
             if *taken == 0 {
@@ -222,7 +223,7 @@ mod tests {
         held.pop();
         held.push(passwords.share("192.0.2.1").unwrap());
         drop(held);
-        assert!(passwords.shares.lock().unwrap().is_empty(), "nothing is kept of those who left");
+        assert!(passwords.shares.lock().is_empty(), "nothing is kept of those who left");
     }
 
     #[tokio::test]

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::bus::{Envelope, PublishError, Subject};
 use common::limits::{REST_SEND_MS_MAX, REST_SENDS_MAX};
+use parking_lot::Mutex;
 use protocol::control::Stage;
 use protocol::events::message::SendMessage;
 use protocol::ids::{MessageId, SocketId, UserId};
@@ -37,12 +37,12 @@ pub struct Answers {
 }
 
 /// A place among the waiting; given up when dropped.
-struct Place<'a> {
+struct Waiter<'a> {
     answers: &'a Answers,
     serial: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.answers.waiting().remove(&self.serial);
     }
@@ -89,18 +89,18 @@ impl Answers {
         }
     }
 
-    fn place(&self, sender: oneshot::Sender<SendOutcome>) -> Result<Place<'_>, Reject> {
+    fn place(&self, sender: oneshot::Sender<SendOutcome>) -> Result<Waiter<'_>, Reject> {
         let mut waiting = self.waiting();
         if waiting.len() >= REST_SENDS_MAX {
             return Err(Reject::Busy);
         }
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         waiting.insert(serial, sender);
-        Ok(Place { answers: self, serial })
+        Ok(Waiter { answers: self, serial })
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<SendOutcome>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> parking_lot::MutexGuard<'_, HashMap<u64, oneshot::Sender<SendOutcome>>> {
+        self.waiting.lock()
     }
 }
 

@@ -4,12 +4,13 @@
 //! ([`TYPING_AUDIENCE_MS_MAX`]). Clients say it with every key they press; of a batch only the last
 //! thing that somebody did is told, and nothing is told again within [`TYPING_REPEAT_MS_MIN`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::lanes::{Effects, Outcomes, Request, mix};
 use common::limits::{LOW_LANE_TTL_MS, TYPING_AUDIENCE_MS_MAX, TYPING_AUDIENCES_MAX, TYPING_REPEAT_MS_MIN};
 use foldhash::{HashMap, HashMapExt};
+use parking_lot::Mutex;
 use protocol::events::typing::{Typing, TypingView};
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Forms, Reject, Timestamp};
@@ -96,7 +97,7 @@ impl RecentMembers {
         let (mut stale, mut repeated) = (0, 0);
         let superseded = batch.len() - last.len();
         let until = now + Duration::from_millis(TYPING_REPEAT_MS_MIN);
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.0.lock();
         make_room(&mut memory.told, last.len(), |told| told.until > now);
         for (key, at) in last {
             let one = &batch[at];
@@ -139,7 +140,7 @@ async fn audiences(
     let mut found = HashMap::new();
     let mut missing = Vec::new();
     {
-        let memory = recent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = recent.0.lock();
         for conversation in wanted {
             match memory.audiences.get(&conversation).filter(|recent| recent.until > now) {
                 Some(recent) => drop(found.insert(conversation, recent.audience.clone())),
@@ -153,7 +154,7 @@ async fn audiences(
     missing.sort_unstable();
     missing.dedup();
     let mut read = ctx.store.audiences(&missing).await?;
-    let mut memory = recent.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = recent.0.lock();
     make_room(&mut memory.audiences, missing.len(), |recent| recent.until > now);
     let until = now + Duration::from_millis(TYPING_AUDIENCE_MS_MAX);
     for conversation in missing {
