@@ -77,8 +77,8 @@ fn health_is_told(cluster: &Cluster) {
         |program: &Program| serde_json::from_str::<Value>(&program.asks("/health/detailed").1).unwrap();
     let (gateway, worker) = (detailed(&cluster.gateways[0]), detailed(&cluster.workers[0]));
     for (health, program, parts) in [
-        (&gateway, "gateway", &["bus", "directory", "workers", "runtime"][..]),
-        (&worker, "worker", &["bus", "directory", "store", "lanes"][..]),
+        (&gateway, "gateway", &["bus", "directory", "secret", "workers", "runtime"][..]),
+        (&worker, "worker", &["bus", "directory", "secret", "store", "lanes"][..]),
     ] {
         assert_eq!(health["program"], program);
         assert_eq!(health["version"], common::version::VERSION);

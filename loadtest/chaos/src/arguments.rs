@@ -55,7 +55,7 @@ impl Arguments {
 }
 
 fn word(word: &str) -> Result<String, String> {
-    match FAULTS.iter().any(|fault| fault.name.contains(word)) {
+    match FAULTS.iter().any(|fault| fault.is_named(word)) {
         true => Ok(word.to_owned()),
         false => Err("no fault has a name that contains this word".to_owned()),
     }

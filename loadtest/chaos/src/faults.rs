@@ -187,6 +187,11 @@ const fn fault(name: &'static str, steps: &'static [Step]) -> Fault {
 }
 
 impl Fault {
+    /// Whether its name contains this word, in whatever case.
+    pub fn is_named(&self, word: &str) -> bool {
+        self.name.to_lowercase().contains(&word.to_lowercase())
+    }
+
     /// How long it lasts by itself; commands take their time on top.
     pub fn seconds(&self) -> u64 {
         self.steps.iter().map(Step::seconds).sum()

@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Ok(Arguments { words, .. }) => words,
         Err(code) => return Ok(code),
     };
-    let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.name.contains(&**word));
+    let wanted = |fault: &&Fault| words.is_empty() || words.iter().any(|word| fault.is_named(word));
     let cluster = Cluster::up(["3", "2", "3"])?;
     let mut table = Table::default();
     for fault in FAULTS.iter().filter(wanted) {

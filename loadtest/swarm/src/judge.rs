@@ -362,7 +362,10 @@ mod tests {
         };
         convict(pipelined, |verdict| verdict.reordered, 1);
         convict(
-            |evidence| evidence.conversations[0].views[0].1.backwards = 1,
+            |evidence| {
+                let view = &mut evidence.conversations[0].views[0].1;
+                (view.backwards, view.step_back) = (1, Some((1, 2)));
+            },
             |verdict| verdict.reordered,
             1,
         );
