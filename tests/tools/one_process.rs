@@ -146,9 +146,10 @@ fn nobody_else_comes_in(site: &Site) {
     assert_eq!(mode(&log) & 0o777, 0o600);
     let taken = Person::new(site.port, "taken");
     let again = json!({
-        "firstName": "x", "lastName": "y", "email": taken.email, "password": "mật khẩu dài", "phone": "none:x", "role": "USER",
+        "firstName": "x", "lastName": "y", "email": taken.email, "password": "correct horse battery", "phone": "none:x", "role": "USER",
     });
-    assert_eq!(http(site.port, "POST", "/auth/register", None, &again.to_string()).unwrap().0, 409);
+    let (status, body) = http(site.port, "POST", "/auth/register", None, &again.to_string()).unwrap();
+    assert_eq!(status, 409, "{body}");
     assert!(!std::fs::read_to_string(&log).unwrap().contains(&taken.email));
 }
 

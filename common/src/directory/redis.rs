@@ -204,13 +204,19 @@ impl Redis {
 
     pub(super) async fn forget_node(&self, node: NodeId) -> Result<(), DirectoryError> {
         bounded("forget_node", ANSWER * 2, async {
-            let call = FORGET.on([self.0.keys.leases(), self.0.keys.since()]).arg(node.to_string());
-            self.0.link.call::<u64>(call).await?;
-            self.0.kept.lock().remove(&node);
-            *self.0.live.lock() = None;
+            self.end_lease(node).await?;
             self.unlink_cards(&[node]).await
         })
         .await
+    }
+
+    /// What a node wrote about itself stays: it left without a farewell, and operators ask who it was.
+    async fn end_lease(&self, node: NodeId) -> anyhow::Result<()> {
+        let call = FORGET.on([self.0.keys.leases(), self.0.keys.since()]).arg(node.to_string());
+        self.0.link.call::<u64>(call).await?;
+        self.0.kept.lock().remove(&node);
+        *self.0.live.lock() = None;
+        Ok(())
     }
 
     pub(super) async fn live_nodes(&self) -> Result<Vec<NodeId>, DirectoryError> {

@@ -144,7 +144,7 @@ struct Touched {
     parts: BTreeSet<(String, String)>,
     /// Pairs that the conditions make equal.
     equal: Vec<(String, String)>,
-    /// Tables whose rows it changes, not counting what it inserts.
+    /// Tables whose rows it changes, not counting what it only inserts.
     changed: BTreeSet<String>,
     /// Whether it locks rows.
     locks: bool,
@@ -161,7 +161,7 @@ impl Touched {
         }
         let table = whole(&table);
         if kind == "ModifyTable" {
-            if text("Operation") != "Insert" {
+            if text("Operation") != "Insert" || text("Conflict Resolution") == "UPDATE" {
                 self.changed.insert(table);
             }
         } else if !table.is_empty() {

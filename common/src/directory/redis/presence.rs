@@ -32,7 +32,7 @@ impl Redis {
                 let claim = format!("reap:{}", dead.node);
                 if self.compare_and_set(&claim, 0, &[1], limit).await? {
                     let users = self.clear(&live, dead).await?;
-                    self.forget_node(dead.node).await?;
+                    self.end_lease(dead.node).await?;
                     info!(node.id = %dead.node, users, "A node is dead: its users have no seat there any more");
                     reaped.nodes += 1;
                     reaped.users += users;
