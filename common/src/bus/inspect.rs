@@ -57,7 +57,7 @@ pub struct LaneDepth {
     pub lane: Lane,
     /// The shard.
     pub shard: u16,
-    /// Batches nobody has been given yet.
+    /// Batches that no consumer holds yet.
     pub waiting: u32,
     /// In line for it; where order is kept, one of them is active.
     pub consumers: u32,
@@ -94,7 +94,7 @@ pub struct LaneSeen {
     pub consumers: u32,
 }
 
-/// The places that a replay takes, of so many.
+/// Whether a replay takes the envelope at this place of the quarantine.
 pub(super) fn chosen(which: Which, place: usize) -> bool {
     match which {
         Which::Nth(nth) => nth == place,

@@ -161,8 +161,8 @@ impl LaneView {
 }
 
 impl LaneView {
-    /// Shards that the consumer should be in line for and is not, for so long or longer: what is on
-    /// them may wait for nobody. In one process there are none.
+    /// Shards that the consumer should be in line for, but has not been for `time` or longer: perhaps no
+    /// consumer takes what waits there. The bus of one process has none.
     pub fn astray(&self, time: Duration) -> Vec<u16> {
         match &self.view {
             View::Memory(_) => Vec::new(),

@@ -9,8 +9,8 @@ use super::rabbit::RabbitBus;
 use protocol::ids::NodeId;
 
 impl Bus {
-    /// Connects to a broker that others have prepared, and declares nothing: somebody who only
-    /// looks, perhaps under the wrong prefix, leaves nothing behind. A fault when there is nothing.
+    /// Connects to a broker that others have prepared, and declares nothing: a visit under a
+    /// wrong prefix leaves no queue behind. Fails when the broker has no topology of this prefix.
     pub async fn visit(config: BusConfig, node: NodeId) -> Result<Self, BusError> {
         Ok(Self(Backend::Rabbit(RabbitBus::visit(config, node).await.map_err(BusError)?)))
     }

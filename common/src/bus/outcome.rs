@@ -9,7 +9,7 @@ pub enum PublishError {
     /// The broker is away, blocks or is slow, or the window is full.
     #[error("the broker is away, blocked or slow")]
     Busy,
-    /// Nobody is there: the node's queue is gone.
+    /// The node's queue is gone.
     #[error("nobody listens on the subject")]
     NoRoute,
     /// Over [`ENVELOPE_BYTES_MAX`](crate::limits::ENVELOPE_BYTES_MAX).
@@ -23,7 +23,7 @@ pub enum PublishError {
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Nobody serves the subject; known within milliseconds.
+    /// No program serves the subject. The asker knows within milliseconds.
     #[error("nobody serves the subject")]
     NoResponders,
     /// No answer within the deadline.

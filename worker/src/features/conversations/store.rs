@@ -166,18 +166,28 @@ macro_rules! last_message_join {
     };
 }
 
+/// The conversations of $1 whose title contains $4.
+macro_rules! mine {
+    () => {
+        concat!(
+            "with mine as materialized (
+        select ",
+            page_columns!(),
+            " from participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
+           and ($4 = '' or position(lower($4) in lower(c.title)) > 0)
+    )"
+        )
+    };
+}
+
 pub(crate) const STATEMENTS: &[Statement] = &[LIST, FROM, ONE, CREATE, MADE];
 
 const LIST: Statement = statement(
     "conversations_of",
     concat!(
-        "with mine as materialized (
-        select ",
-        page_columns!(),
-        " from participants p join conversations c on c.id = p.conversation_id
-         where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
-           and ($4 = '' or position(lower($4) in lower(c.title)) > 0)
-    ), page as materialized (
+        mine!(),
+        ", page as materialized (
         select * from mine
          order by case when $5 then c_updated_at end, case when not $5 then c_updated_at end desc, c_id desc
          limit $6 offset $7
@@ -198,13 +208,8 @@ const LIST: Statement = statement(
 const FROM: Statement = statement(
     "conversations_from",
     concat!(
-        "with mine as materialized (
-        select ",
-        page_columns!(),
-        " from participants p join conversations c on c.id = p.conversation_id
-         where p.user_id = $1 and p.status = 'VERIFIED' and c.deleted_at is null
-           and ($4 = '' or position(lower($4) in lower(c.title)) > 0)
-    ), page as materialized (
+        mine!(),
+        ", page as materialized (
         (select mine.*, false as moved from mine
           where (c_updated_at, c_id) < ($5::timestamptz, $6::bigint)
           order by c_updated_at desc, c_id desc limit $8)
