@@ -1,6 +1,6 @@
 //! A person: an account over REST, and a native socket. Blocking: one thread, one person.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -137,7 +137,7 @@ impl Person {
             head.push(byte[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        Socket { stream, bytes: Vec::new(), passed: VecDeque::new() }
+        Socket { stream, bytes: Vec::new(), passed: VecDeque::new(), sent: HashMap::new() }
     }
 }
 
@@ -155,11 +155,17 @@ pub struct Socket {
     bytes: Vec<u8>,
     /// Events that came while another one was awaited.
     passed: VecDeque<Value>,
+    /// Messages by their guid: what is repeated when a server was busy.
+    sent: HashMap<String, Value>,
 }
 
 impl Socket {
-    /// Sends an event.
+    /// Sends an event. A message that a busy server does not take is repeated while an answer is awaited
+    /// with `hears`, as a good client does.
     pub fn says(&mut self, event: &str, data: &Value) {
+        if let ("sendMessage", Some(guid)) = (event, data["guid"].as_str()) {
+            self.sent.insert(guid.to_owned(), data.clone());
+        }
         self.tries_to_say(event, data).unwrap();
     }
 
@@ -183,7 +189,8 @@ impl Socket {
         self.stream.write_all(&out).unwrap();
     }
 
-    /// The data of the next event of this name; others are passed over, but not a reject.
+    /// The data of the next event of this name; others are passed over, but not a reject, unless the
+    /// server is only busy.
     pub fn hears(&mut self, wanted: &str) -> Value {
         loop {
             let mut event = self.next();
@@ -191,8 +198,21 @@ impl Socket {
             if name == wanted {
                 return event["data"].take();
             }
+            if name == "sendMessageError" && self.repeats_if_busy(&event["data"]) {
+                continue;
+            }
             assert!(!name.ends_with("Error") && name != "exception", "waiting for {wanted}: {event}");
         }
+    }
+
+    /// Whether the server was only busy for this message, and so it was said again.
+    fn repeats_if_busy(&mut self, refusal: &Value) -> bool {
+        let sent = refusal["guid"].as_str().and_then(|guid| self.sent.get(guid)).cloned();
+        let (Some(data), "busy") = (sent, refusal["code"].as_str().unwrap_or_default()) else { return false };
+        let pause = refusal["retryInMs"].as_u64().expect("busy says for how long");
+        std::thread::sleep(Duration::from_millis(pause));
+        self.tries_to_say("sendMessage", &data).unwrap();
+        true
     }
 
     /// The first event of one of these names, its name and data; None: none within the limit.
