@@ -12,8 +12,8 @@ use super::values::{self, Whose};
 macro_rules! reads {
     ($variables:literal) => {
         concat!(
-            "Reads ", $variables, ": the same environment as the programs (README.md). There is no other login:\n\
-            the operator is whoever has the secrets of the broker and the database.\n\n\
+            "Reads ", $variables, ": the same environment as the programs (README.md).\n\
+            Operators need the secrets of the broker and the database; there is no other login.\n\n\
             Exit codes: 0 good; 1 nothing found, no answer, or only a part; 2 failed; 64 the command line or\n\
             the environment is not understood."
         )
@@ -112,13 +112,13 @@ pub enum OperatorCommand {
         asked: Asked,
     },
 
-    /// Tell a gateway or a worker to leave, as SIGTERM does
+    /// Tell a gateway or a worker to drain and exit, as SIGTERM does
     ///
-    /// Returns when the node has said that it drains. It exits later, by its own deadlines; what
-    /// started it may start it again. Asking twice does not abort the node, as a second signal would.
+    /// Returns when the node has answered that it drains. It exits later, by its own deadlines; a
+    /// supervisor may start it again. Asking twice does not abort the node, as a second signal would.
     #[command(after_help = reads!("AMQP_URL"))]
     Drain {
-        /// A node's id: `chatchit nodes` shows them
+        /// The node's id, 16 hexadecimal digits: the column NODE of `chatchit nodes`
         #[arg(value_parser = values::node)]
         node: NodeId,
         #[command(flatten)]
@@ -133,8 +133,8 @@ pub enum OperatorCommand {
     ///
     /// Stages: accepted by a gateway; confirmed by the broker (it waits in its lane); taken by a
     /// worker; delayed (retry ladder), quarantined or refused; committed (in the database); published
-    /// to a gateway; written (the kernel took its last byte for a socket, which does not mean that the
-    /// client has it); read (how many members sent messageRead for it or a later message). Each time
+    /// to a gateway (when the broker confirmed it, so written may be earlier); written (the kernel took
+    /// its last byte for a socket, which does not mean that the client has it); read (how many members sent messageRead for it or a later message). Each time
     /// is by the clock of the program beside it.
     ///
     /// A program remembers about the last 65,536 messages (TRACE_MESSAGES), and a killed program

@@ -61,7 +61,8 @@ impl AuthConfig {
     /// A weak secret makes everybody anybody: only what nobody else reaches may run with one. `setting`
     /// names what decides that.
     pub fn refuse_weak_unless(&self, is_here: bool, setting: &str, env: &mut Env) {
-        if self.is_weak() && !is_here {
+        // Outside of development mode, `from_env` has refused it already.
+        if self.is_weak() && !is_here && env.is_development() {
             env.problem(format!(
                 "JWT_ACCESS_TOKEN is not a secret, which CHATCHIT_ENV=development allows only when {setting} is a \
                  loopback address (make a secret with: openssl rand -base64 48)"
@@ -140,6 +141,9 @@ mod tests {
         check(&[development, ("JWT_ACCESS_TOKEN", "short")], false, false);
         check(&[development, ("JWT_ACCESS_TOKEN", STRONG)], false, true);
         check(&[("JWT_ACCESS_TOKEN", STRONG)], false, true);
+        // Outside of development mode a missing secret is one problem, not two.
+        let read = |env: &mut Env| AuthConfig::from_env(env).refuse_weak_unless(false, "BIND", env);
+        assert_eq!(problems(read, &[]).len(), 1);
     }
 
     #[test]

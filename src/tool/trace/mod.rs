@@ -221,20 +221,20 @@ fn sentence(
     let ago = |since: Timestamp| format!("{} ago", span(age(since, now)));
     let place = story.kept.map_or_else(String::new, |kept| format!(" as seq {}", kept.seq));
     match story.now() {
-        Whereabouts::Accepted => format!("{whose} is at its gateway: the broker has not confirmed it yet."),
+        Whereabouts::Accepted => format!("{whose} is at its gateway; the broker has not confirmed it yet."),
         Whereabouts::Unconfirmed => format!(
-            "{whose} was not confirmed by the broker in time: its sender heard busy and may repeat it; it may \
-             still come."
+            "{whose} was not confirmed by the broker in time. Its sender heard busy and may repeat it; it may \
+             still arrive."
         ),
         Whereabouts::Confirmed { since } => format!(
-            "{whose} waits in its lane{}: the broker has it, and no worker that answers works on it.",
-            since.map_or_else(String::new, |since| format!(", since {}", ago(since)))
+            "{whose} has waited in its lane{}: the broker has it, and no worker that answered has taken it.",
+            since.map_or_else(String::new, |since| format!(" for {}", span(age(since, now))))
         ),
         Whereabouts::Taken { worker, attempt, since } => {
-            format!("{whose} is worked on by worker {worker}, since {}, attempt {attempt}.", ago(since))
+            format!("{whose} has been with worker {worker} for {}, attempt {attempt}.", span(age(since, now)))
         }
         Whereabouts::Delayed { attempt, since } => format!(
-            "{whose} has failed {}, the last time {}: it waits on the retry ladder.",
+            "{whose} has failed {}, the last time {}. It waits on the retry ladder.",
             count(attempt.into(), "time"),
             ago(since)
         ),
@@ -250,21 +250,21 @@ fn sentence(
         }
         Whereabouts::Committed if !was_asked => {
             format!(
-                "{whose} is in the database{place}; the programs could not be asked about the rest of its way."
+                "{whose} is in the database{place}; the programs could not be asked about its deliveries."
             )
         }
         Whereabouts::Committed if story.milestones.is_empty() => format!(
-            "{whose} is in the database{place}; the rest of its way is older than what the programs remember."
+            "{whose} is in the database{place}; its deliveries are older than what the programs remember."
         ),
         // The program that delivered it may be gone.
         Whereabouts::Committed => {
-            format!("{whose} is in the database{place}; no program that answers remembers a delivery of it.")
+            format!("{whose} is in the database{place}; no program that answered remembers a delivery of it.")
         }
         Whereabouts::Nobody => {
             format!("{whose} is in the database{place}; no member was connected.")
         }
         Whereabouts::Published { nodes } => format!(
-            "{whose} is in the database{place} and on its way to {}; no socket there has it.",
+            "{whose} is in the database{place} and on its way to {}; no socket there has it yet.",
             count(nodes, "gateway")
         ),
         Whereabouts::Queued { found, gateways } => format!(
@@ -286,11 +286,11 @@ fn sentence(
 
 fn unknown(guid: &Guid, hint: &Hint, is_whole: bool) -> String {
     if !is_whole {
-        return format!("Where message {guid} is, is not known: not every program answered.");
+        return format!("It is not known where message {guid} is: not every program answered.");
     }
     let more = match hint {
         Hint { sender: None, conversation: None } => {
-            ", or it is older than what the programs remember: with --user or --conversation the database is asked"
+            ", or it is older than what the programs remember. With --user or --conversation, the database is asked too"
         }
         _ => ", and the database does not have it there",
     };
@@ -316,7 +316,7 @@ fn limits_of(heard: &Heard, store: Option<&str>) -> String {
         }
         Some([]) => {}
         Some(silent) => {
-            lines.push(format!("silent, so that what only they remember is missing: {}", silent.join(", ")));
+            lines.push(format!("silent programs, whose part of the story is missing: {}", silent.join(", ")));
         }
     }
     lines.extend(store.map(|why| format!("the database was not asked: {why}")));
