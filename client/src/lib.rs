@@ -1,19 +1,19 @@
 //! A client of ChatChit, as small as a correct one can be: REST and native sockets, plain or over
-//! TLS. The demo's people and the canary use it.
+//! TLS. The demo and the canary use it.
 //!
-//! It knows what PROTOCOL.md says and nothing else: no crate of the programs, no secret of the
-//! cluster. Nothing here waits without a deadline.
+//! It knows only PROTOCOL.md: no crate of the programs, no secret of the
+//! cluster. Every wait has a deadline.
 //!
-//! Not here: reconnecting, repeating, `sync`. What a good client does beyond one request and one
-//! socket is decided by its caller.
+//! Not here: reconnecting, repeating, `sync`. The caller decides what a good client does beyond one
+//! request and one socket.
 
-/// How long and how large things may be.
+/// Limits of time and size.
 mod limits;
 
 /// Where to connect: a gateway, or what stands in front of all of them.
 mod site;
 
-/// Whom to trust over TLS.
+/// The certificate authorities to trust.
 mod trust;
 
 /// One request, one answer.

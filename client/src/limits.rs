@@ -1,7 +1,7 @@
-//! How long and how large things may be.
+//! Limits of time and size.
 
-/// A connection, the upgrade of a socket, or a REST request with its answer: longer than a gateway
-/// takes to answer anything.
+/// Time for a connection, the upgrade of a socket, or a REST request with its answer: longer than a gateway
+/// ever takes.
 pub const ANSWER_MS_MAX: u64 = 15_000;
 
 /// The largest answer, and the largest event: a page of history is far smaller.

@@ -1,4 +1,4 @@
-//! One request, one answer. Each has a connection of its own, so that nothing has to be kept alive.
+//! One request, one answer. Each request has its own connection, so none must be kept alive.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MS_MAX};
 use crate::site::Site;
 
-/// An answer that is no success.
+/// An answer with an error status.
 #[derive(Debug, thiserror::Error)]
 #[error("{request} answered {status}: {body}")]
 pub struct RefusedRequest {
-    /// What was asked for.
+    /// The method and the path of the request.
     pub request: String,
-    /// What the answer says.
+    /// The message of the answer.
     pub body: String,
     /// 401, 503, …
     pub status: u16,
-    /// `Retry-After`: how long not to come again.
+    /// `Retry-After`: how long to wait before the next request.
     pub retry_after: Option<Duration>,
 }
 
@@ -43,7 +43,7 @@ impl RefusedRequest {
 }
 
 impl Site {
-    /// GET; JSON comes back.
+    /// GET; returns the JSON of the answer.
     ///
     /// # Errors
     /// A [`RefusedRequest`], or no answer.
@@ -51,7 +51,7 @@ impl Site {
         self.ask(Method::GET, path, Some(token), Bytes::new()).await
     }
 
-    /// POST of JSON; JSON comes back.
+    /// POST of JSON; returns the JSON of the answer.
     ///
     /// # Errors
     /// A [`RefusedRequest`], or no answer.

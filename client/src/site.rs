@@ -1,4 +1,4 @@
-//! Where to connect, and a connection.
+//! The address of a server, and a connection to it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) type Connection = Either<TcpStream, TlsStream<TcpStream>>;
 /// A gateway, or what stands in front of all of them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// As in the `Host` header.
+    /// Host and port as in the `Host` header.
     authority: String,
     host: String,
     port: u16,
@@ -37,11 +37,11 @@ impl Site {
         Self { authority: addr.to_string(), host: addr.ip().to_string(), port: addr.port(), tls: None }
     }
 
-    /// `http://host:port` or `https://host:port`; the port may be left out. With `https`, the
-    /// authorities of this machine are trusted, and those in the file `more`.
+    /// `http://host:port` or `https://host:port`; the port is optional. With `https`, it trusts the
+    /// certificate authorities of this machine, and those in the file `more`.
     ///
     /// # Errors
-    /// It is something else, or no authority can be read.
+    /// The text is not such a URL, or no certificate authority can be read.
     pub fn parse(url: &str, more: Option<&Path>) -> anyhow::Result<Self> {
         let uri: Uri = url.parse().ok().filter(is_base).with_context(|| {
             format!("'{url}' should be http://host:port or https://host:port, and nothing after it")

@@ -16,26 +16,26 @@ use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MS_MAX, SILENCE_MS_MAX};
 use crate::rest::RefusedRequest;
 use crate::site::{Connection, Site};
 
-/// The gateway closed a socket, and said why.
+/// The gateway closed a socket with a reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway closed the socket: {code} {reason}")]
 pub struct Closed {
     /// The close code; 1005 if there is none.
     pub code: u16,
-    /// Its words.
+    /// The reason.
     pub reason: String,
 }
 
-/// A socket. `next` may be given up at its await and called again: nothing that came is lost.
+/// A socket. Dropping the future of `next` and calling it again loses nothing.
 pub struct Socket {
     stream: WebSocketStream<Connection>,
-    /// When the last frame came.
+    /// The time of the last frame from the gateway.
     heard: Instant,
 }
 
 impl Socket {
-    /// Opens `/ws` with the token in the header. The handshake is checked: an answer that does not
-    /// prove that the request was understood is an error.
+    /// Opens `/ws` with the token in the header. It checks the handshake: an answer that does not
+    /// prove that the server understood the request is an error.
     ///
     /// # Errors
     /// A [`RefusedRequest`], or no upgrade.
@@ -69,17 +69,17 @@ impl Socket {
     /// Sends one event.
     ///
     /// # Errors
-    /// The socket is broken, or the gateway has taken nothing for too long.
+    /// The socket is broken, or the gateway has read nothing for too long.
     pub async fn send(&mut self, event: &Value) -> anyhow::Result<()> {
         let limit = Duration::from_millis(ANSWER_MS_MAX);
         let sent = timeout(limit, self.stream.send(Message::text(event.to_string()))).await;
         Ok(sent.with_context(|| format!("the gateway took nothing for {limit:?}"))??)
     }
 
-    /// The next event. Pings are answered on the way.
+    /// The next event. It answers pings meanwhile.
     ///
     /// # Errors
-    /// [`Closed`] if the gateway said why it closed the socket; otherwise the socket broke, or the
+    /// [`Closed`] if the gateway closed the socket with a reason; otherwise the socket broke, or the
     /// gateway has been silent for too long.
     pub async fn next(&mut self) -> anyhow::Result<Value> {
         loop {

@@ -1,4 +1,4 @@
-//! Whom to trust over TLS: the authorities of this machine, and those of a file beside them.
+//! The certificate authorities to trust over TLS: those of this machine, and those of a file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// What TLS connections are made with. `more` is a file of certificates in PEM.
+/// The TLS configuration of connections. `more` is a file of certificates in PEM.
 pub fn config(more: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     // Single certificates of a machine may be odd; the others still count.

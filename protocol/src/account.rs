@@ -1,4 +1,4 @@
-//! Accounts: who a token says is speaking, and how others see them.
+//! Accounts: the user of a token, and what other users see of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::ids::{LoginId, UserId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Role {
-    /// Everyone.
+    /// An ordinary user.
     User,
     /// May use `/admin`.
     Admin,
 }
 
-/// Who a valid token says is speaking.
+/// The user of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The account's id.
@@ -23,7 +23,7 @@ pub struct Account {
     pub login: LoginId,
     /// The role at the time the token was made.
     pub role: Role,
-    /// When the token ends, seconds since the epoch.
+    /// The end of the token, in seconds since the epoch.
     pub expires_s: i64,
 }
 

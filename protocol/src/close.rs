@@ -2,7 +2,7 @@
 
 macro_rules! closes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $label:literal, $next:ident;)*) => {
-        /// A close code (RFC 6455, 7.4; 4000-4999 are ours). What to do next is in the table.
+        /// A close code (RFC 6455, 7.4; 4000-4999 are ours).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum CloseCode { $($(#[$doc])* $name,)* }
 
@@ -35,33 +35,33 @@ pub enum Next {
     Resume,
     /// Get a new token first.
     Authenticate,
-    /// Do not connect again by itself: the same would come of it.
+    /// Do not reconnect automatically: the result would be the same.
     Stop,
 }
 
 closes! {
-    /// The client closed, or asked for it.
+    /// The client closed the socket, or asked for it.
     Normal = 1000, "normal", Stop;
-    /// The gateway drains: connect elsewhere.
+    /// The gateway drains: reconnect through another gateway.
     GoingAway = 1001, "going_away", Resume;
     /// RFC 6455 was violated.
     ProtocolError = 1002, "protocol_error", Stop;
-    /// A kind of data this endpoint does not take (binary).
+    /// The client sent data that the gateway does not accept (binary).
     Unsupported = 1003, "unsupported", Stop;
     /// A text frame was not UTF-8.
     BadUtf8 = 1007, "bad_utf8", Stop;
     /// A message over the limit.
     TooLarge = 1009, "too_large", Stop;
-    /// A fault of ours.
+    /// The server failed.
     Fault = 1011, "fault", Resume;
-    /// Too slow: the outbox was full, or a message was begun and not finished within a heartbeat.
-    /// What was missed comes with `sync`.
+    /// The client is too slow: the outbox was full, or the client began a message and did not finish it
+    /// within a heartbeat. `sync` brings what it missed.
     Slow = 4000, "slow", Resume;
-    /// No pong in time.
+    /// The client did not answer a ping in time.
     NoPong = 4001, "no_pong", Resume;
-    /// Far beyond the rate limits.
+    /// The client sends far more than its rate allows.
     RateLimited = 4029, "rate_limited", Resume;
-    /// Newer sockets of the same login or user took its place: there may be so many on one gateway.
+    /// Newer sockets of the same login or user took its place, because a gateway limits their number.
     Replaced = 4409, "replaced", Stop;
     /// No valid token within the handshake's deadline.
     HandshakeTimeout = 4408, "handshake_timeout", Authenticate;

@@ -1,7 +1,7 @@
-//! W3C Trace Context: which trace of a client a chat message belongs to.
+//! W3C Trace Context: the client's trace to which a chat message belongs.
 //!
-//! `traceparent` as <https://www.w3.org/TR/trace-context/> writes it, read strictly: whatever is not
-//! exactly that is nobody's trace. `tracestate` is not carried, which the recommendation allows.
+//! `traceparent` as <https://www.w3.org/TR/trace-context/> defines it, parsed strictly: any other text is
+//! ignored. `tracestate` is not forwarded, which the recommendation allows.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ const LEN: usize = 55;
 
 const SAMPLED: u8 = 1;
 
-/// Flags that we know and pass on: sampled, and (level 2) that the trace id is random.
+/// The flags that we know and forward: sampled, and (level 2) that the trace id is random.
 const KNOWN: u8 = SAMPLED | 2;
 
-/// A trace, the span in it that is the parent of what follows, and whether it is recorded.
+/// A trace, its span that is the parent of the next one, and whether it is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -24,16 +24,16 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// What a malformed `traceparent` says: nothing. It goes no further than the gateway, which
+    /// The value of a malformed `traceparent`. It goes no further than the gateway, which
     /// counts it.
     pub const INVALID: Self = Self { trace: 0, span: 0, flags: 0 };
 
-    /// A trace that begins here, sampled. Zeros are no ids.
+    /// A sampled trace that begins here. Zeros are not valid ids.
     pub fn begun(trace: u128, span: u64) -> Self {
         Self { trace: trace.max(1), span: span.max(1), flags: KNOWN }
     }
 
-    /// Reads a `traceparent`; None: it is malformed.
+    /// Parses a `traceparent`. None if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let is_lower_hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -56,22 +56,22 @@ impl TraceContext {
         (fits && dashes && context.is_valid()).then_some(context)
     }
 
-    /// Both ids are some.
+    /// Whether both ids are valid.
     pub fn is_valid(&self) -> bool {
         self.trace != 0 && self.span != 0
     }
 
-    /// Whoever made it records it.
+    /// Whether the trace is sampled.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The same, not recorded.
+    /// The same trace, not sampled.
     pub fn unsampled(self) -> Self {
         Self { flags: self.flags & !SAMPLED, ..self }
     }
 
-    /// A span of the same trace, whose parent this is. Zero is no id.
+    /// The same trace with this span as the parent. Zero is not a valid id.
     pub fn below(self, span: u64) -> Self {
         Self { span: span.max(1), ..self }
     }
@@ -81,12 +81,12 @@ impl TraceContext {
         self.trace
     }
 
-    /// The id of the span that is the parent of what follows.
+    /// The id of the span that is the parent of the next one.
     pub fn span(&self) -> u64 {
         self.span
     }
 
-    /// The trace's id, as it is written.
+    /// The trace's id in hexadecimal, as `traceparent` has it.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)
     }
@@ -109,7 +109,7 @@ impl Serialize for TraceContext {
     }
 }
 
-/// Never fails on what a client may write: a malformed one is [`TraceContext::INVALID`].
+/// Accepts any text of a client: a malformed one is [`TraceContext::INVALID`].
 impl<'de> Deserialize<'de> for TraceContext {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

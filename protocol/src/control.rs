@@ -1,11 +1,11 @@
-//! What an operator asks of every running program, and what they answer.
+//! The operator's questions to all running programs, and the programs' answers.
 //!
-//! A question goes out once on [`PROGRAMS_SUBJECT`]; each program that has something to say answers
-//! on [`answers_subject`] of the asker. Nobody is asked by name, and nobody is waited for: who is
-//! gone, or older than the question, is silent.
+//! The operator publishes a question once on [`PROGRAMS_SUBJECT`]; each program that it concerns answers
+//! on the asker's [`answers_subject`]. The question names no program, so a program that has gone, or that is
+//! older than the question, is simply silent.
 //!
-//! No client reaches these subjects: a gateway makes subjects from the events of the protocol and
-//! from one word of a REST path (`api.<word>`), never from what a client wrote.
+//! No client reaches these subjects: a gateway makes subjects from the protocol's events and from one
+//! word of a REST path (`api.<word>`), never from a client's text.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,20 +17,20 @@ use crate::time::Timestamp;
 /// The body of an envelope on `control.workers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Who.
+    /// The worker.
     pub node: NodeId,
-    /// What it says.
+    /// Its message to the other workers.
     pub says: Says,
 }
 
-/// What a worker says of itself.
+/// A worker's message to the other workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Says {
-    /// I am new: say at once that you are there.
+    /// I have just started: all workers should answer at once.
     Hello,
-    /// I am here.
+    /// I am alive.
     Here,
-    /// I leave: count me no more.
+    /// I am leaving: stop counting me.
     Bye,
 }
 
@@ -45,18 +45,18 @@ pub fn answers_subject(asker: NodeId) -> String {
 /// The body of an envelope on [`PROGRAMS_SUBJECT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Who wants the answers.
+    /// The asker, who gets the answers.
     pub from: NodeId,
     /// The asker's own number for it, repeated in the answers.
     pub number: u32,
-    /// What.
+    /// The question.
     pub question: Question,
 }
 
-/// A question, or something to do. A younger one is silence to an older program.
+/// A question or an order. An older program does not answer a variant that it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
-    /// Who are you, and what do you hold? Everybody answers [`Reply::Here`].
+    /// Which program are you, and what do you hold? All programs answer [`Reply::Here`].
     Roll,
     /// What do you hold of the lanes? Workers answer [`Reply::Lanes`].
     Lanes,
@@ -64,15 +64,15 @@ pub enum Question {
     Sockets(UserId),
     /// Close the sockets of this user. Gateways answer [`Reply::Closed`].
     Kick {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// A login of the user that has ended: its tokens are refused from here on.
+        /// A login of the user that has ended: gateways refuse its tokens from now on.
         ended: Option<LoginId>,
     },
-    /// Whoever has this id leaves, as after SIGTERM. It answers [`Reply::Draining`].
+    /// The node with this id drains, as after SIGTERM, and answers [`Reply::Draining`].
     Drain(NodeId),
-    /// What do you remember of messages whose guid has this hash
-    /// ([`Origin::hash`](super::Origin::hash))? Everybody answers [`Reply::Trace`].
+    /// Which milestones do you remember of messages whose guid has this hash
+    /// ([`Origin::hash`](super::Origin::hash))? All programs answer [`Reply::Trace`].
     Trace(u64),
 }
 
@@ -81,9 +81,9 @@ pub enum Question {
 pub struct Answer {
     /// [`Ask::number`].
     pub number: u32,
-    /// Who says it.
+    /// The program that answers.
     pub who: Who,
-    /// What.
+    /// The answer.
     pub said: Reply,
 }
 
@@ -105,48 +105,48 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// A program, as it sees itself.
+/// A program's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
-    /// This start of it.
+    /// The node id of this start of the program.
     pub node: NodeId,
-    /// What it is.
+    /// The kind of program.
     pub part: Part,
-    /// Of the package.
+    /// The version of the package.
     pub version: String,
     /// The machine's (or container's) name.
     pub host: String,
-    /// Of the process on that machine. Two nodes of one process have the same.
+    /// The id of the process on that machine. Two nodes in one process have the same.
     pub pid: u32,
-    /// Since it started.
+    /// Time since the start.
     pub up_ms: u64,
-    /// How late a short timer came when it was asked.
+    /// How late a short timer fired when the program was asked.
     pub lag_ms: u64,
-    /// Everything it needs is there, and it does not drain.
+    /// The program has everything it needs and does not drain.
     pub ready: bool,
-    /// It leaves.
+    /// The program drains.
     pub draining: bool,
-    /// The parts that are not well, with their reasons: what `/readyz` says.
+    /// The parts that are degraded or down, with their reasons, as in `/readyz`.
     pub unwell: Vec<(String, String)>,
 }
 
-/// What a program writes about itself into the directory, every few seconds: who it is, for programs and
-/// operators that cannot ask it any more.
+/// A program's description of itself in the directory, rewritten every few seconds: for programs and
+/// operators that can no longer ask it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
-    /// This start of it.
+    /// The node id of this start of the program.
     pub node: NodeId,
-    /// What it is.
+    /// The kind of program.
     pub part: Part,
-    /// Of the package.
+    /// The version of the package.
     pub version: String,
     /// The machine's (or container's) name.
     pub host: String,
-    /// Of the process on that machine.
+    /// The id of the process on that machine.
     pub pid: u32,
-    /// When it started, by its own clock.
+    /// The time of the start, by the program's own clock.
     pub started: Timestamp,
-    /// When it wrote this, by its own clock.
+    /// The time of this description, by the program's own clock.
     pub seen: Timestamp,
     /// A digest of the secret that signs tokens. Equal secrets have equal digests.
     pub secret: u32,
@@ -158,101 +158,101 @@ impl std::fmt::Display for Card {
     }
 }
 
-/// What a program says. A younger one is not understood by an older asker.
+/// A program's answer. An older asker cannot read a variant that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To [`Question::Roll`].
     Here {
         /// A gateway's open sockets.
         sockets: Option<u64>,
-        /// Shards that are a worker's share, of the lanes that have several.
+        /// The shards that a worker holds, of the lanes that have several.
         shards: Option<u32>,
     },
-    /// To [`Question::Lanes`]: what is held, by lane and shard; nothing held, no entry.
+    /// To [`Question::Lanes`]: what the worker holds, by lane and shard; shards of which it holds nothing are missing.
     Lanes(Vec<HeldShard>),
     /// To [`Question::Sockets`].
     Sockets {
-        /// The first of them.
+        /// The first sockets of the list.
         sockets: Vec<SocketView>,
-        /// How many there are.
+        /// The number of all of them.
         total: u32,
     },
-    /// To [`Question::Kick`]: so many sockets were asked to close.
+    /// To [`Question::Kick`]: the number of sockets that were asked to close.
     Closed(u32),
     /// To [`Question::Drain`].
     Draining {
-        /// It drained already.
+        /// The node was draining already.
         already: bool,
     },
     /// To [`Question::Trace`].
     Trace {
-        /// The newest of them, in the order in which they were reached.
+        /// The newest milestones, in the order in which the message reached them.
         milestones: Vec<Milestone>,
-        /// What happened before this is forgotten. None: nothing is.
+        /// Milestones before this time are forgotten. None if none is forgotten.
         since: Option<Timestamp>,
-        /// It keeps milestones at all.
+        /// Whether the program keeps milestones at all.
         is_on: bool,
     },
 }
 
-/// That a message came to a stage, at a time by the clock of the program that says it.
+/// The record that a message reached a stage, at a time by the clock of the program that reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Milestone {
-    /// Who sent the message.
+    /// The sender of the message.
     pub sender: UserId,
-    /// Where to.
+    /// Its conversation.
     pub conversation: ConversationId,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// What.
+    /// The stage.
     pub stage: Stage,
 }
 
 /// A stage in the life of a message. Variants are only ever appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// This gateway has taken it from a socket (by its serial), or this worker from a REST request.
+    /// This gateway has accepted the message from a socket (by its serial), or this worker from a REST request.
     Accepted {
-        /// None: it came over REST.
+        /// None: the message came over REST.
         socket: Option<u64>,
-        /// When the broker confirmed it. None: not yet.
+        /// The time of the broker's confirm. None: not yet.
         confirmed: Option<Timestamp>,
     },
-    /// The broker did not confirm in time: its sender heard `busy`. It may be on its lane later.
+    /// The broker did not confirm in time, and the sender heard `busy`. The message may reach its lane later.
     Unconfirmed,
-    /// This worker began to work on it.
+    /// This worker has taken it.
     Taken {
-        /// 1 at first, and one more after each rung of the retry ladder.
+        /// 1 at first, plus 1 after each rung of the retry ladder.
         attempt: u8,
-        /// It was handed out before, here or to another worker that did not finish.
+        /// The broker had delivered it before, to this or another worker that did not finish.
         again: bool,
     },
-    /// This worker has it in the database.
+    /// This worker has committed it to the database.
     Committed {
-        /// Its place in the conversation.
+        /// Its `seq` in the conversation.
         seq: u64,
-        /// It was there already.
+        /// The database had it already.
         repeat: bool,
     },
-    /// It was refused, for good.
+    /// It was refused finally.
     Refused(Reject),
-    /// The bus has taken what tells the sockets of one gateway.
+    /// The broker has taken the delivery for the sockets of one gateway.
     Published {
         /// The gateway.
         node: NodeId,
         /// Users who have sockets there, as the directory says.
         users: u32,
     },
-    /// There was no such gateway any more.
+    /// The gateway of a delivery no longer exists.
     NoRoute {
         /// The gateway.
         node: NodeId,
     },
-    /// Nobody of its conversation was connected.
+    /// No member had a socket.
     Nobody,
     /// It failed, and waits on the retry ladder.
     Delayed {
-        /// How often it has failed.
+        /// The number of failures.
         attempt: u8,
     },
     /// It failed for the last time.
@@ -261,11 +261,11 @@ pub enum Stage {
     GivenBack,
     /// This gateway put it into the outboxes of its sockets.
     Written {
-        /// How many.
+        /// The number of sockets.
         found: u32,
         /// Of these, the sockets for which the kernel has taken its last byte.
         written: u32,
-        /// When it was the last of them.
+        /// The time of the last of them.
         last: Option<Timestamp>,
     },
 }
@@ -286,7 +286,7 @@ pub struct HeldShard {
 /// A socket, as its gateway sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketView {
-    /// Which.
+    /// Its id.
     pub socket: SocketId,
     /// The login its token descends from.
     pub login: LoginId,

@@ -14,13 +14,13 @@ use crate::time::Timestamp;
 /// gateway wraps the bytes in each wire form once and shares them among its sockets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Downlink<'a> {
-    /// Whose sockets on this node.
+    /// The users or the socket on this node that get it.
     #[serde(rename = "r")]
     pub to: Recipients,
-    /// Which wire forms want it.
+    /// The wire forms that get it.
     #[serde(rename = "f", default, skip_serializing_if = "Forms::is_all")]
     pub forms: Forms,
-    /// What may happen to it on the way.
+    /// What the gateway may do with it when a socket is slow.
     #[serde(rename = "u", default, skip_serializing_if = "Urgency::is_keep")]
     pub urgency: Urgency,
     /// The event's name on the wire.
@@ -29,28 +29,28 @@ pub struct Downlink<'a> {
     /// The JSON of the event's data.
     #[serde(rename = "d")]
     pub data: &'a str,
-    /// The lane of what it answers or tells of.
+    /// The lane of the event that it answers or announces.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
-    /// When a gateway accepted the event that it comes of, by that gateway's clock. None: it comes
-    /// of none.
+    /// The time when a gateway accepted the event that caused it, by that gateway's clock. None: no
+    /// event caused it.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The chat message that it shows or refuses. None: there is none, or `trace` is off.
+    /// The chat message that it shows or refuses. None: it is about no message, or `trace` is off.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// What the event says, for programs: none parses its JSON.
+    /// Its outcome, for programs: no program parses the JSON.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<MessageOutcome>,
-    /// The recorded trace of the chat message that it shows.
+    /// The sampled trace of the chat message that it shows.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub context: Option<TraceContext>,
-    /// How the client recognizes it as the answer to its event.
+    /// The tag by which the client recognizes it as the answer to its event.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
 }
 
-/// Whose sockets.
+/// The recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Recipients {
     /// Every socket of each of these users on the node.
@@ -79,14 +79,14 @@ impl Forms {
     }
 }
 
-/// What may happen to an event while it waits for a slow socket.
+/// What the gateway may do with an event that waits for a slow socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Urgency {
-    /// It is written, or the socket is cut.
+    /// The gateway writes it, or closes the socket.
     #[default]
     #[serde(rename = "k")]
     Keep,
-    /// It may be shed; a newer one under the same key takes its place (typing, previews).
+    /// The gateway may shed it, and replaces it by a newer one with the same key (typing, previews).
     #[serde(rename = "l")]
     Latest(u64),
 }
@@ -97,16 +97,16 @@ impl Urgency {
     }
 }
 
-/// What an event says of the one that it answers or tells of, for programs.
+/// The outcome of the event that it answers or announces, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageOutcome {
-    /// The chat message is kept as this row.
+    /// The chat message is stored as this row.
     #[serde(rename = "k")]
     Kept(MessageId),
-    /// It was refused.
+    /// The event was refused.
     #[serde(rename = "r")]
     Refused(Reject),
-    /// It is shown.
+    /// The message is shown.
     #[serde(rename = "s")]
     Shown,
 }
@@ -116,9 +116,9 @@ pub enum MessageOutcome {
 pub enum Control {
     /// A login ended: close its sockets, refuse its tokens until they expire by themselves.
     EndLogin {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// The login.
         login: LoginId,
     },
 }

@@ -1,14 +1,14 @@
-//! The bytes of what travels between programs.
+//! The encoding of everything that travels between programs.
 
 use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a thing that travels between programs: a version, then MessagePack with named fields.
+/// The bytes of a value for another program: a version, then MessagePack with named fields.
 ///
-/// Programs of two versions meet during a rolling update, so what travels grows by addition: a new
-/// field has `#[serde(default)]`, an old program skips what it does not know, and a name never changes
-/// its meaning. `tests/frozen.rs` holds the bytes of every released version.
+/// Programs of two versions meet during a rolling update, so the encoding grows by addition: a new
+/// field has `#[serde(default)]`, an old program skips fields that it does not know, and a name never
+/// changes its meaning. `tests/frozen.rs` holds the bytes of every released version.
 pub fn encode<T: Serialize>(thing: &T) -> bytes::Bytes {
     // Into the thread's memory first: what is kept is allocated once, at its size.
     let mut scratch = SCRATCH.take();
@@ -29,7 +29,7 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A thread keeps no more: larger things are few.
+/// A thread keeps a buffer of at most this size: larger values are rare.
 const SCRATCH_BYTES_MAX: usize = 16 * 1024;
 
 /// Reads what [`encode`] wrote, in this or in a neighbouring version.
@@ -49,7 +49,7 @@ mod next;
 /// 1 was postcard's positional encoding, which could not grow.
 const WIRE_VERSION: u8 = 2;
 
-/// Bytes from another program that are not what they should be.
+/// The bytes from another program cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are not of this version or are damaged")]
 pub struct BadBytes;

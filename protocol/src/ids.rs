@@ -37,8 +37,8 @@ row_id! {
     MessageId
 }
 
-/// One start of one program. A restart is a new node, so the id is also the *epoch* on which
-/// all leases of the node hang.
+/// One start of one program. A restart is a new node, so the id is also the *epoch* of all leases
+/// of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u64);
@@ -84,7 +84,7 @@ impl fmt::Display for SocketId {
 }
 
 /// A login: the family of refresh tokens that descend from one password check. Logging out, or
-/// reusing a spent refresh token, ends the login and every socket and token that hangs on it.
+/// reusing a spent refresh token, ends the login with all its sockets and tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LoginId(pub i64);
@@ -95,8 +95,8 @@ impl fmt::Display for LoginId {
     }
 }
 
-/// The client's own name for a message it sends. `(conversation, sender, guid)` is unique for
-/// ever: a repeat gives back the first result.
+/// The client's id for a message that it sends. `(conversation, sender, guid)` is unique for
+/// ever: a repeat gets the first result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Guid(Box<str>);

@@ -1,4 +1,4 @@
-//! How urgent an event is.
+//! The urgency of an event.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// Priority class of an event; each lane has its own queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
-    /// Someone is waiting for it.
+    /// A user waits for it.
     High,
-    /// It must happen, soon.
+    /// It must happen soon.
     Medium,
-    /// Worthless in five seconds; may be shed, never written to disk.
+    /// Worthless after 5 s: may be shed, and is never written to disk.
     Low,
 }
 

@@ -1,25 +1,25 @@
-//! The client protocol, and what the programs say to each other. Pure: serde types only, no runtime.
-//! PROTOCOL.md is this crate in prose; a test keeps the two together.
+//! The client protocol, and the messages between the programs. Pure: serde types only, no runtime.
+//! PROTOCOL.md is this crate in prose; a test compares the two.
 
 /// Newtypes for everything that has an identity.
 pub mod ids;
 
-/// Every bound that a client can see.
+/// Every limit that a client can see.
 pub mod limits;
 
-/// Accounts: who a token says is speaking, and how others see them.
+/// Accounts: the user of a token, and what other users see of it.
 mod account;
 
-/// Moments, as the contract writes them.
+/// Times, in the format of the protocol.
 mod time;
 
-/// The bytes of what travels between programs.
+/// The encoding of everything that travels between programs.
 mod encoding;
 
 /// Lane: how urgent an event is.
 mod lane;
 
-/// What clients say and hear: one file per noun, one table.
+/// The events of clients and to clients: one file per noun, one table.
 pub mod events;
 
 /// Close codes and what each tells the client to do.
@@ -28,10 +28,10 @@ mod close;
 /// Reject codes and their public sentences.
 pub mod reject;
 
-/// How a client finds an answer again.
+/// The tag by which a client recognizes an answer.
 mod tag;
 
-/// Which chat message something is about.
+/// The identity of a chat message, in short.
 mod origin;
 
 /// Gateway to worker: an event with its sender.
@@ -43,7 +43,7 @@ mod downlink;
 /// The client's trace that a message belongs to.
 mod context;
 
-/// An operator's questions to every program, and their answers.
+/// The operator's questions to every program, and their answers.
 pub mod control;
 
 /// REST over the bus.
@@ -62,5 +62,5 @@ pub use self::tag::Tag;
 pub use self::time::Timestamp;
 pub use self::uplink::{Sender, Uplink};
 
-/// Version of the native wire form, told to the client in `ready`.
+/// Version of the native wire form; `ready` contains it.
 pub const PROTOCOL_VERSION: u32 = 1;

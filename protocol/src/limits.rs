@@ -1,26 +1,26 @@
-//! Every bound that a client can see, unit last, with the reason beside it.
+//! Every limit that a client can see, unit last, with its reason.
 
-/// Largest WebSocket message a client may send, fragments together. Fits everything that the limits
-/// below allow of a chat message, also from an encoder that writes ASCII only: it needs 12 bytes
+/// Largest WebSocket message of a client, all fragments together. It fits every chat message that the limits
+/// below allow, also from an encoder that writes ASCII only: that one needs 12 bytes
 /// (`\ud83d\ude00`) for a character beyond U+FFFF, and 3 for each byte of UTF-8 in a URL.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 
-/// The same before the client has said who it is: a token with its envelope.
+/// Largest message before the client is authenticated: a token with its envelope.
 pub const FRAME_BYTES_BEFORE_AUTH_MAX: usize = 16 * 1024;
 
 /// RFC 6455, 5.5: control frames carry at most this much.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
 
-/// Fragments of one message. A client that needs more is playing.
+/// Fragments of one message. No real client needs more.
 pub const FRAGMENTS_MAX: usize = 64;
 
 /// Between two pings of the server. Engine.IO's default, and below every common proxy timeout.
 pub const HEARTBEAT_MS: u64 = 25_000;
 
-/// How long after a ping the pong may come.
+/// How long the client may take to answer a ping.
 pub const HEARTBEAT_TIMEOUT_MS: u64 = 20_000;
 
-/// Conversations in one `sync`. More are asked for in a second one.
+/// Conversations in one `sync`. A client asks for more in a second one.
 pub const SYNC_CONVERSATIONS_MAX: usize = 1_000;
 
 /// Messages returned for one conversation by `sync`; more missing than this is a `gap`.
@@ -32,7 +32,7 @@ pub const SYNC_CHANGES_MAX: usize = 200;
 /// A guid chosen by a client: a UUID is 36.
 pub const GUID_BYTES_MAX: usize = 64;
 
-/// Characters of a chat message. The original cut at 1,000 in silence; we refuse beyond this.
+/// Characters of a chat message. The original silently cut at 1,000; we refuse longer ones.
 pub const CONTENT_CHARS_MAX: usize = 8_000;
 
 /// Attachments of one chat message.
@@ -41,10 +41,10 @@ pub const ATTACHMENTS_MAX: usize = 10;
 /// Bytes of an attachment's URL.
 pub const URL_BYTES_MAX: usize = 2_048;
 
-/// Participants of one conversation. Beyond this a fan-out no longer fits one envelope.
+/// Participants of one conversation. The fan-out to more does not fit one envelope.
 pub const PARTICIPANTS_MAX: usize = 5_000;
 
-/// Participants shown with one conversation; `participantCount` tells how many there are.
+/// Participants shown with one conversation; `participantCount` is the number of all.
 pub const PARTICIPANTS_SHOWN_MAX: i64 = 500;
 
 /// Participants shown with each conversation of a list.
@@ -60,7 +60,7 @@ pub const PREVIEW_CHARS_MAX: usize = 500;
 /// Characters of an account's preferences, as JSON.
 pub const PREFERENCES_CHARS_MAX: usize = 4_000;
 
-/// Characters of a password when it is chosen.
+/// Characters of a new password, at least.
 pub const PASSWORD_CHARS_MIN: usize = 6;
 
 /// Characters of a title, a name, an e-mail.
@@ -78,15 +78,15 @@ pub const HTTP_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of an access token: ours are about 400.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 
-/// A user whose last socket went is online for so long yet: a reload, a tunnel, a gateway that is
-/// replaced are nobody's business.
+/// A user counts as online for this long after the last socket closed, so that contacts do not notice a reload,
+/// a tunnel, or a replaced gateway.
 pub const PRESENCE_GRACE_MS: u64 = 15_000;
 
-/// That somebody types is told again after this long, however fast the keys are pressed. Shorter
-/// than the seconds for which clients show it.
+/// A user who keeps typing is announced again after this long, however fast the keys are pressed. Shorter
+/// than the time for which clients show it.
 pub const TYPING_REPEAT_MS_MIN: u64 = 1_000;
 
-/// What a client that hears `busy` is told to wait.
+/// How long a client that hears `busy` should wait.
 pub const BUSY_RETRY_MS: u64 = 1_000;
 
 /// Bytes of each header of a REST request that reaches a route; a longer one is ignored. Browsers write

@@ -1,11 +1,11 @@
-//! Which chat message something is about.
+//! The identity of a chat message, in short.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{ConversationId, Guid, UserId};
 
-/// Which chat message something is about, in a few bytes.
+/// The identity of a chat message in a few bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// [`Origin::hash`] of its guid.
@@ -14,7 +14,7 @@ pub struct Origin {
     /// The user who sent it.
     #[serde(rename = "s")]
     pub sender: UserId,
-    /// Where to.
+    /// Its conversation.
     #[serde(rename = "c")]
     pub conversation: ConversationId,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! rejects {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $sentence:literal;)*) => {
-        /// The client's mistake (answered, never retried by us).
+        /// A mistake of the client. The server answers it and never retries it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reject { $($(#[$doc])* $name,)* }
 
@@ -14,7 +14,7 @@ macro_rules! rejects {
             /// All rejects; PROTOCOL.md lists each.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The stable code a client may switch on.
+            /// The stable code that a client may compare.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
@@ -24,7 +24,7 @@ macro_rules! rejects {
                 match self { $(Self::$name => $status,)* }
             }
 
-            /// The sentence a person may read.
+            /// The sentence for a person.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
@@ -39,11 +39,11 @@ rejects! {
     Invalid = "invalid", 400, "A field is missing, of the wrong type or out of range.";
     /// No such event.
     UnknownEvent = "unknown_event", 404, "Unknown event.";
-    /// More than a limit allows.
+    /// The data exceeds a limit.
     TooLarge = "too_large", 413, "The data is larger than allowed. Send less.";
     /// Too many events from this socket or this user.
     RateLimited = "rate_limited", 429, "Too many events at once. Wait, then repeat.";
-    /// The cluster cannot take it now. Repeat under the same guid after `retryInMs`.
+    /// The cluster cannot accept it now. Repeat under the same guid after `retryInMs`.
     Busy = "busy", 503, "The server is busy. Repeat under the same guid.";
     /// The token is missing, malformed, forged, expired or revoked.
     Unauthorized = "unauthorized", 401, "The token is missing, invalid or expired. Log in, or refresh it.";
@@ -51,9 +51,9 @@ rejects! {
     NotAMember = "not_a_member", 403, "You are not a member of this conversation.";
     /// One of the two has blocked the other.
     Blocked = "blocked", 403, "You cannot write to this person.";
-    /// The thing named does not exist, or is not the sender's to see.
+    /// The named thing does not exist, or the sender may not see it.
     NotFound = "not_found", 404, "Not found: it does not exist, or you may not see it.";
-    /// It failed on our side, finally, after its retries.
+    /// The server failed, finally, after its retries.
     Failed = "failed", 500, "Internal error: the server failed to process this.";
 }
 

@@ -16,23 +16,23 @@ pub struct ApiRequest {
     pub path: String,
     /// What follows `?`, still percent-encoded.
     pub query: String,
-    /// The token's account; None when there is no token or it is not valid.
+    /// The token's account. None without a valid token.
     pub account: Option<Account>,
-    /// Where it came from, for limits per address.
+    /// The client's address, for limits per address.
     pub address: IpAddr,
     /// The body, at most [`crate::limits::HTTP_BODY_BYTES_MAX`].
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
-    /// What else the client wrote that a route may look at.
+    /// The other headers that a route may read.
     #[serde(default, skip_serializing_if = "RequestHeaders::is_empty")]
     pub headers: RequestHeaders,
 }
 
-/// The headers of a request that reach a route: a closed list. Nothing else crosses the bus.
+/// The request headers that reach a route: a closed list. No other header crosses the bus.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequestHeaders {
-    /// `Accept-Language`: the languages that the client would rather read.
+    /// `Accept-Language`: the languages that the client prefers.
     pub accept_language: Option<String>,
     /// `If-None-Match`: the versions that the client holds.
     pub if_none_match: Option<String>,
@@ -40,7 +40,7 @@ pub struct RequestHeaders {
     pub range: Option<String>,
 }
 
-/// The answer.
+/// The answer to an [`ApiRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiResponse {
     /// HTTP status.
@@ -48,12 +48,12 @@ pub struct ApiResponse {
     /// JSON; empty for 204.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
-    /// What else the client is to read.
+    /// The headers of the answer.
     #[serde(default, skip_serializing_if = "ResponseHeaders::is_empty")]
     pub headers: ResponseHeaders,
 }
 
-/// The headers that a route may answer: a closed list, beside those that the gateway writes itself.
+/// The headers that a route may set: a closed list, beside those that the gateway sets itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResponseHeaders {
@@ -65,7 +65,7 @@ pub struct ResponseHeaders {
     pub content_disposition: Option<String>,
     /// `ETag`: the version of the body.
     pub etag: Option<String>,
-    /// `Location`: where the thing that was made is.
+    /// `Location`: the path of the created resource.
     pub location: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,

@@ -1,8 +1,8 @@
-//! How a client finds the answer to its event again.
+//! The tag by which a client recognizes the answer to its event.
 
 use serde::{Deserialize, Serialize};
 
-/// How a client recognizes the answer to one event.
+/// The tag by which a client recognizes the answer to one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tag {
     /// Native `id`, as JSON: a number or a short text.

@@ -1,14 +1,14 @@
-//! Moments, as the contract writes them.
+//! Times, in the format of the protocol.
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, in milliseconds since the epoch; written as the contract writes it
+/// A time in milliseconds since the epoch, written in the format of the protocol
 /// (`2026-11-23T15:48:45.442Z`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The wall clock's time. The only place that reads it: passed in everywhere else.
+    /// The wall clock's time. Only this function reads it; other code gets the time as an argument.
     #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -10,19 +10,19 @@ use crate::reject::Reject;
 use crate::tag::Tag;
 use crate::time::Timestamp;
 
-/// Who sent an event, as the gateway knows from the token. Never from the event.
+/// The sender of an event, taken from the token, never from the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     /// The account.
     #[serde(rename = "u")]
     pub user: UserId,
-    /// The socket that answers go to. None: the event came over REST.
+    /// The socket that answers go to. None if the event came over REST.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<SocketId>,
 }
 
-/// The body of an envelope on a lane. What the client wrote travels as it was written: a gateway has
-/// judged it, a worker reads it.
+/// The body of an envelope on a lane. The client's JSON travels unchanged: a gateway has checked it,
+/// a worker reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
     /// The sender.
@@ -40,25 +40,25 @@ pub struct Uplink {
     /// The conversation whose order the event belongs to.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationId>,
-    /// The name of the chat message that it brings: the client's, or one that the gateway made up.
+    /// The guid of the chat message that it brings: the client's, or one that the gateway made.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub guid: Option<Guid>,
-    /// The trace that it belongs to.
+    /// The trace that it belongs to, if there is one.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub context: Option<TraceContext>,
-    /// How the client recognizes the answer: JSON, given back on it.
+    /// The tag by which the client recognizes the answer: JSON, returned on the answer.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
 }
 
 impl Uplink {
-    /// An event that was judged.
+    /// An event that the gateway has checked.
     pub fn new(row: &ClientRow, from: Sender, at: Timestamp, data: &str, judged: Judged) -> Self {
         let Judged { conversation, guid, context, .. } = judged;
         Self { from, at, event: row.name.into(), data: data.into(), conversation, guid, context, tag: None }
     }
 
-    /// An event of this kind, judged here.
+    /// An event of this kind, checked here.
     ///
     /// # Errors
     /// As [`ClientEvent::parse`].
@@ -66,7 +66,7 @@ impl Uplink {
         Ok(Self::new(E::ROW, from, at, data, (E::ROW.judge)(data)?))
     }
 
-    /// Which chat message it brings. None: it is another event.
+    /// The chat message that it brings. None for other events.
     pub fn origin(&self) -> Option<Origin> {
         let guid = Origin::hash(self.guid.as_ref()?);
         Some(Origin { guid, sender: self.from.user, conversation: self.conversation? })

@@ -1,7 +1,7 @@
-//! One field more in whatever is written, as the next version may have it. With it, programs are built that a rolling update
-//! goes to and comes back from (`make chaos`); without it, no byte changes.
+//! One more field in every encoded structure, as the next version might have. `make chaos` builds programs with
+//! it, for a rolling update and its rollback; without it, no byte changes.
 
-/// Its name and its value, a map: nobody may take it for a word that they know.
+/// The field's name and its value, a map: no program may take it for a field that it knows.
 const FIELD: &[u8] = b"\xabfield-added\x81\xa4more\x93\x01\x02\xc0";
 
 /// MessagePack's maps of at most 15 pairs begin with this and their length.

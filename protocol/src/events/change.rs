@@ -1,4 +1,4 @@
-//! A message that was changed after it was written.
+//! Changes of messages after they were sent.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,21 +9,21 @@ use crate::lane::Lane;
 use crate::server_events;
 use crate::time::Timestamp;
 
-/// `messageChanged`: what a message is now, live and after `sync`.
+/// `messageChanged`: the latest form of a message, live and after `sync`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangedMessage {
-    /// Where.
+    /// The conversation.
     pub conversation_id: ConversationId,
-    /// Which message.
+    /// The `seq` of the message.
     pub seq: u64,
     /// The number of this change among all changes of the conversation.
     pub change_seq: u64,
-    /// When.
+    /// The time of the change.
     pub changed_at: Timestamp,
-    /// What happened last; `kind` names it.
+    /// The last change; `kind` names it.
     pub what: Value,
-    /// The message as it is now, after all of its changes.
+    /// The latest form of the message, after all changes.
     pub message: MessageView,
 }
 

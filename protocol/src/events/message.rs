@@ -15,14 +15,14 @@ use crate::reject::Reject;
 use crate::time::Timestamp;
 use crate::{client_events, server_events};
 
-/// `sendMessage`: a chat message to keep and to tell the conversation.
+/// `sendMessage`: a chat message to store and to deliver to the conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SendMessage {
-    /// Where to.
+    /// The conversation to send to.
     #[serde(rename = "conversationId")]
     pub conversation: ConversationId,
-    /// The client's name for it; the session makes one up when the client gave none.
+    /// The client's id for the message; the session makes one when the client gave none.
     pub guid: Option<Guid>,
     /// What kind of content.
     pub message_type: MessageType,
@@ -32,21 +32,21 @@ pub struct SendMessage {
     pub call_type: CallType,
     /// For messages that record a call.
     pub call_status: CallStatus,
-    /// Links to uploaded things.
+    /// Links to uploaded files.
     pub attachments: Vec<Attachment>,
     /// The client's trace that it belongs to. From a client it may be [`TraceContext::INVALID`].
     #[serde(rename = "traceparent")]
     pub context: Option<TraceContext>,
 }
 
-/// `messageRead`: everything up to a message was read.
+/// `messageRead`: the user has read everything up to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRead {
     /// The conversation.
     pub conversation: ConversationId,
     /// The last message read.
     pub message: MessageId,
-    /// Its seq, if the client says it: then it need not be looked for by its id.
+    /// Its seq, if the client sends it: it saves a search by id.
     pub seq: Option<u64>,
 }
 
@@ -74,13 +74,13 @@ client_events! {
     }
 }
 
-/// A link to an uploaded thing.
+/// A link to an uploaded file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// Small picture of it.
+    /// A small picture of the file.
     #[serde(rename = "thumbUrl", default)]
     pub thumb_url: String,
-    /// The thing.
+    /// The file.
     #[serde(rename = "fileUrl")]
     pub file_url: String,
 }
@@ -108,7 +108,7 @@ pub enum CallType {
     Video,
 }
 
-/// How far a call got. Plain messages carry `ENDED`, as in the original.
+/// The state of a call. Plain messages carry `ENDED`, as in the original.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -123,7 +123,7 @@ pub enum CallStatus {
 macro_rules! text_enum {
     ($name:ident { $($variant:ident = $text:literal,)* }) => {
         impl $name {
-            /// As the protocol and the database write it.
+            /// The name in the protocol and in the database.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -147,7 +147,7 @@ impl Attachment {
     }
 }
 
-/// Whether a browser fetches this without running it: `https:`, `http:`, or a path of our own.
+/// Whether a browser fetches this link without executing it: `https:`, `http:`, or a path of this server.
 pub fn is_link(url: &str) -> bool {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let is_web = matches!(scheme.as_deref(), Some("https" | "http"));
@@ -224,7 +224,7 @@ impl MessageRead {
     }
 }
 
-/// The guid in data that is otherwise refused, so that the client hears which message it was.
+/// The guid in data that is refused, so that the client learns which message it was.
 pub fn guid_in(data: &str) -> Option<Guid> {
     #[derive(Deserialize)]
     struct Named {
@@ -238,12 +238,12 @@ pub fn guid_in(data: &str) -> Option<Guid> {
     guid.as_ref().and_then(text).or_else(|| temp.as_ref().and_then(text))
 }
 
-/// `messageQueued`: the bus has it; it survives a crash from here on.
+/// `messageQueued`: the bus has the message; it survives a crash from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageQueued {
-    /// The client's name for the message, or ours when it gave none.
+    /// The client's id for the message, or ours when the client gave none.
     pub guid: Guid,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
@@ -261,11 +261,11 @@ impl Serialize for MessageQueued {
 /// `messageProcessed`: the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageProcessed {
-    /// The name told in `messageQueued`.
+    /// The guid of `messageQueued`.
     pub guid: Guid,
-    /// The row.
+    /// The id of the row.
     pub message: MessageId,
-    /// Its place in the conversation.
+    /// Its `seq` in the conversation.
     pub seq: u64,
     /// The conversation.
     pub conversation: ConversationId,
@@ -329,7 +329,7 @@ pub struct MessageView {
     pub call_status: CallStatus,
     pub status: &'static str,
     pub attachments: Vec<Attachment>,
-    /// Of a sampled trace, and only where the message is told as it comes.
+    /// The sampled trace; only in the live event.
     pub traceparent: Option<TraceContext>,
 }
 
@@ -383,7 +383,7 @@ pub struct LoadLastMessage {
 pub struct ReadReceipt {
     pub message_id: MessageId,
     pub conversation_id: ConversationId,
-    /// The message's place: everything up to it was read.
+    /// The message's `seq`: everything up to it was read.
     pub seq: u64,
     pub read_by: Person,
     pub read_at: Timestamp,

@@ -1,8 +1,8 @@
-//! What clients say and hear: one file per noun, and the table made from them.
+//! The events of clients and to clients: one file per noun, and the table made from them.
 //!
-//! A row is written once, by [`client_events!`](crate::client_events) or [`server_events!`](crate::server_events) beside its payload; a missing
-//! column does not compile. Programs look rows up by name and know no noun: a gateway judges what a
-//! client says with [`ClientRow::judge`] and forwards it as it was written, a worker reads it with
+//! Each row is written once, by [`client_events!`](crate::client_events) or [`server_events!`](crate::server_events)
+//! beside its payload; a missing column does not compile. Programs look rows up by name and know no noun: a gateway
+//! checks a client's event with [`ClientRow::judge`] and forwards its JSON unchanged, a worker reads it with
 //! [`ClientEvent::parse`].
 
 /// A row of the table, and what makes one.
@@ -14,13 +14,13 @@ pub mod session;
 /// Chat messages: send, queued, processed, coming, read.
 pub mod message;
 
-/// A message that was changed after it was written.
+/// Changes of messages after they were sent.
 pub mod change;
 
-/// A user types.
+/// The typing indicator.
 pub mod typing;
 
-/// Users come and go.
+/// Presence: online and offline.
 pub mod presence;
 
 /// What a client missed.
@@ -37,11 +37,11 @@ impl Default for Events {
     }
 }
 
-/// What clients may say, noun by noun.
+/// The events of clients, noun by noun.
 pub const CLIENT: &[&[&ClientRow]] =
     &[session::CLIENT, message::CLIENT, typing::CLIENT, presence::CLIENT, sync::CLIENT];
 
-/// What clients hear, noun by noun.
+/// The events to clients, noun by noun.
 pub const SERVER: &[&[&ServerRow]] =
     &[session::SERVER, message::SERVER, change::SERVER, typing::SERVER, presence::SERVER, sync::SERVER];
 

@@ -1,4 +1,4 @@
-//! Users come and go.
+//! Presence: online and offline.
 
 use serde::Serialize;
 
@@ -23,19 +23,19 @@ client_events! {
 }
 
 impl GetOnlineUsers {
-    /// Whatever the data says, it asks for the same.
+    /// The event ignores its data.
     fn read(_data: &str) -> Result<Self, Reject> {
         Ok(Self)
     }
 }
 
-/// `userOnline`: a contact has come.
+/// `userOnline`: a contact has come online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserOnline {
     /// The contact.
     pub user_id: UserId,
-    /// When it was noticed.
+    /// The time when a program noticed it.
     pub timestamp: Timestamp,
 }
 
@@ -46,7 +46,7 @@ pub struct UserOnline {
 pub struct UserOffline {
     /// The contact.
     pub user_id: UserId,
-    /// When it was noticed.
+    /// The time when a program noticed it.
     pub timestamp: Timestamp,
 }
 

@@ -9,7 +9,7 @@ use crate::ids::{ConversationId, Guid, MessageId};
 use crate::lane::Lane;
 use crate::reject::Reject;
 
-/// Where an event from a client goes.
+/// The destination of an event from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Onto this lane, in the order of its conversation.
@@ -21,7 +21,7 @@ pub enum Way {
         /// The name of the event that answers.
         answer: &'static str,
     },
-    /// Nowhere: the session answers.
+    /// No program: the session answers.
     Session,
 }
 
@@ -32,7 +32,7 @@ impl Way {
     }
 }
 
-/// When an acknowledgement that a Socket.IO client waits for is given.
+/// When the gateway acknowledges an event to a Socket.IO client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
     /// When the bus has it, with `{"status":"queued"}`.
@@ -43,16 +43,16 @@ pub enum Acknowledged {
     Answered,
 }
 
-/// One row of the table: an event that clients say.
+/// One row of the table: an event of clients.
 #[derive(Debug)]
 pub struct ClientRow {
-    /// On the wire.
+    /// The name on the wire.
     pub name: &'static str,
-    /// Where it goes.
+    /// Its destination.
     pub way: Way,
-    /// When it is acknowledged.
+    /// When the gateway acknowledges it.
     pub acknowledged: Acknowledged,
-    /// The event that refuses it; None: `exception`.
+    /// The event of its refusal. None: `exception`.
     pub refusal: Option<&'static ServerRow>,
     /// Checks the JSON of its data.
     pub judge: fn(&str) -> Result<Judged, Reject>,
@@ -63,18 +63,18 @@ pub struct ClientRow {
 pub struct Judged {
     /// The conversation whose order the event belongs to.
     pub conversation: Option<ConversationId>,
-    /// The client's name for the message it sends.
+    /// The client's id for the message that it sends.
     pub guid: Option<Guid>,
-    /// The kept message it is about.
+    /// The stored message that it is about.
     pub message: Option<MessageId>,
     /// The client's trace. May be [`TraceContext::INVALID`].
     pub context: Option<TraceContext>,
-    /// Events of a socket with the same number, in a row, are worth one within
+    /// Consecutive events of one socket with the same number: the gateway forwards one within
     /// [`TYPING_MS_MIN`](crate::limits::TYPING_MS_MIN).
     pub fold: Option<u32>,
 }
 
-/// A payload that clients say.
+/// The payload of an event of clients.
 pub trait ClientEvent: Sized {
     /// Its row.
     const ROW: &'static ClientRow;
@@ -82,40 +82,40 @@ pub trait ClientEvent: Sized {
     /// Reads and checks the JSON of its data.
     ///
     /// # Errors
-    /// [`Reject::Malformed`] when the data is no JSON, [`Reject::Invalid`] when a field is missing,
-    /// of the wrong type or out of range, [`Reject::TooLarge`] when there is more than a limit allows.
+    /// [`Reject::Malformed`] when the data is not JSON, [`Reject::Invalid`] when a field is missing,
+    /// of the wrong type or out of range, [`Reject::TooLarge`] when it exceeds a limit.
     fn parse(data: &str) -> Result<Self, Reject>;
 
-    /// What a gateway must know of it.
+    /// What a gateway must know of it to forward it.
     fn judged(&self) -> Judged {
         Judged::default()
     }
 }
 
-/// One row of the table: an event that clients hear.
+/// One row of the table: an event to clients.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerRow {
-    /// On the wire.
+    /// The name on the wire.
     pub name: &'static str,
-    /// The lane of what it answers or tells of. None: it comes from no lane.
+    /// The lane of the event that it answers or announces. None: it belongs to no lane.
     pub lane: Option<Lane>,
-    /// It shows a chat message: what `trace` and spans follow.
+    /// It shows a chat message, which `trace` and spans follow.
     pub shows_message: bool,
 }
 
 impl ServerRow {
-    /// The row of an event that refuses another one.
+    /// The row of an event that refuses another event.
     pub const fn refusal(name: &'static str, lane: Option<Lane>) -> Self {
         Self { name, lane, shows_message: false }
     }
 }
 
-/// A payload that clients hear.
+/// The payload of an event to clients.
 pub trait Payload: Serialize {
     /// Its row.
     const ROW: &'static ServerRow;
 
-    /// What programs read of it, so that none has to parse its JSON.
+    /// Its outcome, so that no program has to parse its JSON.
     fn outcome(&self) -> Option<MessageOutcome> {
         None
     }
@@ -136,7 +136,7 @@ impl<P: Payload> From<P> for ServerEvent {
 }
 
 impl ServerEvent {
-    /// An event whose row is not its payload's own: a refusal.
+    /// An event with the row of another payload: a refusal.
     pub(super) fn of<T: Serialize>(
         row: &'static ServerRow,
         payload: &T,
@@ -160,13 +160,13 @@ impl ServerEvent {
         &self.data
     }
 
-    /// What programs read of it.
+    /// Its outcome, for programs.
     pub const fn outcome(&self) -> Option<MessageOutcome> {
         self.outcome
     }
 }
 
-/// What nearly every event's data fits into.
+/// A size that the data of nearly every event fits.
 const DATA_BYTES_USUAL: usize = 1_024;
 
 fn to_json<T: Serialize>(payload: &T) -> Box<str> {
@@ -176,7 +176,7 @@ fn to_json<T: Serialize>(payload: &T) -> Box<str> {
     String::from_utf8(text).expect("JSON is text").into_boxed_str()
 }
 
-/// The events that clients may say, by name.
+/// The events of clients, by name.
 #[derive(Debug)]
 pub struct Events(Vec<&'static ClientRow>);
 
@@ -192,7 +192,7 @@ impl Events {
         Self(rows)
     }
 
-    /// The row of an event; None: there is no such event.
+    /// The row of an event. None: the event does not exist.
     pub fn find(&self, name: &str) -> Option<&'static ClientRow> {
         self.0.binary_search_by_key(&name, |row| row.name).ok().map(|at| self.0[at])
     }
@@ -203,8 +203,8 @@ impl Events {
     }
 }
 
-/// Rows of events that clients say, and their list `CLIENT`. A payload has `fn read(data: &str) ->
-/// Result<Self, Reject>`, which reads and checks the JSON of its data; `judged` says what a gateway must
+/// Rows of events of clients, and their list `CLIENT`. A payload has `fn read(data: &str) ->
+/// Result<Self, Reject>`, which reads and checks the JSON of its data; `judged` returns what a gateway must
 /// know of it.
 #[macro_export]
 macro_rules! client_events {
@@ -230,13 +230,13 @@ macro_rules! client_events {
             }
         })*
 
-        /// What clients may say.
+        /// The events of clients.
         pub const CLIENT: &[&$crate::events::row::ClientRow] =
             &[$(<$payload as $crate::events::row::ClientEvent>::ROW,)*];
     };
 }
 
-/// Rows of events that clients hear, and their list `SERVER`: payloads by their names; then refusals,
+/// Rows of events to clients, and their list `SERVER`: payloads by their names; then refusals,
 /// which have no payload of their own, by a name for [`ClientRow::refusal`]; then, behind `@`, payloads
 /// whose row is written by hand.
 #[macro_export]
@@ -254,7 +254,7 @@ macro_rules! server_events {
         $(const $refusal: &$crate::events::row::ServerRow =
             &$crate::events::row::ServerRow::refusal($refused, $refused_lane);)*
 
-        /// What clients hear.
+        /// The events to clients.
         pub const SERVER: &[&$crate::events::row::ServerRow] = &[
             $(<$payload as $crate::events::row::Payload>::ROW,)*
             $($refusal,)*
@@ -291,7 +291,7 @@ pub(super) use about_conversation;
 /// Reads the JSON of an event's data.
 ///
 /// # Errors
-/// [`Reject::Malformed`]: it is no JSON. [`Reject::Invalid`]: it is JSON, but not what was asked for.
+/// [`Reject::Malformed`]: the text is not JSON. [`Reject::Invalid`]: it is other JSON than expected.
 pub fn read_json<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Reject> {
     serde_json::from_str(data).map_err(|err| {
         let is_json = || serde_json::from_str::<&serde_json::value::RawValue>(data).is_ok();
@@ -303,7 +303,7 @@ pub fn read_json<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Reject> {
 /// A conversation's id as clients write it.
 ///
 /// # Errors
-/// [`Reject::Invalid`]: it is beyond 2^53, what a JavaScript number holds, or below 1.
+/// [`Reject::Invalid`]: the number is below 1, or beyond 2^53, which a JavaScript number holds.
 pub fn conversation_id(id: i64) -> Result<ConversationId, Reject> {
     if (1..=1 << 53).contains(&id) { Ok(ConversationId(id)) } else { Err(Reject::Invalid) }
 }

@@ -1,4 +1,4 @@
-//! A client's own session: opening, heartbeat, refusals, leaving.
+//! The client's own session: opening, heartbeat, refusals, close.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -10,7 +10,7 @@ use crate::reject::Reject;
 use crate::time::Timestamp;
 use crate::{client_events, server_events};
 
-/// `ping`: answered by the session at once; a heartbeat that waits in a queue measures the queue.
+/// `ping`: the session answers it at once, because a heartbeat that waits in a queue measures the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping;
 
@@ -46,13 +46,13 @@ pub struct Ready {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pong {
-    /// When.
+    /// The time.
     pub timestamp: Timestamp,
     /// The user who asked.
     pub user_id: UserId,
 }
 
-/// `server.going_away`: reconnect within this time.
+/// `server.going_away`: the client reconnects after this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct GoingAway {
     /// Milliseconds until the socket is closed.
@@ -73,23 +73,23 @@ server_events! {
     "exception" => EXCEPTION, None;
 }
 
-/// A refused event, so that its client knows what was refused and why.
+/// A refused event: the client learns what was refused and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalBody {
-    /// Why.
+    /// The reason.
     pub reject: Reject,
-    /// The message it was about, by its client's name.
+    /// The guid of the message that it was about.
     pub guid: Option<Guid>,
-    /// The conversation it was about.
+    /// The conversation that it was about.
     pub conversation: Option<ConversationId>,
-    /// The kept message it was about.
+    /// The stored message that it was about.
     pub message: Option<MessageId>,
-    /// Milliseconds after which repeating it helps. None: it does not.
+    /// Milliseconds after which a repeat may succeed. None: a repeat does not help.
     pub retry_in_ms: Option<u64>,
 }
 
 impl RefusalBody {
-    /// Refuses for this reason; nothing more is known.
+    /// Refuses for this reason, without further details.
     pub const fn of(reject: Reject) -> Self {
         Self { reject, guid: None, conversation: None, message: None, retry_in_ms: None }
     }

@@ -10,23 +10,23 @@ use crate::limits::SYNC_CONVERSATIONS_MAX;
 use crate::reject::Reject;
 use crate::{client_events, server_events};
 
-/// `sync`: how far the client is in each conversation; it wants what is missing.
+/// `sync`: what the client holds of each conversation. The answer brings what it missed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
-    /// One for each conversation.
+    /// One entry for each conversation.
     pub held: Vec<Held>,
 }
 
-/// How far a client is in a conversation.
+/// What a client holds of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
     /// The last seq held (0: nothing yet).
     pub seq: u64,
     /// The last change known (0: none). None: the client does not ask for changes.
     pub change_seq: Option<u64>,
-    /// Up to where the client knows that its user has read. None: it does not ask.
+    /// The last seq that the client knows its user has read. None: it does not ask.
     pub read_seq: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Sync {
         struct Input {
             conversations: std::collections::BTreeMap<String, Far>,
         }
-        /// A client that asks for messages only says their seq alone.
+        /// A client that asks for messages only sends their seq alone.
         #[derive(Deserialize)]
         #[serde(untagged, rename_all_fields = "camelCase")]
         enum Far {
@@ -76,7 +76,7 @@ impl Sync {
     }
 }
 
-/// What was missed of one conversation.
+/// What the client missed in one conversation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -89,7 +89,7 @@ pub struct MissedMessages {
     pub changes: Vec<ChangedMessage>,
 }
 
-/// Too much was missed to send: fetch the history over REST from `head` down.
+/// The client missed more than `sync` returns: it fetches the history over REST from `head` down.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -97,11 +97,11 @@ pub struct Gap {
     pub conversation_id: ConversationId,
     pub head: u64,
     pub change_seq: u64,
-    /// What the client holds was changed as well: it is to be fetched anew.
+    /// Messages that the client holds have changed as well: it fetches them again.
     pub changed: bool,
 }
 
-/// How far the user has read, on whichever device.
+/// The last seq that the user has read on any device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -114,16 +114,16 @@ pub struct ReadUpTo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Synced {
-    /// Nothing was missed here.
+    /// Conversations in which the client missed nothing.
     pub current: Vec<ConversationId>,
-    /// Here is exactly what was missed, oldest first.
+    /// Exactly what the client missed, oldest first.
     pub missed: Vec<MissedMessages>,
-    /// More than [`SYNC_MESSAGES_MAX`](crate::limits::SYNC_MESSAGES_MAX) messages or
-    /// [`SYNC_CHANGES_MAX`](crate::limits::SYNC_CHANGES_MAX) changed ones were missed.
+    /// The client missed more than [`SYNC_MESSAGES_MAX`](crate::limits::SYNC_MESSAGES_MAX) messages or
+    /// [`SYNC_CHANGES_MAX`](crate::limits::SYNC_CHANGES_MAX) changed ones.
     pub gaps: Vec<Gap>,
-    /// Not a member (any more), or no such conversation.
+    /// The user is not a member (any more), or the conversation does not exist.
     pub unknown: Vec<ConversationId>,
-    /// Where the user has read further than the client knew.
+    /// Conversations in which the user has read further than the client knew.
     pub reads: Vec<ReadUpTo>,
 }
 

@@ -1,4 +1,4 @@
-//! A user types.
+//! The typing indicator.
 
 use serde::Serialize;
 
@@ -11,12 +11,12 @@ use crate::reject::Reject;
 use crate::time::Timestamp;
 use crate::{client_events, server_events};
 
-/// `typing`: the sender types, or stopped.
+/// `typing`: the sender types, or has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Typing {
     /// The conversation.
     pub conversation: ConversationId,
-    /// False: stopped.
+    /// False: the user has stopped.
     pub is_typing: bool,
 }
 
@@ -43,20 +43,20 @@ impl Typing {
         Ok(Self { conversation: input.conversation()?, is_typing: input.is_typing.unwrap_or(true) })
     }
 
-    /// Never 0. A stray collision costs the relay of one keystroke.
+    /// Never 0. A rare collision costs one announcement of typing.
     fn fold(self) -> u32 {
         let id = self.conversation.0.cast_unsigned();
         ((id ^ (id >> 32)) as u32) << 2 | 2 | u32::from(self.is_typing)
     }
 }
 
-/// `typing`: a member of a conversation types, or stopped.
+/// `typing`: a member of a conversation types, or has stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "PROTOCOL.md explains each field")]
 pub struct TypingView {
     pub conversation_id: ConversationId,
-    /// The same, as the second dialect calls it.
+    /// The same id under the name of the second dialect.
     pub other_id: ConversationId,
     pub conversation_type: ConversationKind,
     pub is_typing: bool,
