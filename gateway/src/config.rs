@@ -15,7 +15,7 @@ use crate::cluster::hub::Joins;
 use crate::socket::rate::LocalRate;
 use crate::socket::session::SessionLimits;
 
-/// Who may call from a browser.
+/// The origins whose pages may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Any page, as in the original: the token is in a header or a frame, never in a cookie.
@@ -24,7 +24,7 @@ pub enum Origins {
     These(Vec<String>),
 }
 
-/// On which addresses a gateway listens.
+/// The addresses that a gateway listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bind {
     /// All addresses of IPv6 and IPv4.
@@ -63,60 +63,60 @@ impl std::fmt::Display for Bind {
     }
 }
 
-/// What a gateway needs to know.
+/// The configuration of a gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// `BIND`: the address to listen on, or `all` (the default).
     pub bind: Bind,
-    /// `PORT` (8080); 0 takes a free one.
+    /// `PORT` (8080); 0: any free port.
     pub port: u16,
     /// `ADMIN_BIND` (127.0.0.1) and `ADMIN_PORT` (9090): health and metrics. Port 0: none.
     pub admin: Option<SocketAddr>,
     /// `WORKER_THREADS`: threads of the runtime; 0 is one per core.
     pub worker_threads: usize,
-    /// `SOCKETS_MAX` (200,000): connections at once; beyond it new ones are closed at once.
+    /// `SOCKETS_MAX` (200,000): open connections; the gateway closes further ones at once.
     pub sockets_max: usize,
-    /// `UPGRADES_PER_S` (5,000): sockets that may be opened per second; more hear 503.
+    /// `UPGRADES_PER_S` (5,000): sockets that may be opened per second; above that the answer is 503.
     pub upgrades_per_s: u32,
     /// `ADDRESS_LINES_MAX` (5,000): connections of one client address at once (IPv6: of a /64).
     pub address_lines_max: u32,
     /// `ADDRESS_UPGRADES_PER_S` (500): sockets that one client address may open per second.
     pub address_upgrades_per_s: u32,
     /// `LOGIN_SOCKETS_MAX` (20) and `USER_SOCKETS_MAX` (100): sockets of one login, of one user, on this
-    /// gateway; a further one closes the oldest.
+    /// gateway; one more closes the oldest.
     pub joins: Joins,
-    /// `OUTBOXES_BYTES_MAX` (1 GiB): bytes that wait for all sockets together; the closer it comes, the
-    /// less each slow one is allowed.
+    /// `OUTBOXES_BYTES_MAX` (1 GiB): bytes that may wait for all sockets together; the more is waiting, the
+    /// less each slow socket is allowed.
     pub outboxes_bytes_max: usize,
     /// `CORS_ORIGINS`: comma separated, `*` for any (the default).
     pub origins: Origins,
     /// `QUERY_TOKEN` (false): whether `?token=` is accepted. URLs end up in logs.
     pub query_token: bool,
-    /// `RECONNECTS_PER_S` (2,500): sockets per second that are moved away when gateways leave, all of
-    /// them together.
+    /// `RECONNECTS_PER_S` (2,500): sockets per second that all draining gateways together move
+    /// away.
     pub reconnects_per_s: u32,
-    /// `DRAIN_MS` (30,000): how long that may take; then they are moved faster.
+    /// `DRAIN_MS` (30,000): the longest time for that; then they are moved faster.
     pub drain: Duration,
-    /// `TRUSTED_PROXIES`: addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` counts.
+    /// `TRUSTED_PROXIES`: addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted.
     pub proxies: Vec<Network>,
     /// `RATE_SOCKET_PER_S` and `RATE_SOCKET_BURST` (frames), `RATE_SOCKET_BYTES_PER_S` and
     /// `RATE_SOCKET_BYTES_BURST`: what one socket may send.
     pub session: SessionLimits,
     /// `RATE_USER_PER_S` and `RATE_USER_BURST`: events of all sockets of one user on this node.
     pub user_rate: LocalRate,
-    /// `TRACE_MESSAGES` (65,536): of how many messages the way is remembered, for `chatchit trace`; 0: of
+    /// `TRACE_MESSAGES` (65,536): number of recent messages whose path is remembered, for `chatchit trace`; 0:
     /// none.
     pub trace_messages: usize,
-    /// `OTEL_TRACES_SAMPLER_ARG` (0): of the messages without a `traceparent`, the part that begins a
+    /// `OTEL_TRACES_SAMPLER_ARG` (0): fraction of the messages without a `traceparent` that start a
     /// trace; 0 to 1.
     pub trace_ratio: f64,
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans of recorded messages go, if anywhere.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans of sampled messages are sent, if anywhere.
     pub collector: Option<String>,
-    /// What clients may say. Not from the environment: the product's table.
+    /// The events that clients may send. Not from the environment: the product's table.
     pub events: Arc<Events>,
 }
 
-/// What the gateway's own binary needs: a gateway alone is nothing without its peers.
+/// The configuration of the gateway's own binary, with its peers.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The gateway's own section.
@@ -133,7 +133,7 @@ impl ClusterConfig {
     /// Reads everything.
     ///
     /// # Errors
-    /// All that is wrong with the environment.
+    /// Everything that is wrong with the environment.
     pub fn from_env(mut env: Env) -> Result<Self, ConfigError> {
         let gateway = GatewayConfig::from_env(&mut env);
         let auth = AuthConfig::from_env(&mut env);
@@ -233,7 +233,7 @@ impl GatewayConfig {
     /// A runtime with as many threads as configured.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// The system cannot create the threads.
     pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         if self.worker_threads > 0 {

@@ -1,11 +1,11 @@
-//! The way in and the way out: is this frame allowed in, and which sockets get that one?
+//! The clients' door to the cluster: is this frame allowed in, and which sockets get that one?
 //!
 //! A gateway holds sockets and knows no SQL. Modules in the order in which data flows.
 
 /// The gateway's own section of the environment.
 mod config;
 
-/// From TCP to a judged request: accept, admission, HTTP, the upgrade, REST.
+/// From TCP to a checked request: accept, admission, HTTP, the upgrade, REST.
 mod edge;
 
 /// Bytes to events and back, in both wire forms.
@@ -20,10 +20,10 @@ pub mod socket;
 /// This node among the others: events up, deliveries down, seats, logins, the drain.
 mod cluster;
 
-/// What is looked at from time to time: memory, outboxes, the lanes, the bus.
+/// Periodic measurements: memory, outboxes, the lanes, the bus.
 mod measure;
 
-/// The names of everything measured here.
+/// The names of all metrics of the gateway.
 mod metrics;
 
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ impl Gateway {
     /// Subscribes, takes the node's lease, opens the port.
     ///
     /// # Errors
-    /// When the port is taken, or the bus or the directory do not answer.
+    /// The port is in use, or the bus or the directory do not answer.
     pub async fn bind(
         config: GatewayConfig,
         id: NodeId,
@@ -88,7 +88,7 @@ impl Gateway {
     /// The address that was bound.
     ///
     /// # Errors
-    /// When the system does not know it any more.
+    /// The system no longer knows it.
     pub fn addr(&self) -> std::io::Result<SocketAddr> {
         let listener = self.listeners.first().ok_or(std::io::ErrorKind::NotConnected)?;
         listener.local_addr()
@@ -104,10 +104,10 @@ impl Gateway {
         self.node.readiness.clone()
     }
 
-    /// Accepts until `lifecycle` drains, then leaves politely.
+    /// Accepts until `lifecycle` drains, then drains its sockets.
     ///
     /// # Errors
-    /// When a part that must run to the end has stopped before.
+    /// A part that must run to the end has stopped early.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let Self { node, listeners, deliveries, control, ear } = self;
         let mut parts = JoinSet::new();

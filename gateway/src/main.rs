@@ -1,4 +1,4 @@
-//! The gateway binary: configuration in, one node up, drained on the way out.
+//! The gateway binary: reads the configuration, runs one node, and drains it at the end.
 //! What a gateway *is* starts in `lib.rs`.
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! What is looked at from time to time: what is here, and what waits in the lanes.
+//! Periodic measurements: the sockets here, and the backlog of the lanes.
 //!
-//! Every gateway asks the broker about the lanes, and all say the same: so it is known while no
-//! worker is there, and while any one gateway has lost the broker.
+//! Every gateway asks the broker about the lanes, and all report the same numbers: so they are known while no
+//! worker runs, and while one gateway has lost the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::cluster::node::Node;
 
-/// Tells what is here, until dropped.
+/// Reports this node's numbers, until dropped.
 pub async fn tell_what_is_here(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_millis(MEASURE_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,7 +31,7 @@ pub async fn tell_what_is_here(node: Arc<Node>) {
     }
 }
 
-/// Looks at the lanes, until dropped.
+/// Measures the lanes, until dropped.
 pub async fn watch_lanes(node: Arc<Node>) {
     let mut lanes = node.bus.watch_lanes();
     let mut ticks = interval(Duration::from_millis(LANES_LOOK_MS));
@@ -54,7 +54,7 @@ pub async fn watch_lanes(node: Arc<Node>) {
     }
 }
 
-/// Tells the admin port whether publishing can work.
+/// Tells the admin port whether publishing works.
 pub async fn watch_bus(node: Arc<Node>) {
     let mut health = node.bus.health();
     loop {

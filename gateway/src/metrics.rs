@@ -1,4 +1,4 @@
-//! The names of everything measured in the gateway.
+//! The names of all metrics of the gateway.
 //!
 //! Handles are taken once: looking a metric up by name costs more than counting.
 
@@ -11,18 +11,18 @@ use protocol::{CloseCode, Lane, Timestamp};
 use crate::socket::allowance::Outboxes;
 use crate::wire::Form;
 
-/// What a frame is about: the values of the label `class`.
+/// The kind of a frame: the values of the label `class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameClass {
-    /// An event of the high lane, or what it is answered and told.
+    /// An event of the high lane, or an answer or announcement caused by one.
     High,
     /// The same of the medium lane.
     Medium,
     /// The same of the low lane.
     Low,
-    /// What the gateway and a client say to each other: hand-shake, heartbeat, refusals, the end.
+    /// Exchanges between gateway and client: handshake, heartbeat, refusals, close.
     Control,
-    /// The rest: `sync`, and what is no event.
+    /// The rest: `sync`, and frames without an event.
     Other,
 }
 
@@ -39,7 +39,7 @@ impl FrameClass {
         }
     }
 
-    /// Of an event of this lane.
+    /// The class of an event of this lane.
     pub const fn of_lane(lane: Option<Lane>) -> Self {
         match lane {
             Some(Lane::High) => Self::High,
@@ -50,12 +50,12 @@ impl FrameClass {
     }
 }
 
-/// Frames and bytes by class, gathered before they are counted.
+/// Frames and bytes by class, collected before they are counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally([(u64, u64); FrameClass::ALL.len()]);
 
 impl Tally {
-    /// So many more.
+    /// Adds this many.
     pub fn add(&mut self, class: FrameClass, frames: u64, bytes: usize) {
         let (all_frames, all_bytes) = &mut self.0[class as usize];
         *all_frames += frames;
@@ -74,7 +74,7 @@ impl Traffic {
         Self(FrameClass::ALL.iter().map(of).collect())
     }
 
-    /// Counts what was gathered.
+    /// Counts what was collected.
     pub fn count(&self, tally: &Tally) {
         for ((frames, bytes), (more_frames, more_bytes)) in self.0.iter().zip(tally.0) {
             if more_frames > 0 {
@@ -92,7 +92,7 @@ pub struct Metrics {
     sockets: [Gauge; Form::ALL.len()],
     handshake: [Histogram; Form::ALL.len()],
     delivery: Vec<Histogram>,
-    /// What waits in all outboxes.
+    /// The bytes in all outboxes.
     pub outboxes: Outboxes,
     outbox_waiting: Gauge,
     drain_left: Gauge,
@@ -102,16 +102,16 @@ pub struct Metrics {
     /// From a ping to its pong, seconds.
     pub heartbeat: Histogram,
     connects_ready: Counter,
-    /// How late the runtime is, seconds.
+    /// Lag of the runtime, seconds.
     pub lag: Gauge,
     sockets_ready: Counter,
-    /// Upgrades done.
+    /// Completed upgrades.
     pub upgrades: Counter,
-    /// What came.
+    /// Received frames and bytes.
     pub came: Traffic,
-    /// What was written.
+    /// Written frames and bytes.
     pub written: Traffic,
-    /// Writes: frames divided by this is how well they coalesce.
+    /// Writes: frames divided by this shows how well they coalesce.
     pub writes: Counter,
     /// Envelopes published on a lane.
     pub uplinks: Counter,
@@ -119,7 +119,7 @@ pub struct Metrics {
     pub uplink_confirm: Histogram,
     /// Downlinks that came on `deliver.<node>`.
     pub downlinks: Counter,
-    /// Frames built of downlinks: one for each wire form that is wanted.
+    /// Frames built for downlinks: one for each wire form that is needed.
     pub frames_built: Counter,
     /// Frames put into outboxes by downlinks.
     pub deliveries: Counter,
@@ -143,14 +143,14 @@ pub struct Metrics {
     pub uplinks_busy: Counter,
     /// Uplinks refused by the limit per user.
     pub uplinks_limited: Counter,
-    /// Typing that was not taken.
+    /// Typing that was not published.
     pub uplinks_dropped: Counter,
     closed: Vec<(CloseCode, Counter)>,
     lost: Counter,
 }
 
 impl Metrics {
-    /// Takes the handles. After the recorder was installed. So many bytes may wait in all outboxes.
+    /// Creates the handles, after the recorder was installed. `outboxes_bytes_max`: bytes that may wait in all outboxes.
     pub fn new(outboxes_bytes_max: usize) -> Self {
         let closed =
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));
@@ -194,20 +194,20 @@ impl Metrics {
         }
     }
 
-    /// A socket is ready, so long after its upgrade.
+    /// A socket became ready this long after its upgrade.
     pub fn ready(&self, form: Form, took: Duration) {
         self.sockets_ready.increment(1);
         self.connects_ready.increment(1);
         self.handshake[form as usize].record(took);
     }
 
-    /// An event came into an outbox here; `since`: when a gateway accepted what it comes of, by the
+    /// An event went into an outbox here; `since` is the time when a gateway accepted the event that caused it, by the
     /// clock of that gateway.
     pub fn delivered(&self, class: FrameClass, since: Timestamp, now: Timestamp) {
         self.delivery[class as usize].record((now.0 - since.0).max(0) as f64 / 1_000.0);
     }
 
-    /// Tells what is here now: sockets by form, what leaves, memory by cause.
+    /// Reports the current numbers: sockets by form, sockets left in a drain, memory by cause.
     pub fn measured(&self, sockets: [usize; Form::ALL.len()], left: usize, resident_bytes: u64) {
         self.sockets.iter().zip(sockets).for_each(|(gauge, count)| gauge.set(count as f64));
         self.drain_left.set(left as f64);
@@ -219,7 +219,7 @@ impl Metrics {
         self.memory_rest.set(resident_bytes.saturating_sub((of_sockets + outboxes) as u64) as f64);
     }
 
-    /// A socket ended. None: the peer vanished without a close.
+    /// A socket ended. None: the connection broke without a close frame.
     pub fn closed(&self, code: Option<CloseCode>, was_ready: bool) {
         if !was_ready {
             let result = code.map_or("lost", CloseCode::label);
@@ -230,7 +230,7 @@ impl Metrics {
     }
 }
 
-/// A connection was not taken, and why: `full`, `address`, `fault`, `aborted`.
+/// A connection was not accepted, and why: `full`, `address`, `fault`, `aborted`.
 pub fn accept_refused(reason: &'static str) {
     counter!("gateway_accepts_refused_total", "reason" => reason).increment(1);
 }
@@ -241,12 +241,12 @@ pub fn upgrade_refused(reason: &'static str) {
     counter!("gateway_upgrades_refused_total", "reason" => reason).increment(1);
 }
 
-/// A frame went no further, and why.
+/// A frame from a client was dropped, and why.
 pub fn frame_dropped(reason: &'static str) {
     counter!("gateway_frames_dropped_total", "reason" => reason).increment(1);
 }
 
-/// What became of the trace context of a message, or of the lack of one.
+/// The result for the trace context of a message, or for a message without one.
 pub fn context_judged(result: &'static str) {
     counter!("gateway_contexts_total", "result" => result).increment(1);
 }

@@ -1,8 +1,8 @@
-//! `deliver.<node>` on its way down to the sockets of this node.
+//! Deliveries on `deliver.<node>`, handed out to the sockets of this node.
 //!
-//! Each wire form of a downlink is built once, when the first socket wants it, and its bytes are
-//! shared. Sockets are woken after the whole batch was handed out, so that what came together is
-//! written together.
+//! Each wire form of a downlink is built once, when the first socket needs it, and its bytes are
+//! shared. Sockets are woken after the whole batch was handed out, so that each socket writes its
+//! frames together.
 
 use std::sync::Arc;
 
@@ -22,15 +22,15 @@ use crate::socket::slot::Slot;
 use crate::transport::packet::Packets;
 use crate::wire::{self, Form};
 
-/// What it takes to hand events out.
+/// The parts needed to hand deliveries out.
 pub struct Deliveries {
-    /// Which node this is.
+    /// The id of this node.
     pub node: NodeId,
     /// The sockets.
     pub hub: Arc<Hub>,
-    /// What is remembered of the way of messages.
+    /// The recorder of milestones.
     pub recorder: Recorder,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
 }
 
@@ -68,7 +68,7 @@ pub fn tell_all(here: &Deliveries, event: &ServerEvent) {
     }
 }
 
-/// Remembers what became of a chat message; the ticket is for what is shown.
+/// Records the outcome of a chat message; a shown one gets a ticket.
 fn note(
     here: &Deliveries,
     of: Origin,
@@ -90,7 +90,7 @@ fn note(
     }
 }
 
-/// The packets of one event in each form, built when wanted.
+/// The packets of one event in each form, built on demand.
 struct Written<'a> {
     event: &'a str,
     data: &'a str,
@@ -112,13 +112,13 @@ impl<'a> Written<'a> {
         packets.get_or_insert_with(|| wire::answer_packets(form, self.event, self.data, self.tag)).clone()
     }
 
-    /// How many were.
+    /// The number of forms that were built.
     fn built(&self) -> u64 {
         u64::from(self.native.is_some()) + u64::from(self.socket_io.is_some())
     }
 }
 
-/// Memory that one batch after the other uses.
+/// Memory that is reused from batch to batch.
 #[derive(Default)]
 struct Batch {
     found: Vec<Arc<Slot>>,

@@ -1,14 +1,14 @@
-//! Leaving politely: not ready, move the sockets away one by one, give the seats back.
+//! The drain: not ready, move the sockets away one by one, give the seats back.
 //!
-//! Upgrades are refused with 503 while the port is still open, so that a proxy tries the next
-//! gateway; REST is answered to the end. Every socket has a slot of its own, so that the others see
-//! an even stream of reconnects and never a herd. The budget of this stream is the cluster's: through
-//! the directory, gateways that leave together share it. A native socket hears its slot just before
-//! (`server.going_away`), may open the next one then, and is closed a moment later. A Socket.IO client
-//! knows no such event: it is closed in its slot, and comes again by itself.
+//! The gateway refuses upgrades with 503 while the port is still open, so that a proxy tries the next
+//! gateway; it answers REST to the end. It moves its sockets one by one, so that the other gateways see
+//! an even stream of reconnects and no thundering herd. The budget of this stream is the cluster's:
+//! gateways that drain at the same time share it through the directory. A native socket hears its time shortly before
+//! (`server.going_away`), may open the next socket then, and is closed a moment later. A Socket.IO client
+//! knows no such event: it is closed in its turn, and reconnects automatically.
 //!
-//! How long it takes follows from the number of sockets and the budget. All of it has a deadline:
-//! who would still be here then goes faster. A second signal ends it at once.
+//! The duration follows from the number of sockets and the budget. It has a deadline: sockets that would
+//! still be here then leave faster. A second signal ends the drain at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,16 +30,16 @@ use crate::metrics::FrameClass;
 use crate::socket::slot::Slot;
 use crate::wire::{self, Form};
 
-/// How long the last frames and requests may take after the drain's time.
+/// Time for the last frames and requests after the drain's time.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What leaves at once is spread over so long, and then the cluster is asked for more.
+/// A share of sockets is spread over this time; then the gateway takes the next share from the cluster.
 const STEP: Duration = Duration::from_millis(250);
 
-/// Sockets told in one turn of this task: the others' frames go on meanwhile.
+/// Sockets told in one turn of this task, so that frames of the others continue meanwhile.
 const TOLD_AT_ONCE: usize = 256;
 
-/// Moves all sockets away, then lets go of the cluster.
+/// Moves all sockets away, then leaves the cluster.
 pub async fn drain(node: &Arc<Node>, lifecycle: &Lifecycle) {
     node.draining.cancel();
     node.readiness.set("drain", Err("draining".into()));
@@ -50,23 +50,23 @@ pub async fn drain(node: &Arc<Node>, lifecycle: &Lifecycle) {
     }
 }
 
-/// How fast sockets leave.
+/// The speed at which sockets leave.
 struct Pace {
     /// The cluster's budget.
     per_second: f64,
-    /// The last slot.
+    /// The time of the last socket.
     deadline: Duration,
-    /// How long a socket that knows its slot stays open after it.
+    /// How long a socket that was told stays open after its time.
     grace: Duration,
 }
 
-/// Who leaves next.
+/// The next share of sockets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Share {
     count: usize,
-    /// They leave one after the other within this.
+    /// They leave one by one within this time.
     span: Duration,
-    /// The deadline does not allow to stay within the budget.
+    /// The deadline is too short for the budget.
     is_hurried: bool,
 }
 
@@ -77,7 +77,7 @@ impl Pace {
         Self { per_second: f64::from(per_second.max(1)), deadline: deadline - grace, grace }
     }
 
-    /// Of so many that are left when so much time has passed.
+    /// The share of this many sockets that are left after this time.
     fn next(&self, left: usize, passed: Duration) -> Share {
         let time_left = self.deadline.saturating_sub(passed);
         let needed = left as f64 / time_left.as_secs_f64();
@@ -90,7 +90,7 @@ impl Pace {
     }
 }
 
-/// Tells the sockets, closes each in its slot, and waits until they are gone.
+/// Tells the sockets, closes each in its turn, and waits until they are gone.
 async fn move_away(node: &Node) {
     let start = Instant::now();
     let pace = Pace::new(node.config.reconnects_per_s, node.config.drain);
@@ -125,7 +125,7 @@ async fn move_away(node: &Node) {
     }
 }
 
-/// Takes a share of what all leaving gateways together may move. Some: come again then.
+/// Takes a share of the budget of all draining gateways. `Some(wait)`: try again after that.
 async fn ask_for(node: &Node, pace: &Pace, count: usize) -> Option<Duration> {
     let burst = (pace.per_second * STEP.as_secs_f64()).max(1.0) as u32;
     let rate = ClusterRate { burst, per_second: pace.per_second };
@@ -139,7 +139,7 @@ async fn ask_for(node: &Node, pace: &Pace, count: usize) -> Option<Duration> {
     }
 }
 
-/// The sockets that have their slot, by the time at which they are closed.
+/// The sockets that were told, by the time at which they are closed.
 #[derive(Default)]
 struct Closes(BTreeMap<(Instant, u64), Arc<Slot>>);
 
@@ -152,7 +152,7 @@ impl Closes {
         self.0.last_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Closes what is due until then; returns before when no socket is left.
+    /// Closes sockets whose time comes until then; returns earlier when no socket is left.
     async fn until(&mut self, node: &Node, end: Instant) {
         while node.hub.count() > 0 {
             let next = self.0.first_entry().filter(|entry| entry.key().0 <= end);
@@ -169,7 +169,7 @@ impl Closes {
     }
 }
 
-/// Tells a socket its slot. False: it would not understand, or nobody has said yet whose it is.
+/// Tells a socket its time. False: its form has no such event, or it has no account yet.
 fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     if socket.form != Form::Native || socket.who().is_none() {
         return false;
@@ -183,7 +183,7 @@ fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
     true
 }
 
-/// Waits for what is under way. The port is closed; whoever connected the bus flushes it.
+/// Waits for work in progress. The port is closed; the program that connected the bus flushes it.
 pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
     // Sockets that opened behind the drain's back.
     for shard in 0..SHARDS {
@@ -198,7 +198,7 @@ pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
     }
 }
 
-/// Gives the lease and all seats back. Nothing that could renew it runs any more.
+/// Gives the lease and all seats back. No task that could renew the lease runs any more.
 pub async fn forget(node: &Node) {
     match node.directory.forget_node(node.id).await {
         Ok(()) => info!(node.id = %node.id, "Drained"),
@@ -215,7 +215,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// All shares until nobody is left: when each began, what it was.
+    /// All shares until no socket is left: the start of each, and the share.
     fn shares(count: usize, pace: &Pace) -> Vec<(Duration, Share)> {
         let (mut left, mut passed, mut shares) = (count, Duration::ZERO, vec![]);
         while left > 0 {

@@ -6,7 +6,7 @@
 //! The hub does not write to sockets. It finds slots; `downlink.rs` hands bytes to their outboxes
 //! and `socket.rs` writes and cuts.
 //!
-//! Not here: who is online anywhere else (the directory), what a user may see (the worker decided
+//! Not here: sockets of other nodes (the directory), what a user may see (the worker decided
 //! that before the downlink was sent).
 
 use std::sync::Arc;
@@ -35,22 +35,22 @@ pub struct Hub {
 /// A user with at least one socket here.
 struct Entry {
     sockets: Sockets,
-    /// The directory knows it.
+    /// Whether the directory has the seat.
     seated: bool,
-    /// What all sockets of the user together may send.
+    /// The budget of all sockets of the user together.
     rate: Gcra,
 }
 
 const _: () = assert!(size_of::<Entry>() <= 32, "a user is a memory budget");
 
-/// Nearly everyone has one socket on a node.
+/// Nearly every user has one socket on a node.
 enum Sockets {
     One(Arc<Slot>),
     #[expect(clippy::box_collection, reason = "every user would pay for a vector's two other words")]
     Many(Box<Vec<Arc<Slot>>>),
 }
 
-/// How many sockets may have joined.
+/// The numbers of sockets that may join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joins {
     /// Of one login.
@@ -59,17 +59,17 @@ pub struct Joins {
     pub of_user: usize,
 }
 
-/// What joining found.
+/// The result of joining.
 #[derive(Default)]
 pub struct Joined {
-    /// The directory already knows that the user is here.
+    /// The directory already has the user's seat here.
     pub seated: bool,
-    /// The oldest sockets, for which there is no place any more: to be closed.
+    /// The oldest sockets above the limit, to be closed.
     pub replaced: Vec<Arc<Slot>>,
 }
 
 impl Hub {
-    /// No sockets, and so many allowed.
+    /// Without sockets, with these limits.
     pub fn new(joins: Joins) -> Self {
         Self {
             sockets: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
@@ -85,7 +85,7 @@ impl Hub {
         self.by_serial(slot.serial).insert(slot.serial, slot);
     }
 
-    /// The socket speaks for this user from here on.
+    /// From now on the socket belongs to this user.
     pub fn join(&self, user: UserId, slot: Arc<Slot>) -> Joined {
         let mut shard = self.by_user(user);
         match shard.get_mut(&user) {
@@ -121,7 +121,7 @@ impl Hub {
         self.by_user(user).contains_key(&user)
     }
 
-    /// The directory knows the user now. Adds the user's sockets to `slots`.
+    /// The directory has the user's seat now. Adds the user's sockets to `slots`.
     pub fn seated(&self, user: UserId, slots: &mut Vec<Arc<Slot>>) {
         if let Some(entry) = self.by_user(user).get_mut(&user) {
             entry.seated = true;
@@ -129,7 +129,7 @@ impl Hub {
         }
     }
 
-    /// The directory lost everything: all users with a socket here, to be seated again.
+    /// The directory has lost everything: returns all users with a socket here, whose seats must be written again.
     pub fn unseat_all(&self) -> Vec<UserId> {
         let mut users = Vec::new();
         for shard in &self.users {
@@ -157,7 +157,7 @@ impl Hub {
         self.sockets.get(shard).map(|shard| shard.lock().values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Takes one unit of what all sockets of the user together may send.
+    /// Takes one unit from the budget of all sockets of the user together.
     ///
     /// # Errors
     /// How long to wait for it.
@@ -206,8 +206,8 @@ impl Sockets {
         }
     }
 
-    /// The oldest sockets that are too many now that this one has come; those that close already
-    /// have left their places.
+    /// The oldest sockets above the limit now that this one has joined; sockets that are closing already
+    /// do not count.
     fn beyond(&self, joins: Joins, newest: &Slot) -> Vec<Arc<Slot>> {
         let Self::Many(slots) = self else { return Vec::new() };
         let login = newest.who();

@@ -1,8 +1,8 @@
-//! Logins that ended before their tokens did. Held in memory so that an upgrade asks nobody;
-//! read from the directory at the start and every minute, and told by `control.gateways` at once.
+//! Logins that ended before their tokens did, held in memory so that an upgrade makes no request. They are
+//! read from the directory at the start and every minute, and announced by `control.gateways` at once.
 //!
-//! A login that is known to have ended stays so until its last token has expired, whatever the
-//! directory says: it may have lost its data.
+//! A login that is known to have ended stays ended until its last token has expired, even if the directory
+//! forgets it: the directory may have lost its data.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use tokio::time::Instant;
 
 /// See the module.
 pub struct LoginEnds {
-    /// Until when to remember each.
+    /// The time until which to remember each.
     known: RwLock<HashMap<LoginId, Instant>>,
-    /// How long an access token lives.
+    /// The lifetime of an access token.
     access_ttl: Duration,
 }
 
-/// What a reading of the directory brought.
+/// The result of reading the directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Logins that were not known here to have ended: their sockets must be closed.
+    /// Newly ended logins: their sockets must be closed.
     pub news: Vec<LoginId>,
-    /// The directory knows all that ended.
+    /// Whether the directory knows all ended logins.
     pub is_complete: bool,
 }
 
 impl LoginEnds {
-    /// None ended. Tokens live for so long at most.
+    /// With no ended logins. Tokens live for `access_ttl`.
     pub fn new(access_ttl: Duration) -> Self {
         Self { known: RwLock::new(HashMap::new()), access_ttl }
     }
@@ -46,10 +46,10 @@ impl LoginEnds {
         self.known.write().entry(login).or_insert(until);
     }
 
-    /// Reads the directory: learns what was missed, forgets logins whose tokens have expired.
+    /// Reads the directory: adds missed ends, forgets logins whose tokens have expired.
     ///
     /// # Errors
-    /// When the directory does not answer; then nothing changed.
+    /// The directory does not answer; then nothing changed.
     pub async fn refresh(&self, directory: &Directory) -> Result<Reading, DirectoryError> {
         let ended = directory.ended_logins().await?;
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The end of a login, by its three ways: told on `control.gateways`, read from the directory, said by
-//! an operator. All end here: its tokens are refused from then on and its sockets are closed.
+//! The end of a login, learned in three ways: from `control.gateways`, from the directory, from an
+//! operator. In each case its tokens are refused from then on and its sockets are closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::cluster::hub::{Hub, SHARDS};
 use crate::cluster::login_ends::{LoginEnds, Reading};
 use crate::metrics::Metrics;
 
-/// How often the directory is read again: what `control.gateways` lost is late by this much.
+/// Interval of reading the directory again: the delay of an end that `control.gateways` lost.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// The same while the directory does not know all of them: it is new, or has lost its data, and a
-/// worker fills it in a moment.
+/// The interval while the directory does not know all ended logins: it is new or has lost its data, and a
+/// worker will fill it in soon.
 const REFRESH_INCOMPLETE: Duration = Duration::from_secs(1);
 
-/// Which logins have ended, and what follows from it.
+/// The ended logins, and what follows from their end.
 pub struct Logins {
     ends: LoginEnds,
     hub: Arc<Hub>,
@@ -31,7 +31,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// None ended. Tokens live for so long at most.
+    /// With no ended logins. Tokens live for `access_ttl`.
     pub fn new(access_ttl: Duration, hub: Arc<Hub>, directory: Directory, metrics: Arc<Metrics>) -> Self {
         Self { ends: LoginEnds::new(access_ttl), hub, directory, metrics }
     }
@@ -49,7 +49,7 @@ impl Logins {
         self.ends.refresh(&self.directory).await.map(drop)
     }
 
-    /// Refuses the login's tokens from here on, and closes its sockets.
+    /// Refuses the login's tokens from now on, and closes its sockets.
     pub fn end(&self, user: UserId, login: LoginId) {
         self.ends.end(login);
         let mut slots = Vec::new();
@@ -58,8 +58,8 @@ impl Logins {
         ended.for_each(|slot| slot.ask_close(CloseCode::LoggedOut));
     }
 
-    /// Reads the ended logins again and closes the sockets of those that are news. Returns when they should
-    /// be read next.
+    /// Reads the ended logins again and closes the sockets of new ones. Returns when to
+    /// read next.
     async fn refresh(&self) -> Duration {
         let Reading { news, is_complete } = match self.ends.refresh(&self.directory).await {
             Ok(reading) => reading,
@@ -83,7 +83,7 @@ impl Logins {
     }
 }
 
-/// Obeys what arrives on `control.gateways`, until the bus drains.
+/// Obeys the messages on `control.gateways`, until the bus drains.
 pub async fn obey(logins: Arc<Logins>, mut subscription: Subscription) {
     while let Some(arrival) = subscription.next().await {
         match arrival {

@@ -6,13 +6,13 @@ pub mod node;
 /// The two clocks of a node.
 pub mod clock;
 
-/// Whose trace a message belongs to, and whether it is recorded.
+/// The trace of a message, and whether it is sampled.
 pub mod sampling;
 
-/// Where each event goes on the bus.
+/// The subject of each event on the bus.
 pub mod subjects;
 
-/// Accepted event to envelope to bus, and what its receipt answers.
+/// From an accepted event to an envelope on the bus, and the answer to its receipt.
 pub mod uplink;
 
 /// `deliver.<node>` to the hub.
@@ -24,17 +24,17 @@ pub mod hub;
 /// Users whose seat may be wrong.
 pub mod seats;
 
-/// Writing seats to the directory, and the lease they hang on.
+/// Writes seats to the directory, under the node's lease.
 pub mod seating;
 
 /// Logins that are known to have ended.
 pub mod login_ends;
 
-/// The end of a login, however it is learned.
+/// The end of a login, in whichever way the gateway learns of it.
 pub mod logins;
 
-/// What an operator asks of this gateway.
+/// The operator's questions to this gateway.
 pub mod operator;
 
-/// Leaving socket by socket, within a budget and a deadline.
+/// The drain: socket by socket, within a budget and a deadline.
 pub mod drain;

@@ -34,58 +34,58 @@ use crate::socket::session::{Now, SessionLimits};
 
 /// See the module.
 pub struct Node {
-    /// Of this start.
+    /// The node id of this start.
     pub id: NodeId,
-    /// As read.
+    /// The configuration.
     pub config: GatewayConfig,
-    /// To and from the cluster.
+    /// The bus.
     pub bus: Bus,
-    /// Who is where.
+    /// The directory.
     pub directory: Directory,
-    /// Tokens to accounts.
+    /// The check of tokens.
     pub verifier: Verifier,
     /// The sockets.
     pub hub: Arc<Hub>,
-    /// How many more may come.
+    /// The budget of upgrades.
     pub admission: Admission,
-    /// What each address holds.
+    /// The share of each address.
     pub shares: Arc<Shares>,
     /// Finds the addresses of clients behind proxies.
     pub origin: AddressFinder,
     /// Sockets whose tokens end soon.
     pub expiries: Expiries,
-    /// Users to be written to the directory.
+    /// Users whose seats must be written to the directory.
     pub seats: Arc<Seats>,
-    /// Logins that ended before their tokens.
+    /// Logins that have ended before their tokens.
     pub logins: Arc<Logins>,
-    /// What a session may do.
+    /// The limits of a session.
     pub limits: SessionLimits,
-    /// Sends events up.
+    /// Publishes events.
     pub uplinks: Arc<Uplinks>,
-    /// Hands events out.
+    /// Hands out deliveries.
     pub deliveries: Arc<Deliveries>,
-    /// Keeps the directory right.
+    /// Keeps the directory up to date.
     pub seating: Arc<Seating>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What is remembered of the way of messages.
+    /// The recorder of milestones.
     pub recorder: Recorder,
-    /// Told to the admin port.
+    /// The parts that the admin port reports.
     pub readiness: Readiness,
     /// Cancelled when the drain begins.
     pub draining: CancellationToken,
-    /// Connections, sockets, requests under way.
+    /// Connections, sockets and requests in progress.
     pub tasks: TaskTracker,
     clock: Clock,
     serials: AtomicU64,
     connections: AtomicUsize,
 }
 
-/// One of the connections of the node, and of the lines of its client's address; given
+/// One connection of the node, counted for its client's address; given
 /// back when dropped.
 pub struct ConnectionPermit {
     node: Arc<Node>,
-    /// Whose line it is; None: no client's yet, but a proxy's.
+    /// The client's address. None: not known yet, because a proxy connected.
     line: Option<IpAddr>,
 }
 
@@ -174,7 +174,7 @@ impl Node {
         self.clock.now()
     }
 
-    /// Whose token this is: checked, not expired, its login not ended.
+    /// The account of a valid, unexpired token whose login has not ended.
     ///
     /// # Errors
     /// [`Reject::Unauthorized`].
@@ -210,7 +210,7 @@ impl Node {
 }
 
 impl ConnectionPermit {
-    /// The client behind a proxy is known: from here on the line is one of its address.
+    /// The client behind a proxy is known: from now on the connection counts for its address.
     pub fn hold_line(&mut self, address: IpAddr) {
         if self.line.is_none() && !address.is_loopback() {
             self.node.shares.hold_line(address);

@@ -1,4 +1,4 @@
-//! What an operator asks of this gateway, on `control.programs`.
+//! The operator's questions to this gateway, on `control.programs`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::cluster::node::Node;
 use crate::socket::slot::Slot;
 use crate::wire::Form;
 
-/// Answers until the bus drains: also while this gateway does.
+/// Answers until the bus drains, also while this gateway drains.
 pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send {
     let readiness = node.readiness.clone();
     ear.listen(readiness, lifecycle, move |question| match *question {
@@ -44,7 +44,7 @@ fn sockets(node: &Node, user: UserId) -> Reply {
     Reply::Sockets { sockets: slots.iter().filter_map(view).take(CONTROL_SOCKETS_MAX).collect(), total }
 }
 
-/// Clients come back at once, but for those whose login has ended.
+/// Clients reconnect at once, except those whose login has ended.
 fn kick(node: &Node, user: UserId, ended: Option<LoginId>) -> Reply {
     let slots = of_user(node, user);
     if let Some(login) = ended {

@@ -1,8 +1,8 @@
-//! Whose trace a message belongs to, and whether it is recorded: what the client says, within a rate,
-//! and a part of the others by our own choice.
+//! The trace of a message, and whether it is sampled: as the client asks, within a rate,
+//! and a fraction of the other messages by our own choice.
 //!
-//! A client may ask for every message to be recorded, and all clients together would pay for it: so
-//! [`TRACES_SAMPLED_PER_S`] is what a gateway grants. What is over it goes on unsampled.
+//! A client may ask for every message to be sampled, and all clients together would pay for it. So a gateway
+//! samples at most [`TRACES_SAMPLED_PER_S`]. Further messages continue unsampled.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,24 +17,24 @@ use crate::socket::rate::{Gcra, LocalRate};
 
 const RATE: LocalRate = LocalRate::per_second(TRACES_SAMPLED_PER_S, TRACES_SAMPLED_BURST);
 
-/// What one gateway grants.
+/// The sampling of one gateway.
 pub struct Sampling {
     granted: Mutex<Gcra>,
-    /// Of the messages without a context, so many of 2^64 begin a trace.
+    /// Of 2^64 messages without a context, this many start a trace.
     threshold: u64,
-    /// The state of the random numbers: ids of traces are no secrets.
+    /// The state of the random numbers: ids of traces need not be secret.
     random: AtomicU64,
 }
 
 impl Sampling {
-    /// `ratio`: of messages without a context, the part that begins a trace; 0 to 1.
+    /// `ratio`: the fraction of messages without a context that start a trace; 0 to 1.
     pub fn new(ratio: f64, seed: NodeId) -> Self {
         // Saturates: 1.0 is nearly all of them, and then all.
         let threshold = if ratio >= 1.0 { u64::MAX } else { (ratio * 2_f64.powi(64)) as u64 };
         Self { granted: Mutex::default(), threshold, random: AtomicU64::new(seed.0) }
     }
 
-    /// What goes on with the message.
+    /// The context that travels with the message.
     pub fn judge(&self, given: Option<TraceContext>, now: Duration) -> Option<TraceContext> {
         let (context, result) = match given {
             None if self.threshold == 0 || self.next_random() > self.threshold => return None,

@@ -1,12 +1,12 @@
-//! Which users have a socket here, as the directory knows it: seats and the lease they hang on.
+//! The users with a socket here, in the directory: their seats, and the lease of the node.
 //!
-//! One task writes, in micro-batches: what gathers while one write is under way is the next one,
-//! so a storm of connects costs one pipeline per round trip, and nobody waits for a timer. What is
-//! written is what the hub holds at that moment, so a seat and an unseat never cross.
+//! One task writes, in micro-batches: changes during one write form the next one,
+//! so a storm of connects costs one pipeline per round trip, and no user waits for a timer. The task
+//! writes what the hub holds at that moment, so a seat and its removal never cross.
 //!
-//! A socket says `ready` only after its seat was written: from then on every delivery reaches it,
-//! and a `sync` asked after `ready` leaves no gap. When the directory is away, sockets wait within
-//! their handshake's deadline and are then closed with `fault`, which a client resumes.
+//! A socket hears `ready` only after its seat was written: from then on every delivery reaches it,
+//! and a `sync` sent after `ready` leaves no gap. While the directory is away, sockets wait within
+//! their handshake's deadline and are then closed with `fault`, after which a client reconnects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,27 +24,27 @@ use crate::cluster::hub::Hub;
 use crate::cluster::seats::Seats;
 use crate::metrics::Metrics;
 
-/// Pause after a failed write; then everything that gathered goes in one.
+/// Pause after a failed write; then all changes go in one write.
 const FAULT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Between two looks of one that waits for the last write.
+/// Interval of checks while waiting for the last write.
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// What it takes to keep the directory right about this node.
+/// The parts needed to keep this node's seats in the directory.
 pub struct Seating {
-    /// Whose lease it is.
+    /// The node of the lease.
     pub node: NodeId,
-    /// What is written to.
+    /// The directory.
     pub directory: Directory,
-    /// Who is here.
+    /// The sockets of this node.
     pub hub: Arc<Hub>,
     /// Users to be written.
     pub seats: Arc<Seats>,
-    /// Says what is lost with a lease.
+    /// Announces a lapse when the lease was lost.
     pub deliveries: Arc<Deliveries>,
-    /// Told to the admin port.
+    /// The part that the admin port reports.
     pub readiness: Readiness,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
 }
 
@@ -74,7 +74,7 @@ pub async fn keep(seating: Arc<Seating>) {
     }
 }
 
-/// Waits until everything is written, for so long at most: who leaves politely leaves nobody seated.
+/// Waits until everything is written, for at most this long: after a drain no user keeps a seat here.
 pub async fn settle(seating: &Seating, limit: Duration) {
     let start = Instant::now();
     while !seating.seats.is_settled() && start.elapsed() < limit {
@@ -82,7 +82,7 @@ pub async fn settle(seating: &Seating, limit: Duration) {
     }
 }
 
-/// Renews the lease. True: it had been lost, and users hung on it.
+/// Renews the lease. True: it had been lost while users had seats under it.
 async fn renew(seating: &Seating) -> bool {
     match seating.directory.keep_node(seating.node).await {
         Ok(lost) => {

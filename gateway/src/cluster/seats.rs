@@ -14,7 +14,7 @@ const SEATS_MAX: usize = 1_000;
 pub struct Seats {
     dirty: Mutex<HashSet<UserId>>,
     changed: Notify,
-    /// Taken out of `dirty`, not written yet.
+    /// Taken out of `dirty`, and not written yet.
     in_hand: AtomicUsize,
 }
 
@@ -24,7 +24,7 @@ impl Seats {
         Self { dirty: Mutex::default(), changed: Notify::new(), in_hand: AtomicUsize::new(0) }
     }
 
-    /// The user's first socket came, or the last one went.
+    /// The user's first socket opened, or the last one closed.
     pub fn mark(&self, user: UserId) {
         self.dirty.lock().insert(user);
         self.changed.notify_one();
@@ -35,12 +35,12 @@ impl Seats {
         self.dirty.lock().len()
     }
 
-    /// All of these have to be written.
+    /// All of these users must be written.
     pub fn mark_all(&self, users: Vec<UserId>) {
         self.dirty.lock().extend(users);
     }
 
-    /// Some of them, to be written now.
+    /// Takes some of them to be written now.
     pub fn take(&self) -> Vec<UserId> {
         let mut dirty = self.dirty.lock();
         let some: Vec<UserId> = dirty.iter().take(SEATS_MAX).copied().collect();
@@ -57,12 +57,12 @@ impl Seats {
         dirty.is_empty() && self.in_hand.load(Ordering::Acquire) == 0
     }
 
-    /// What was taken is written, or marked again.
+    /// The users that were taken are written, or marked again.
     pub fn put_down(&self) {
         self.in_hand.store(0, Ordering::Release);
     }
 
-    /// Until there may be something to write.
+    /// Waits until there may be something to write.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -1,4 +1,4 @@
-//! Where each event goes on the bus.
+//! The subject of each event on the bus.
 
 use common::bus::Subject;
 use foldhash::HashMap;
@@ -8,7 +8,7 @@ use protocol::events::{ClientRow, Events, Way};
 pub struct Subjects(HashMap<&'static str, Subject>);
 
 impl Subjects {
-    /// Of these events.
+    /// The subjects of these events.
     pub fn of(events: &Events) -> Self {
         let subject = |row: &ClientRow| match row.way {
             Way::Lane(lane) => Subject::on_lane(lane, row.name).ok(),
@@ -19,7 +19,7 @@ impl Subjects {
         Self(known.collect())
     }
 
-    /// Of this one. None: it is not published.
+    /// The subject of this event. None: it is not published.
     pub fn of_event(&self, row: &ClientRow) -> Option<Subject> {
         self.0.get(row.name).cloned()
     }

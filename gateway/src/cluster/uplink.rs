@@ -1,9 +1,9 @@
-//! Accepted events on their way up: an envelope for the bus, and what its receipt tells the socket.
+//! Accepted events on their way up: an envelope for the bus, and the answer to its receipt.
 //!
-//! `messageQueued` is said here and nowhere else: when the broker has confirmed. *Busy* is said
+//! Only this file sends `messageQueued`: when the broker has confirmed. It sends *busy*
 //! within the bus's deadline; the socket stays open.
 //!
-//! Not here: how many may be unconfirmed (the bus has the window), what an event means.
+//! Not here: the limit of unconfirmed envelopes (the bus has the window), and what an event means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,25 +30,25 @@ use crate::socket::slot::Slot;
 use crate::transport::packet::Packets;
 use crate::wire::ReplyTo;
 
-/// What it takes to send events up.
+/// The parts needed to publish events.
 pub struct Uplinks {
-    /// To the workers.
+    /// The bus to the workers.
     pub bus: Bus,
-    /// Where each event goes.
+    /// The subject of each event.
     pub subjects: Subjects,
-    /// What all sockets of a user may say together.
+    /// The sockets, and the budget of each user.
     pub hub: Arc<Hub>,
     /// The rate of one user.
     pub user_rate: LocalRate,
-    /// Whose traces are recorded.
+    /// The sampling of traces.
     pub sampling: Sampling,
-    /// What is remembered of the way of messages.
+    /// The recorder of milestones.
     pub recorder: Recorder,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Requests under way.
+    /// Requests in progress.
     pub tasks: TaskTracker,
-    /// Of rates.
+    /// The clock of rates.
     pub clock: Clock,
 }
 

@@ -1,8 +1,8 @@
-//! Where a request came from: what the nearest proxy that is not ours saw.
+//! The client's address: what the nearest proxy that is not ours saw.
 //!
-//! Only `X-Forwarded-For` counts, and only when the peer is one of `TRUSTED_PROXIES`: a client can
-//! write any header. What looks like a configuration that puts all clients behind one address is
-//! said once in the log, because nothing else shows it until that address is at its limits.
+//! Only `X-Forwarded-For` counts, and only when the peer is one of `TRUSTED_PROXIES`, because a client can
+//! write any header. When a configuration seems to put all clients behind one address, the gateway
+//! logs it once: nothing else shows it until that address reaches its limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use crate::config::Network;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Headers in which other proxies name the client. They are not read.
+/// Headers in which other proxies name the client. The gateway does not read them.
 const OTHER_SPELLINGS: [&str; 3] = ["forwarded", "x-real-ip", "cf-connecting-ip"];
 
-/// Finds the address of clients; remembers which warnings were given.
+/// Finds the address of clients, and remembers which warnings it has logged.
 #[derive(Debug, Default)]
 pub struct AddressFinder {
     untrusted: AtomicBool,
@@ -84,7 +84,7 @@ fn parse(hop: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// All addresses that one subscriber can choose from count as one: a host of IPv6 has a whole /64.
+/// Addresses that one subscriber can choose from count as one: an IPv6 host has a whole /64.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,

@@ -1,9 +1,9 @@
-//! Whether one more upgrade is tried now, judged before any work is done for it.
+//! Whether the gateway accepts one more upgrade now, decided before any work is done for it.
 //!
-//! A reconnect storm must not cost the sockets that are here. So there is a budget of upgrades per
-//! second, and none at all while this gateway is behind: its runtime is late, or users wait to be
-//! written to the directory. Who is refused hears 503 with `Retry-After`: a proxy asks the next
-//! gateway, a client comes again, each after a time of its own.
+//! A reconnect storm must not harm the open sockets. So there is a budget of upgrades per
+//! second, and none at all while this gateway is behind: its runtime lags, or users wait to be
+//! written to the directory. A refused client hears 503 with `Retry-After`: a proxy tries the next
+//! gateway, a client comes back, each after a different time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,28 +20,28 @@ pub struct Admission {
     lag_ms: AtomicU64,
 }
 
-/// Not now.
+/// The refusal of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The metric's label: `budget`, `lag`, `seats`, or of one address `address_lines`, `address_budget`.
     pub reason: &'static str,
-    /// Seconds until it is worth another try.
+    /// Seconds until a new attempt makes sense.
     pub retry_s: u64,
 }
 
 impl Admission {
-    /// A budget of so many upgrades per second. A fifth of it may come at once, so that no second
-    /// sees more than 1.2 times the budget.
+    /// A budget of this many upgrades per second. A fifth of it may come at once, so that no second
+    /// has more than 1.2 times the budget.
     pub fn new(per_second: u32) -> Self {
         let rate = LocalRate::per_second(per_second, per_second / 5);
         Self { rate, taken: Mutex::default(), lag_ms: AtomicU64::new(0) }
     }
 
-    /// Takes one upgrade of the budget. `up` is the node's uptime, `seats` how many users wait to
+    /// Takes one upgrade from the budget. `up` is the node's uptime, `seats` the number of users that wait to
     /// be written to the directory.
     ///
     /// # Errors
-    /// [`Refused`]; it cost nothing.
+    /// [`Refused`]; a refusal takes nothing from the budget.
     pub fn judge(&self, up: Duration, seats: usize) -> Result<(), Refused> {
         if self.is_late() {
             return Err(self.refused("lag", up));
@@ -59,12 +59,12 @@ impl Admission {
         Refused { reason, retry_s: 1 + u64::from(up.subsec_nanos()) % ADMISSION_RETRY_S_MAX }
     }
 
-    /// Whether the runtime is too late to take anybody.
+    /// Whether the runtime lags too much to accept a socket.
     pub fn is_late(&self) -> bool {
         self.lag_ms.load(Ordering::Relaxed) > ADMISSION_LAG_MS_MAX
     }
 
-    /// A task that was due came so late.
+    /// Reports how late a due task ran.
     pub fn note_lag(&self, lag: Duration) {
         self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

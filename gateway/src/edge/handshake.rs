@@ -1,13 +1,13 @@
-//! An upgrade request is read, judged and answered. Pure: the stream changes hands in `server.rs`.
+//! Reads, checks and answers an upgrade request. Pure: the stream changes hands in `server.rs`.
 //!
-//! What costs nothing is judged first (the shape of the request), then the token, and only a request
-//! that would become a socket takes from the budgets: of its address, then of the gateway.
+//! The cheap checks come first (the shape of the request), then the token. Only a request that would become
+//! a socket takes from the budgets: first of its address, then of the gateway.
 //!
 //! A token may come as `Authorization: Bearer`, as the sub-protocol `bearer.<token>` beside
-//! `chatchit` (the way of browsers, which cannot set headers), as `?token=` where the configuration
-//! says so, or in the first frame. A bad token in a header is refused here. A browser's page never
-//! sees the status of a refused upgrade: there the socket opens and closes with the code that says it.
-//! A Socket.IO client says its token in CONNECT, and hears the refusal there.
+//! `chatchit` (for browsers, which cannot set headers), as `?token=` where the configuration
+//! allows it, or in the first frame. A bad token in a header is refused here. A browser's page never
+//! sees the status of a refused upgrade: for it the socket opens, and closes with the code.
+//! A Socket.IO client sends its token in CONNECT, and hears the refusal there.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -34,54 +34,54 @@ use crate::wire::Form;
 /// The sub-protocol we speak.
 const PROTOCOL: &str = "chatchit";
 
-/// What an upgrade agreed on.
+/// The result of an accepted upgrade.
 pub struct Agreed {
-    /// How events are written.
+    /// The wire form.
     pub form: Form,
-    /// Whose valid token came with the request.
+    /// The account of the valid token that came with the request.
     pub account: Option<Account>,
-    /// The request of a browser held a token that does not count: the socket says so and closes.
+    /// A browser's request held an invalid token: the socket opens, says so and closes.
     pub is_refused: bool,
     /// The client's address.
     pub address: IpAddr,
 }
 
-/// Who asks.
+/// The two addresses of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// The other end of the line.
+    /// The peer of the connection.
     pub peer: IpAddr,
     /// The client, perhaps behind proxies.
     pub address: IpAddr,
 }
 
-/// Judges `GET /ws`.
+/// Checks `GET /ws`.
 pub fn native(node: &Node, caller: Caller, request: &mut Request<Incoming>) -> Judged {
     judge(node, caller, request, Form::Native).unwrap_or_else(|refusal| refusal.native())
 }
 
-/// Judges `GET /socket.io/`.
+/// Checks `GET /socket.io/`.
 pub fn socket_io(node: &Node, caller: Caller, request: &mut Request<Incoming>) -> Judged {
     engine_io(request)
         .and_then(|()| judge(node, caller, request, Form::SocketIo))
         .unwrap_or_else(|refusal| refusal.engine_io())
 }
 
-/// The answer, and what it agrees on if it agrees.
+/// The response, and the agreement if the upgrade is accepted.
 type Judged = (Response<Full<Bytes>>, Option<Agreed>);
 
-/// Why there is no upgrade.
+/// Why an upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Draining,
-    /// Too many at once.
+    /// Too many upgrades at once.
     NotNow(Refused),
     ForeignOrigin,
     NoUpgrade,
     BadVersion,
     BadKey,
     BadToken,
-    /// Engine.IO's own: code and sentence.
+    /// Engine.IO's own error: code and sentence.
     EngineIo(u8, &'static str),
 }
 
@@ -113,8 +113,8 @@ fn judge(
     Ok((response, Some(Agreed { form, account, is_refused, address: caller.address })))
 }
 
-/// RFC 6455, 4.2.1. An upgrade in HTTP/1.0 is to be ignored (RFC 9110, 7.8): a proxy on the way would
-/// not pass it on. (A header that is there twice was refused before.)
+/// RFC 6455, 4.2.1. An upgrade in HTTP/1.0 must be ignored (RFC 9110, 7.8), because a proxy on the way would
+/// not forward it. (A duplicate header was refused before.)
 fn is_well_formed(request: &Request<Incoming>) -> Result<(), Refusal> {
     let headers = request.headers();
     let is_upgrade = is_upgrade_request(request);
@@ -132,7 +132,7 @@ fn is_well_formed(request: &Request<Incoming>) -> Result<(), Refusal> {
     }
 }
 
-/// Whose token came with the request, and whether one came that does not count and must be told in
+/// The account of the request's token, and whether the request held an invalid token that must be refused in
 /// the socket.
 fn account(
     node: &Node,
@@ -154,7 +154,7 @@ fn account(
     }
 }
 
-/// Takes the place of a socket: of its address first, so that one address never empties the budget
+/// Takes the place of a socket: first from its address's budget, so that one address never empties the budget
 /// of all.
 fn take(node: &Node, caller: Caller) -> Result<(), Refusal> {
     let up = node.uptime();
@@ -169,7 +169,7 @@ fn take(node: &Node, caller: Caller) -> Result<(), Refusal> {
     node.admission.judge(up, node.seats.waiting()).map_err(Refusal::NotNow)
 }
 
-/// What Engine.IO asks for in its query, in the order in which its own server checks.
+/// Checks Engine.IO's query, in the order in which its own server does.
 fn engine_io(request: &Request<Incoming>) -> Result<(), Refusal> {
     let query = request.uri().query().unwrap_or_default();
     match parameter(query, "transport").as_deref() {
@@ -202,7 +202,7 @@ impl Refusal {
         }
     }
 
-    /// Where another gateway may do what this one does not: when to come again, seconds.
+    /// `Retry-After` in seconds, for refusals that another gateway might accept.
     fn retry_s(self) -> Option<u64> {
         match self {
             // At once, at another one.
@@ -255,7 +255,7 @@ impl Refusal {
     }
 }
 
-/// What the client offers as sub-protocols.
+/// The sub-protocols that the client offers.
 #[derive(Default)]
 struct Offers<'a> {
     speaks: bool,

@@ -13,7 +13,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Headers that say one thing: with two values, two programs on the way may each believe another.
+/// Headers that may occur once: with two values, two programs on the path may each believe another one.
 const SINGLE: [HeaderName; 5] = [
     header::HOST,
     header::AUTHORIZATION,
@@ -22,7 +22,7 @@ const SINGLE: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// What is wrong with the headers of a request whatever it asks for.
+/// What is wrong with the headers of a request, whatever its path.
 pub fn contradiction(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     if SINGLE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
         return Some("A header that may occur once occurs twice. Send it once.");
@@ -32,7 +32,7 @@ pub fn contradiction(version: Version, headers: &HeaderMap) -> Option<&'static s
         .then_some("The Host header is missing. Send it.")
 }
 
-/// The shape of all intended errors: `{message, error, statusCode}`.
+/// The shape of all errors: `{message, error, statusCode}`.
 pub fn refusal(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
     let body = serde_json::json!({
         "message": sentence,
@@ -42,7 +42,7 @@ pub fn refusal(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
     json(status, body.to_string().into())
 }
 
-/// A response with a JSON body, or with none for 204. One that is not served now says when to come again.
+/// A response with a JSON body, or without a body for 204. A 503 or 429 carries `Retry-After`.
 pub fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let has_body = !body.is_empty();
     let mut response = Response::new(Full::new(body));
@@ -78,7 +78,7 @@ pub fn cors(origins: &Origins, headers: &HeaderMap) -> Option<Reader> {
 #[derive(Clone, Debug)]
 pub struct Reader {
     origin: HeaderValue,
-    /// It is one that the operator named: cookies and client certificates may come along.
+    /// The operator listed it: cookies and client certificates are allowed.
     is_listed: bool,
 }
 
@@ -95,19 +95,19 @@ pub fn with_cors(mut response: Response<Full<Bytes>>, reader: Option<Reader>) ->
     response
 }
 
-/// A browser takes the response for what it says it is.
+/// The browser must not guess another content type.
 pub fn guarded(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// Nobody on the way keeps it, the browser's disk included: it holds a token, or what people wrote.
+/// No cache stores the response, the browser's disk included: it holds a token or users' texts.
 pub fn unstored(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// Answers a browser that asks what it may send.
+/// Answers a browser's preflight request.
 pub fn preflight(cors: Option<Reader>, asked: &HeaderMap) -> Response<Full<Bytes>> {
     const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS");
     // Browsers cap it; without it every call of the original's client asks twice.

@@ -1,4 +1,4 @@
-//! From TCP to a judged request.
+//! From TCP to a checked request.
 
 /// Accept, HTTP, routes: `/ws`, `/socket.io/` and the few others.
 pub mod server;
@@ -6,19 +6,19 @@ pub mod server;
 /// The stream of one HTTP connection, with its deadlines.
 pub mod stream;
 
-/// Where a request came from: proxies that are believed.
+/// The client's address, through trusted proxies.
 pub mod address;
 
-/// What one address holds and takes: lines, upgrades, answers.
+/// The share of each address: lines, upgrades, answers.
 pub mod shares;
 
-/// Whether one more upgrade is tried now.
+/// Whether the gateway accepts one more upgrade now.
 pub mod admission;
 
 /// Pieces of HTTP that the others share.
 pub mod http;
 
-/// An upgrade request is judged: token, origin, versions.
+/// The check of an upgrade request: token, origin, versions.
 pub mod handshake;
 
 /// An HTTP request becomes a bus request, its answer an HTTP response.

@@ -1,6 +1,6 @@
 //! REST is the same flow: an HTTP request becomes a bus request, its answer an HTTP response.
 //!
-//! The gateway knows no route. It reads the token, bounds the body, says who asked from where,
+//! The gateway knows no route. It reads the token, limits the body, adds the account and the client's address,
 //! and names the area (the first segment of the path) so that the bus can route.
 
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ use crate::edge::http::{bearer, json, refusal, unstored};
 use crate::edge::shares::Waits;
 use crate::metrics;
 
-/// Answers a request that is none of the gateway's own.
+/// Answers a request for a path that the gateway does not serve itself.
 pub async fn answer(node: &Node, address: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let since = Instant::now();
     let response = forward(node, address, request).await.unwrap_or_else(Failure::into_response);
@@ -41,7 +41,7 @@ enum Failure {
     Busy,
     Timeout,
     Damaged,
-    /// Too many answers wait for this address, or for all.
+    /// Too many answers wait for this address, or in total.
     NotTaken(Waits),
 }
 
@@ -99,7 +99,7 @@ async fn forward(
     Ok(response)
 }
 
-/// What reaches a route of the headers of a request.
+/// The headers of a request that reach a route.
 fn request_headers(headers: &HeaderMap) -> RequestHeaders {
     let text = |name: HeaderName| {
         let value = headers.get(name)?.to_str().ok()?;
@@ -112,7 +112,7 @@ fn request_headers(headers: &HeaderMap) -> RequestHeaders {
     }
 }
 
-/// Writes what a route answered beside its body. A value that is none for a header is left out.
+/// Writes the headers that a route set. It leaves out a value that is not valid in a header.
 fn write_headers(from: ResponseHeaders, to: &mut HeaderMap) {
     let ResponseHeaders { allow, cache_control, content_disposition, etag, location, retry_after_s } = from;
     let pairs = [

@@ -1,9 +1,9 @@
 //! Accept, HTTP, and the few routes of the gateway itself: `/ws`, `/socket.io/`, `/livez`, `/readyz`,
 //! `/health`. Everything else is REST and goes to `rest.rs`.
 //!
-//! After an upgrade the raw stream is taken back from hyper and becomes a [`SocketTask`] on a task of
-//! its own, so nothing of the HTTP connection stays in memory. What answers the upgrade is not
-//! written here: it leaves with the socket's first frame.
+//! After an upgrade the gateway takes the raw stream back from hyper. It becomes a [`SocketTask`] on its own
+//! task, so nothing of the HTTP connection stays in memory. The 101 response is
+//! not written here: it leaves with the socket's first frame.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -39,7 +39,7 @@ use crate::socket::task::SocketTask;
 /// Connections the kernel completes while the accept loop is busy: a reconnect storm.
 const BACKLOG: i32 = 8_192;
 
-/// Pause after an accept that failed for want of descriptors or memory.
+/// Pause after an accept that failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two lines in the log about the same trouble with accepting.
@@ -48,11 +48,11 @@ const FAULTS_LOGGED: Duration = Duration::from_secs(10);
 /// Headers of one request.
 const HEADERS_MAX: usize = 64;
 
-/// Opens the port; without an address of both families, if the system has both. Accepted streams
+/// Opens the port, on both address families if no address is given and the system has both. Accepted streams
 /// inherit these options from the listener on Linux, which saves three system calls for each.
 ///
 /// # Errors
-/// When the port is taken, or the address is not ours.
+/// The port is in use, or this machine does not have the address.
 pub fn listen(bind: Bind, port: u16) -> io::Result<Vec<TcpListener>> {
     let (all, here) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST));
     match bind {
@@ -133,7 +133,7 @@ pub async fn accept(node: Arc<Node>, listener: TcpListener) {
     }
 }
 
-/// Twenty failures in a second are one line in the log.
+/// Twenty failures within a second are one line in the log.
 #[derive(Debug, Default)]
 struct Faults {
     logged: Option<Instant>,
@@ -141,7 +141,7 @@ struct Faults {
 }
 
 impl Faults {
-    /// Counts one. Some: it is time to log, and so many were not logged before.
+    /// Counts one failure. `Some(count)`: log now; `count` failures were not logged before.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.times += 1;
         if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < FAULTS_LOGGED) {
@@ -239,7 +239,7 @@ fn ready(response: Response<Full<Bytes>>) -> Responding {
     Box::pin(std::future::ready(Ok(response)))
 }
 
-/// Ready or not: why not, is said on the admin port, which only operators reach.
+/// Ready or not. Only the admin port, which operators reach, says why not.
 fn readiness(node: &Node) -> Response<Full<Bytes>> {
     let is_ready = node.readiness.is_ready() && !node.draining.is_cancelled();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

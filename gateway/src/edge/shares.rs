@@ -1,8 +1,8 @@
-//! What one address holds and takes of this gateway, so that one neighbour never takes what is
-//! everybody's: lines, upgrades, and answers that it has not read.
+//! The share of each client address of this gateway, so that one address cannot use up what all clients
+//! need: connections (lines), upgrades, and unread answers.
 //!
-//! An address is an office behind NAT, not a person, and a whole /64 of IPv6. Loopback addresses and
-//! trusted proxies are no clients: what comes from them without another address is not counted.
+//! An address is an office behind NAT, not a person, and a whole /64 of IPv6. Requests directly from loopback addresses
+//! and trusted proxies are not counted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::socket::rate::{Gcra, LocalRate};
 /// Shards of the table of addresses.
 const SHARDS: usize = 16;
 
-/// Addresses in a shard before those that hold nothing are looked for.
+/// Addresses in a shard before the gateway looks for those that hold nothing.
 const SWEEP_MIN: usize = 256;
 
 /// See the module.
@@ -28,7 +28,7 @@ pub struct Shares {
     shards: Vec<Mutex<Shard>>,
     lines_max: u32,
     upgrades: LocalRate,
-    /// Bytes of all answers that were not taken yet.
+    /// Bytes of all unread answers.
     answers: AtomicUsize,
 }
 
@@ -44,17 +44,17 @@ struct Share {
     upgrades: Gcra,
 }
 
-/// Why an answer is not given.
+/// Why a client gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waits {
-    /// This address did not take its earlier ones.
+    /// This address has not read earlier answers.
     ForAddress,
-    /// All clients together did not.
+    /// All clients together have too many unread answers.
     ForAll,
 }
 
 impl Shares {
-    /// So many lines and upgrades per second for each address.
+    /// With these limits for each address: lines, and upgrades per second.
     pub fn new(lines_max: u32, upgrades_per_s: u32) -> Self {
         let shard = || Mutex::new(Shard { addresses: HashMap::new(), sweep_at: SWEEP_MIN });
         Self {
@@ -65,7 +65,7 @@ impl Shares {
         }
     }
 
-    /// One more line of this address. False: it has as many as it may, and did not get it.
+    /// Adds a line of this address. False: the address is at its limit, and the line was not added.
     pub fn take_line(&self, address: IpAddr) -> bool {
         self.with(address, |share| {
             let free = share.lines < self.lines_max;
@@ -79,7 +79,7 @@ impl Shares {
         address.is_loopback() || self.with(address, |share| share.lines < self.lines_max)
     }
 
-    /// One more line of this address, whether it may or not: it is there.
+    /// Adds a line of this address even above its limit, because the line exists.
     pub fn hold_line(&self, address: IpAddr) {
         self.with(address, |share| share.lines += 1);
     }
@@ -89,7 +89,7 @@ impl Shares {
         self.with(address, |share| share.lines = share.lines.saturating_sub(1));
     }
 
-    /// Takes one upgrade of what this address may open; `up` is the node's uptime.
+    /// Takes one upgrade from this address's budget; `up` is the node's uptime.
     ///
     /// # Errors
     /// How long to wait for it.
@@ -103,10 +103,10 @@ impl Shares {
         shard.addresses.entry(key).or_default().upgrades.take(self.upgrades, 1, up)
     }
 
-    /// Whether this address may be given one more answer of so many bytes.
+    /// Whether this address may get one more answer of this many bytes.
     ///
     /// # Errors
-    /// Who has too much waiting.
+    /// The party with too many unread answers.
     pub fn may_answer(&self, address: IpAddr, bytes: usize) -> Result<(), Waits> {
         if self.answers.load(Ordering::Relaxed) + bytes > ANSWERS_BYTES_MAX {
             return Err(Waits::ForAll);
@@ -115,7 +115,7 @@ impl Shares {
         if held + bytes > ADDRESS_ANSWERS_BYTES_MAX { Err(Waits::ForAddress) } else { Ok(()) }
     }
 
-    /// The same bytes, counted until the last of them was taken.
+    /// The same bytes, counted until the client has read the last of them.
     pub fn count(self: &Arc<Self>, address: IpAddr, bytes: Bytes) -> Bytes {
         if bytes.is_empty() {
             return bytes;
@@ -125,7 +125,7 @@ impl Shares {
         Bytes::from_owner(Answer { shares: Arc::clone(self), address, bytes })
     }
 
-    /// How long a client may take for an answer: the more waits in all, the less.
+    /// How long a client may take to read an answer: the more bytes wait in total, the shorter.
     pub fn patience(&self) -> Duration {
         let free = ANSWERS_BYTES_MAX.saturating_sub(self.answers.load(Ordering::Relaxed));
         Duration::from_millis(ANSWER_MS_MAX) * (free / 1024) as u32 / (ANSWERS_BYTES_MAX / 1024) as u32

@@ -1,8 +1,8 @@
-//! The stream of one HTTP connection, with the deadlines that hyper does not keep: for a head to
-//! come, for a kept connection to be used again, for an answer to be taken.
+//! The stream of one HTTP connection, with the deadlines that hyper does not keep: for the arrival of a request head,
+//! for the next request of a kept connection, and for the client to read an answer.
 //!
-//! Behind an agreement on a socket hyper writes nothing but the answer to the upgrade: that is held
-//! here, for one system call and one packet less for each socket.
+//! After an accepted upgrade hyper writes only the 101 response. This stream holds it back: that saves
+//! one system call and one packet for each socket.
 
 use std::io;
 use std::pin::Pin;
@@ -22,22 +22,22 @@ use crate::edge::handshake::Agreed;
 use crate::edge::shares::Shares;
 use crate::metrics;
 
-/// Between two looks at an answer that a client does not take.
+/// Interval of checks on an answer that a client does not read.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Stage {
-    /// The rest of a head: nothing else happens on the line.
+    /// The rest of a request head: nothing else happens on the connection.
     Head,
-    /// The gateway: a request is being answered.
+    /// The gateway, which is answering a request.
     Answer,
-    /// The client: it may ask again.
+    /// The client, which may send the next request.
     Idle,
 }
 
-/// What the stream and the service of one connection tell each other.
+/// The state that the stream and the service of one connection share.
 #[derive(Default)]
 pub struct Course {
     agreed: Mutex<Option<Agreed>>,
@@ -45,12 +45,12 @@ pub struct Course {
 }
 
 impl Course {
-    /// A head has come.
+    /// A request head has arrived.
     pub fn asked(&self) {
         self.stage.store(Stage::Answer as u8, Ordering::Relaxed);
     }
 
-    /// Its answer is on the way.
+    /// The answer is being written.
     pub fn answered(&self) {
         self.stage.store(Stage::Idle as u8, Ordering::Relaxed);
     }
@@ -60,7 +60,7 @@ impl Course {
         *self.agreed.lock() = Some(agreed);
     }
 
-    /// Takes what was agreed on.
+    /// Takes the agreement of the upgrade.
     pub fn take_agreed(&self) -> Option<Agreed> {
         self.agreed.lock().take()
     }
@@ -84,7 +84,7 @@ pub struct Stream {
     course: Arc<Course>,
     shares: Arc<Shares>,
     answer: Vec<u8>,
-    /// The deadline of the stage that it was made in.
+    /// The deadline, and the stage that it was set in.
     waiting: Option<(Stage, Pin<Box<Sleep>>)>,
     taking: Option<Taking>,
 }
@@ -107,7 +107,7 @@ impl Stream {
         (self.tcp.into_inner(), self.answer)
     }
 
-    /// Nothing has come: how much longer may it take?
+    /// Nothing has arrived: how much longer may it take?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stage = self.course.stage();
         let limit = match stage {
@@ -124,7 +124,7 @@ impl Stream {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Judges what became of a write.
+    /// Evaluates the result of a write.
     fn taken(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (&outcome, &mut self.taking) {
             (Poll::Pending, _) => {}

@@ -1,7 +1,7 @@
-//! What waits in all outboxes of the gateway, and what one of them may hold because of that.
+//! The bytes that wait in all outboxes of the gateway, and the resulting limit of each outbox.
 //!
-//! The more waits in all, the less each client is allowed, in bytes and in time: so the gateway is
-//! bounded, and the slowest go first. Frames are shared between outboxes and counted in each, so the
+//! The more bytes wait in total, the less each client is allowed, in bytes and in time. So the gateway is
+//! bounded, and closes the slowest sockets first. Frames are shared between outboxes and counted in each, so the
 //! real memory is less.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use common::limits::{OUTBOX_LATE_BYTES, OUTBOX_LATE_BYTES_MIN, OUTBOX_LATE_MS};
 
-/// What one outbox may hold.
+/// The limits of one outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// So much without a question of time.
+    /// Bytes that may wait for any time.
     pub bytes: usize,
-    /// So long until what waited is taken, when it is more.
+    /// Time within which the client must read what waits above that.
     pub patience: Duration,
 }
 
@@ -26,7 +26,7 @@ pub struct Outboxes {
 }
 
 impl Outboxes {
-    /// Nothing waits; so much may.
+    /// With nothing waiting, and this many bytes allowed.
     pub fn new(bytes_max: usize) -> Self {
         Self { waiting: AtomicUsize::new(0), bytes_max: bytes_max.max(1) }
     }

@@ -7,16 +7,16 @@ use common::limits::HEARTBEAT_MS;
 use parking_lot::Mutex;
 use protocol::Timestamp;
 
-/// Seconds in which a socket is surely visited again.
+/// Seconds within which the wheel certainly visits a socket again.
 const TURN_S: i64 = HEARTBEAT_MS as i64 / 1_000 + 1;
 
-/// The sockets whose tokens end within a turn of the wheel, by that end. One that is gone or has a
-/// longer token by then is visited for nothing.
+/// The sockets whose tokens end within a turn of the wheel, by that end. A socket that has closed or has a
+/// longer token by then is visited in vain.
 #[derive(Debug, Default)]
 pub struct Expiries(Mutex<BinaryHeap<Reverse<(i64, u64)>>>);
 
 impl Expiries {
-    /// The token of this socket ends then; kept if that is before its next visit.
+    /// Notes the end of this socket's token, if it is before the socket's next visit.
     pub fn note(&self, expires_s: i64, serial: u64, now: Timestamp) {
         if expires_s - now.0 / 1_000 <= TURN_S {
             self.lock().push(Reverse((expires_s, serial)));

@@ -1,12 +1,11 @@
 //! The heartbeat wheel: one task for all sockets, no timer in any of them.
 //!
-//! One turn takes `HEARTBEAT_MS`; at each tick one shard of the hub is visited, so pings spread
-//! evenly. A visited socket's session decides: ping, or close because the peer is silent or its
-//! token has expired. How late a tick comes is how far this gateway is behind.
+//! One turn takes `HEARTBEAT_MS`; each tick visits one shard of the hub, so pings are spread
+//! evenly. The session of a visited socket decides: ping, or close because the peer is silent or its
+//! token has expired. The lateness of a tick shows how far this gateway is behind.
 //!
-//! A token that ends before the next turn is noted when its socket is visited, and the socket is
-//! visited once more at the tick behind that end: it goes offline in time, whether anything is
-//! delivered to it or not.
+//! When a visited socket's token ends before the next turn, the wheel notes it and visits the socket
+//! once more at the tick after that end: the socket closes in time, with or without deliveries.
 
 use std::sync::Arc;
 use std::time::Duration;

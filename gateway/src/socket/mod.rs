@@ -15,7 +15,7 @@ pub(crate) mod slot;
 /// Bounded bytes per socket: replace, shed, or cut.
 pub(crate) mod outbox;
 
-/// What waits in all outboxes, and what one may hold because of that.
+/// The bytes in all outboxes, and the resulting limit of each.
 pub(crate) mod allowance;
 
 /// Rate limits in eight bytes each.

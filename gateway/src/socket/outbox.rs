@@ -1,11 +1,11 @@
 //! The bounded queue of bytes waiting for one socket. A value: no I/O, no lock of its own.
 //!
-//! Nothing is allocated while nothing waits. Above `OUTBOX_SHED_BYTES` what is stale goes (frames
-//! of `Urgency::Latest`); a newer frame under the same key takes the place of the older.
+//! An empty outbox has no allocation. Above `OUTBOX_SHED_BYTES` it drops stale frames
+//! (`Urgency::Latest`); a newer frame with the same key replaces the older one.
 //!
-//! A client is slow when it does not take what waits for a time ([`Outbox::is_late`]), not because
-//! much came at once: a burst that its task had no turn to write says nothing about the client.
-//! `OUTBOX_BYTES_MAX` is the end in any case: the outbox is full and the socket is cut.
+//! A client is slow when it does not read the waiting bytes for a time ([`Outbox::is_late`]), not because
+//! much arrived at once: a burst that its task had no turn to write says nothing about the client.
+//! `OUTBOX_BYTES_MAX` is the hard limit: then the outbox is full and the gateway closes the socket.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -31,9 +31,9 @@ enum State {
     #[default]
     Empty,
     Waiting(Box<Queue>),
-    /// The last frame is queued: what is pushed is dropped.
+    /// The last frame is queued: further pushes are dropped.
     Finishing(Box<Queue>),
-    /// The socket is gone, or all was written: what is pushed is dropped.
+    /// The socket is gone, or all was written: further pushes are dropped.
     Closed,
 }
 
@@ -44,13 +44,13 @@ pub struct Queue {
     bytes: usize,
     /// How many frames are `Latest`.
     stale: usize,
-    /// The first frame was begun: it can no longer be taken back.
+    /// The first frame is partly written: it can no longer be dropped.
     half_written: bool,
-    /// Set while more waits than is allowed without a question of time.
+    /// Set while more bytes wait than are allowed for any time.
     mark: Option<Mark>,
 }
 
-/// What waited at a moment, and how much of it still does.
+/// The bytes that waited at a certain time, and how many of them still do.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     since: Instant,
@@ -64,7 +64,7 @@ struct Waiting {
     latest: Option<u64>,
     class: FrameClass,
     is_frame: bool,
-    /// Where it is remembered that it was written.
+    /// The record of its write.
     ticket: Option<Ticket>,
 }
 
@@ -88,8 +88,8 @@ pub struct Pushed {
 }
 
 impl Outbox {
-    /// Queues what answers the upgrade, before anything else: it is no frame, and never taken back,
-    /// because without it the client would not understand what comes behind.
+    /// Queues the 101 response before anything else. It is not a frame and is never dropped,
+    /// because without it the client would not understand the frames after it.
     pub fn answer(&mut self, answer: Bytes) {
         let mut queue = Box::new(Queue { half_written: true, ..Queue::default() });
         queue.bytes = answer.len();
@@ -124,8 +124,8 @@ impl Outbox {
         pushed
     }
 
-    /// Takes everything out to be written; what could not be written comes back by
-    /// [`Outbox::give_back`].
+    /// Takes everything out to be written; [`Outbox::give_back`] puts back what could not be
+    /// written.
     pub fn take(&mut self) -> Option<Box<Queue>> {
         match std::mem::take(&mut self.state) {
             State::Waiting(queue) => Some(queue),
@@ -141,7 +141,7 @@ impl Outbox {
         }
     }
 
-    /// Puts back what was not written, before whatever came meanwhile. False: too much waits now.
+    /// Puts back what was not written, before later frames. False: too much waits now.
     pub fn give_back(&mut self, mut rest: Box<Queue>) -> bool {
         match std::mem::take(&mut self.state) {
             // Only the socket's own task takes and closes, so this is the rest of the last frames.
@@ -159,8 +159,8 @@ impl Outbox {
         true
     }
 
-    /// Queues the last frame of the socket's life. Unless it is to `keep` what waits, that is
-    /// thrown away, except the rest of a frame that is half written. Pushes after it are dropped.
+    /// Queues the last frame of the socket's life. Unless `keep` is set, it drops the waiting frames,
+    /// except the rest of a partly written one. Later pushes are dropped.
     pub fn finish(&mut self, last: Bytes, keep: bool) {
         let mut queue = self.take().unwrap_or_default();
         if !keep {
@@ -178,8 +178,8 @@ impl Outbox {
         self.state = State::Closed;
     }
 
-    /// Whether the client is too slow: more than is allowed waits, and what waited when it became so
-    /// much has not been taken within the client's time.
+    /// Whether the client is too slow: more waits than is allowed, and the client has not read within its time
+    /// what waited when the limit was passed.
     pub fn is_late(&mut self, allowance: Allowance, now: Instant) -> bool {
         let State::Waiting(queue) = &mut self.state else { return false };
         if queue.bytes <= allowance.bytes {
@@ -236,14 +236,14 @@ impl Queue {
         u32::try_from(before - self.frames.len()).unwrap_or(u32::MAX)
     }
 
-    /// The first frames as slices for one vectored write; how many were filled in.
+    /// Fills in the first frames as slices for one vectored write; returns their number.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pairs = slices.iter_mut().zip(&self.frames);
         pairs.map(|(slice, frame)| *slice = IoSlice::new(&frame.bytes)).count()
     }
 
-    /// So many bytes were written; they are counted in `tally`, a frame with its last byte. `is_out`
-    /// hears of the tickets of the frames that are.
+    /// Notes that this many bytes were written, and counts them in `tally`, a frame with its last byte. `is_out`
+    /// gets the tickets of the frames that are written.
     pub fn advance(&mut self, mut written: usize, tally: &mut Tally, mut is_out: impl FnMut(Ticket)) {
         self.bytes -= written.min(self.bytes);
         self.mark = self.mark.and_then(|Mark { since, left }| {

@@ -1,13 +1,13 @@
 //! Rate limits in eight bytes each. Pure: the time comes in as an argument.
 //!
-//! GCRA (a leaky bucket kept as one moment): [`Gcra`] remembers when everything taken so far will
-//! have been paid for; taking more than `burst` ahead of that is refused, with the time to wait.
+//! GCRA (a leaky bucket stored as one time): [`Gcra`] remembers when everything taken so far will
+//! be paid for. Taking more than `burst` ahead of that is refused, with the time to wait.
 //!
 //! Not here: limits per user over all nodes (the directory keeps those).
 
 use std::time::Duration;
 
-/// How much per second, and how much at once.
+/// A rate per second, and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRate {
     /// Nanoseconds that one unit costs.
@@ -17,7 +17,7 @@ pub struct LocalRate {
 }
 
 impl LocalRate {
-    /// `per_second` units for ever, `burst` at once. Zero counts as one.
+    /// `per_second` units continuously, `burst` at once. Zero counts as one.
     pub const fn per_second(per_second: u32, burst: u32) -> Self {
         let per_second = if per_second == 0 { 1 } else { per_second };
         let burst = if burst == 0 { 1 } else { burst };
@@ -36,7 +36,7 @@ pub struct Gcra {
 }
 
 impl Gcra {
-    /// Takes `units`, or says how long to wait for them. What is refused costs nothing.
+    /// Takes `units`, or returns the time to wait for them. A refusal takes nothing.
     ///
     /// # Errors
     /// The time until as much would be granted (never, if `units` exceed the burst: then the

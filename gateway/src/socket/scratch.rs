@@ -6,9 +6,9 @@ use crate::socket::session::Action;
 
 /// See the module.
 pub struct Scratch {
-    /// Bytes that came, the unread rest of those before in front.
+    /// Received bytes, after the unread rest of earlier ones.
     pub buffer: Vec<u8>,
-    /// What the session wants to be done.
+    /// The actions of the session.
     pub actions: Vec<Action>,
 }
 
@@ -17,12 +17,12 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Takes the thread's.
+    /// Takes the thread's scratch memory.
     pub fn take() -> Box<Self> {
         SCRATCH.take().unwrap_or_else(|| Box::new(Self { buffer: Vec::new(), actions: Vec::new() }))
     }
 
-    /// For the next socket.
+    /// Returns it for the next socket.
     pub fn give_back(self: Box<Self>) {
         SCRATCH.set(Some(self));
     }
@@ -33,7 +33,7 @@ impl Scratch {
         self.buffer[..rest.len()].copy_from_slice(rest);
     }
 
-    /// Makes room for so many bytes.
+    /// Makes room for this many bytes.
     pub fn grow(&mut self, len: usize) {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);

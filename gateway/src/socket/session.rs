@@ -1,8 +1,8 @@
-//! The decisions of one socket: what was said becomes actions. A value: no I/O, no clock.
+//! The decisions of one socket: frames become actions. A value: no I/O, no clock.
 //!
-//! Time, limits and the judge of tokens come in with every [`Turn`]; what is to be done goes out
+//! Time, limits and the check of tokens come in with every [`Turn`]; decisions go out
 //! as [`Action`]s, in order. After an [`Action::Close`] or [`Action::End`] the session is over
-//! and must not be asked again.
+//! and must not be called again.
 //!
 //! Not here: bytes and frames of the two wire forms (`wire`), waiting for the broker's confirm
 //! (`uplink.rs`), limits per user (the directory).
@@ -27,17 +27,17 @@ use crate::wire::{Form, Misread, ReplyTo, Said};
 /// What one node allows each of its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Frames.
+    /// Frames per second.
     pub frames: LocalRate,
-    /// Bytes of text.
+    /// Bytes of text per second.
     pub bytes: LocalRate,
-    /// Frames that were refused or not understood. Beyond this the socket is closed.
+    /// Frames that were refused or not understood. Above this rate the socket is closed.
     pub violations: LocalRate,
-    /// Between two relayed `typing` of the same kind in one conversation.
+    /// Least time between two forwarded `typing` of the same kind in one conversation.
     pub typing: Duration,
-    /// From opening to a valid token.
+    /// Time from opening to a valid token.
     pub handshake: Duration,
-    /// Without a sign of life.
+    /// Time without a sign of life.
     pub silence: Duration,
 }
 
@@ -60,79 +60,79 @@ impl Default for SessionLimits {
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// How long this node has been up: steady.
+    /// The node's uptime, by a steady clock.
     pub up: Duration,
-    /// What the wall clock says.
+    /// The wall clock's time.
     pub wall: Timestamp,
 }
 
-/// What a decision may look at, besides the session itself.
+/// The inputs of a decision besides the session itself.
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
-    /// When.
+    /// The time.
     pub now: Now,
-    /// What is allowed.
+    /// The limits.
     pub limits: &'a SessionLimits,
-    /// What may be said.
+    /// The events that clients may send.
     pub events: &'a Events,
-    /// Whose token this is: checked, not expired, its login not ended.
+    /// Checks a token: its account, if the token is valid and its login has not ended.
     pub verify: &'a dyn Fn(&str, Timestamp) -> Result<Account, Reject>,
 }
 
 /// What the socket's task is asked to do. Order matters and is kept.
 #[derive(Debug, PartialEq)]
 pub enum Action {
-    /// Seat the socket in the hub: from here on it is deliverable.
+    /// Seat the socket in the hub: from now on it gets deliveries.
     Accept(Account),
-    /// Publish on the event's lane; answer through `reply` when the broker has it, or has not.
+    /// Publish on the event's lane; answer through `reply` when the broker has confirmed or failed.
     Publish {
-        /// What.
+        /// The event.
         uplink: Uplink,
-        /// Where the answer goes.
+        /// The way back to the client.
         reply: ReplyTo,
     },
     /// Ask a worker (`sync`); its answer goes through `reply`.
     Ask {
-        /// What.
+        /// The event.
         uplink: Uplink,
-        /// Where the answer goes.
+        /// The way back to the client.
         reply: ReplyTo,
     },
-    /// Write these.
+    /// Write these packets.
     Send(Packets),
-    /// Ask for a sign of life, in the transport's own way.
+    /// Ping the client, in the transport's own way.
     Ping,
-    /// Give one, with what the client sent.
+    /// Answer the client's ping with its data.
     Pong(Bytes),
-    /// Nothing is to be done, but counted.
+    /// Do nothing, but count it.
     Count(Dropped),
-    /// The client has answered our ping after so long.
+    /// The time that the client took to answer our ping.
     Beat(Duration),
     /// Write a close frame, then end the stream.
     Close(CloseCode),
-    /// The client said goodbye: answer it, then end the stream.
+    /// The client closes: answer it, then end the stream.
     End(Goodbye),
 }
 
-/// How a client said goodbye.
+/// How a client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goodbye {
-    /// In the words of its form.
+    /// In the words of its wire form.
     Form,
-    /// In the transport's, with this code, which is given back.
+    /// By a close frame with this code, which is returned.
     Transport(Option<u16>),
 }
 
-/// Why something from a client went no further. The values of the metric label `reason`.
+/// Why a frame from a client was dropped. The values of the metric label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dropped {
-    /// Told before, a moment ago.
+    /// It repeats an event of a moment ago.
     TypingRepeated,
-    /// An event that means nothing here, on a form where that is no mistake.
+    /// An unknown event, on a wire form where that is not an error.
     UnknownEvent,
-    /// A control frame beyond the rate.
+    /// A control frame above the rate.
     ControlFlood,
-    /// Refused with this.
+    /// It was refused with this.
     Rejected(Reject),
 }
 
@@ -152,11 +152,11 @@ impl Dropped {
 #[derive(Debug)]
 pub struct Session {
     socket: SocketId,
-    /// Who the token says it is. Before the socket has joined: who the request's token says.
+    /// The account. Before the socket has joined: the account of the request's token.
     account: Option<Account>,
-    /// Last sign of life; until the socket has joined: when it was opened.
+    /// Time of the last sign of life; before the socket has joined: of its opening.
     seen: Duration32,
-    /// When it was pinged; none: the answer has come. (In four bytes: uptime 0 counts as 1.)
+    /// Time of the last ping; none: the answer has arrived. (In four bytes: uptime 0 counts as 1.)
     pinged: Option<NonZeroU32>,
     frames: Gcra,
     bytes: Gcra,
@@ -185,7 +185,7 @@ impl Duration32 {
     }
 }
 
-/// The last `typing` relayed, folded: a stray collision costs one keystroke's relay.
+/// The last forwarded `typing`, hashed: a rare collision costs one announcement.
 #[derive(Clone, Copy, Debug, Default)]
 struct LastTyping {
     key: u32,
@@ -193,7 +193,7 @@ struct LastTyping {
 }
 
 impl Session {
-    /// A socket that was just opened. `account`: whose valid token came with the request, if any.
+    /// A socket that was just opened. `account`: of the valid token that came with the request, if any.
     pub fn new(form: Form, socket: SocketId, account: Option<Account>, now: Now) -> Self {
         Self {
             socket,
@@ -215,7 +215,7 @@ impl Session {
         self.form
     }
 
-    /// Whose socket it is, once it has joined.
+    /// The socket's account, once it has joined.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref().filter(|_| self.joined)
     }
@@ -226,7 +226,7 @@ impl Session {
         (!self.joined).then(|| turn.limits.handshake.saturating_sub(self.seen.until(turn.now)))
     }
 
-    /// The upgrade is done: what the client hears first.
+    /// The upgrade is complete: the first events for the client.
     pub fn on_open(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
         out.extend(self.form.opening(self.socket).map(Action::Send));
         if self.form.joins_by_request() && self.account.is_some() {
@@ -252,7 +252,7 @@ impl Session {
         }
     }
 
-    /// The wheel came by, or the handshake's time is up.
+    /// The wheel visits the socket, or the handshake's time is over.
     pub fn on_heartbeat(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
         let since = self.seen.until(turn.now);
         if !self.joined {
@@ -414,7 +414,7 @@ impl Session {
         allowed
     }
 
-    /// Answers a mistake; too many of them end the socket.
+    /// Answers a mistake; too many of them close the socket.
     fn blame(&mut self, reply: &ReplyTo, reject: Reject, turn: &Turn<'_>, out: &mut Vec<Action>) {
         if self.is_one_violation_too_many(turn) {
             return out.push(Action::Close(CloseCode::RateLimited));
@@ -429,7 +429,7 @@ impl Session {
         out.push(Action::Send(reply.refused(RefusalBody { retry_in_ms, ..RefusalBody::of(reject) })));
     }
 
-    /// Some: too much, for so long.
+    /// `Some(wait)` if the socket is over its rate.
     fn charge(&mut self, bytes: usize, turn: &Turn<'_>) -> Option<Duration> {
         let frames = self.frames.take(turn.limits.frames, 1, turn.now.up);
         frames.and_then(|()| self.bytes.take(turn.limits.bytes, bytes, turn.now.up)).err()
@@ -447,7 +447,7 @@ impl Session {
         repeated
     }
 
-    /// A name that no other message of this sender has: the socket's name and a count.
+    /// A guid that no other message of this sender has: the socket's id and a counter.
     fn next_guid(&mut self) -> Guid {
         self.guids += 1;
         let SocketId { node, serial } = self.socket;
@@ -469,7 +469,7 @@ impl Session {
     }
 }
 
-/// A refused message keeps its name, so that the client knows which one to repeat.
+/// A refused message keeps its guid, so that the client knows which one to repeat.
 fn name_message(reply: &mut ReplyTo, data: &str) {
     if reply.event.is_some_and(|row| row.acknowledged == Acknowledged::MessageQueued) {
         reply.guid = guid_in(data);

@@ -1,5 +1,5 @@
-//! The part of a socket that others may touch: its outbox, and what it is asked to do next time
-//! its task runs. The task itself is in `socket.rs`; nobody else writes to the stream.
+//! The part of a socket that other tasks may touch: its outbox, and requests for the next run of
+//! its task. The task itself is in `socket.rs`; only the task writes to the stream.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,19 +19,19 @@ use crate::socket::outbox::Outbox;
 use crate::transport::packet::Packets;
 use crate::wire::Form;
 
-/// The wheel came by.
+/// The wheel visited the socket.
 const VISIT: u8 = 1;
-/// The directory knows the user: deliveries reach this socket.
+/// The directory has the user's seat: deliveries reach this socket.
 const SEATED: u8 = 2;
 
-/// What the task of a socket was asked since it ran last.
+/// The requests to a socket's task since its last run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
-    /// Look at the heartbeat and the token.
+    /// Check the heartbeat and the token.
     pub visit: bool,
-    /// The user is seated: say ready.
+    /// The user is seated: send `ready`.
     pub seated: bool,
-    /// Close, and why.
+    /// Close, for this reason.
     pub close: Option<CloseCode>,
 }
 
@@ -41,13 +41,13 @@ pub struct Slot {
     pub serial: u64,
     /// How events are written for this socket.
     pub form: Form,
-    /// The node's uptime when it was opened, seconds.
+    /// The node's uptime when the socket was opened, in seconds.
     pub since_s: u32,
     who: OnceLock<(UserId, LoginId)>,
     asks: AtomicU8,
     /// Index into [`CloseCode::ALL`] plus one.
     close: AtomicU8,
-    /// A `sync` is under way.
+    /// A `sync` is in progress.
     syncing: AtomicU8,
     outbox: Mutex<Outbox>,
     waker: AtomicWaker,
@@ -69,12 +69,12 @@ impl Slot {
         }
     }
 
-    /// Who speaks on this socket, once that is known.
+    /// The account of this socket, once it is known.
     pub fn who(&self) -> Option<(UserId, LoginId)> {
         self.who.get().copied()
     }
 
-    /// Says who speaks. Only the first time counts.
+    /// Sets the account. Only the first call counts.
     pub fn set_who(&self, user: UserId, login: LoginId) {
         // A second account on one socket is refused by the session; ignoring it here is safe.
         let _ = self.who.set((user, login));
@@ -85,7 +85,7 @@ impl Slot {
         self.push_noted(packets, urgency, class, None, metrics)
     }
 
-    /// The same, of packets of which is remembered when they were written.
+    /// Like `push`, for packets whose write time is recorded.
     pub fn push_noted(
         &self,
         packets: Packets,
@@ -127,8 +127,8 @@ impl Slot {
         pushed.first || pushed.full
     }
 
-    /// Does something with the outbox, locked: short, never across an await. What waits more or less
-    /// afterwards is counted. (What the task has taken out to write is in nobody's outbox meanwhile.)
+    /// Runs a closure on the locked outbox: short, never across an await. The change of the waiting bytes
+    /// is counted afterwards. (Bytes that the task has taken out to write count for no outbox meanwhile.)
     pub fn outbox<T>(&self, metrics: &Metrics, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock();
         let before = outbox.bytes();
@@ -139,7 +139,7 @@ impl Slot {
         outcome
     }
 
-    /// Whether the client does not take what waits.
+    /// Whether the client is too slow in reading.
     pub fn is_slow(&self, metrics: &Metrics) -> bool {
         self.outbox(metrics, |outbox| Self::is_late(outbox, metrics))
     }
@@ -169,12 +169,12 @@ impl Slot {
         self.wake();
     }
 
-    /// Whether it was asked to close.
+    /// Whether the socket was asked to close.
     pub fn is_closing(&self) -> bool {
         self.close.load(Ordering::Acquire) != 0
     }
 
-    /// Takes what was asked.
+    /// Takes the requests to the task.
     pub fn take_asked(&self) -> Wake {
         let asks = self.asks.swap(0, Ordering::AcqRel);
         let close = match self.close.load(Ordering::Acquire) {
@@ -199,7 +199,7 @@ impl Slot {
         self.waker.wake();
     }
 
-    /// Whom to wake.
+    /// The task to wake.
     pub fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }

@@ -6,10 +6,10 @@
 //! one turn in one call.
 //!
 //! Between accepting an account and its seat in the directory it neither reads nor writes: the
-//! client hears `ready` only when every delivery reaches it. Who said its token in the request
-//! hears the answer to the upgrade and `ready` in one write.
+//! client hears `ready` only when every delivery reaches it. If the token came with the request,
+//! the 101 response and `ready` go out in one write.
 //!
-//! Not here: what a frame means (`session.rs`), who else may touch the socket (`slot.rs`).
+//! Not here: what a frame means (`session.rs`), what other tasks may touch of the socket (`slot.rs`).
 
 use std::future::Future;
 use std::io::IoSlice;
@@ -36,7 +36,7 @@ use crate::socket::slot::Slot;
 use crate::transport::frame::{Assembler, Frame, PING, close_echo, close_frame, pong_frame};
 use crate::transport::packet::Packets;
 
-/// What one read takes at most.
+/// Bytes of one read, at most.
 const READ_BYTES_MAX: usize = 32 * 1024;
 
 /// From the upgrade to an account.
@@ -55,20 +55,20 @@ pub struct SocketTask {
     slot: Arc<Slot>,
     session: Session,
     assembler: Assembler,
-    /// Bytes that came and are no whole frame yet; empty nearly always, and then without memory.
+    /// Received bytes of an incomplete frame; nearly always empty, and then without memory.
     rest: Vec<u8>,
     phase: Phase,
     was_ready: bool,
 }
 
 enum Phase {
-    /// Nobody knows whose it is; the timer is the handshake's deadline.
+    /// The account is not known yet; the timer is the handshake's deadline.
     Opening(Timer),
-    /// The account is known, the directory is not told yet.
+    /// The account is known, the directory does not have it yet.
     Seating(Timer),
-    /// The long part: no timer.
+    /// The normal state: no timer.
     Open,
-    /// The last frame is on its way, or was sent and the peer's end is awaited.
+    /// The last frame is being written, or was sent and the task waits for the peer to end the stream.
     Closing { timer: Timer, code: Option<CloseCode>, shut: bool },
 }
 
@@ -78,8 +78,8 @@ type Timer = Pin<Box<Sleep>>;
 struct Ended(Option<CloseCode>);
 
 impl SocketTask {
-    /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` came
-    /// behind the request. The socket is in the hub from here on.
+    /// Takes over an upgraded stream: the `answer` to the upgrade is still to be written, `early` are the bytes
+    /// that followed the request. The socket is in the hub from now on.
     pub fn open(
         stream: TcpStream,
         answer: Bytes,
@@ -111,7 +111,7 @@ impl SocketTask {
         socket
     }
 
-    /// Lets the session decide and does what it says.
+    /// Lets the session decide, and executes its actions.
     fn decide(&mut self, ask: impl FnOnce(&mut Session, &Turn<'_>, &mut Vec<Action>)) {
         let mut scratch = Scratch::take();
         let now = self.permit.now();
@@ -152,7 +152,7 @@ impl SocketTask {
         }
     }
 
-    /// The account is known: make the socket deliverable, and wait until the directory knows.
+    /// The account is known: adds the socket to the hub, and waits until the directory has the seat.
     fn seat(&mut self, account: &Account) {
         let Phase::Opening(timer) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self.slot.set_who(account.user, account.login);
@@ -187,15 +187,15 @@ impl SocketTask {
         self.slot.push_frame(frame, &self.permit.metrics);
     }
 
-    /// Says why, and ends. Nothing is written any more for an account that may not hear it, nor for a
+    /// Closes with a reason. It writes nothing more for an account that may not hear it, nor for a
     /// client that does not read.
     fn close(&mut self, code: CloseCode) {
         let keep = !matches!(code, CloseCode::Slow | CloseCode::Unauthorized | CloseCode::LoggedOut);
         self.finish(close_frame(code), Some(code), keep);
     }
 
-    /// Queues the last frame. What waited before it is written first, unless the peer is too slow
-    /// or was never let in.
+    /// Queues the last frame. Waiting frames are written first, unless the peer is too slow
+    /// or was never authenticated.
     fn finish(&mut self, last: Bytes, code: Option<CloseCode>, keep: bool) {
         if matches!(self.phase, Phase::Closing { .. }) {
             return;
@@ -239,7 +239,7 @@ impl SocketTask {
         self.write(cx)
     }
 
-    /// The wheel came by.
+    /// The wheel visits the socket.
     fn visit(&mut self) {
         if self.assembler.is_stalled() || self.slot.is_slow(&self.permit.metrics) {
             return self.close(CloseCode::Slow);
@@ -250,7 +250,7 @@ impl SocketTask {
         }
     }
 
-    /// What waits is not written for a token that has ended: the wheel comes by only now and then.
+    /// Waiting frames are not written for a token that has ended; the wheel visits only now and then.
     fn has_expired(&self) -> bool {
         let now_s = Timestamp::now().0 / 1_000;
         self.session.account().is_some_and(|account| account.expires_s <= now_s)
@@ -414,7 +414,7 @@ impl SocketTask {
         }
     }
 
-    /// All is written: when closing, ends our half of the stream.
+    /// Everything is written: when closing, ends our half of the stream.
     fn shut(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         if let Phase::Closing { shut, .. } = &mut self.phase
             && !*shut
@@ -430,7 +430,7 @@ impl SocketTask {
     }
 }
 
-/// What a client's text was, from what it leads to.
+/// The class of a client's text, from the actions that it causes.
 fn class(actions: &[Action]) -> FrameClass {
     let class = actions.iter().find_map(|action| match action {
         Action::Accept(_) | Action::Beat(_) => Some(FrameClass::Control),

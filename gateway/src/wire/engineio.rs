@@ -1,6 +1,6 @@
 //! Engine.IO v4 over WebSocket: one packet is one text frame, its first character the type.
 //!
-//! The server pings, the client answers. Binary frames and long-polling are not taken here.
+//! The server pings, the client answers. Binary frames and long-polling are not supported here.
 
 use common::limits::{FRAME_BYTES_MAX, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS};
 use protocol::CloseCode;

@@ -46,7 +46,7 @@ impl Form {
         }
     }
 
-    /// What the socket hears before anything else.
+    /// The first packets of a socket.
     pub fn opening(self, socket: SocketId) -> Option<Packets> {
         match self {
             Self::Native => None,
@@ -59,7 +59,7 @@ impl Form {
         matches!(self, Self::Native)
     }
 
-    /// What the socket hears once it is authenticated.
+    /// The packets of a socket once it is authenticated.
     pub fn welcome(self, ready: Ready) -> Packets {
         match self {
             Self::Native => {
@@ -70,7 +70,7 @@ impl Form {
         }
     }
 
-    /// What the socket hears when its token is not accepted. None: the close code says it.
+    /// The packets when the token is refused. None: the close code is enough.
     pub fn unwelcome(self, token_given: bool) -> Option<Packets> {
         match self {
             Self::Native => None,
@@ -78,12 +78,12 @@ impl Form {
         }
     }
 
-    /// Whether a socket hears who is online without asking: the original's clients never ask.
+    /// Whether a socket gets the list of online users without asking, as the original's clients expect.
     pub const fn is_told_who_is_online(self) -> bool {
         matches!(self, Self::SocketIo)
     }
 
-    /// The server's heartbeat. None: the form has no word for it, and the transport's own does.
+    /// The server's heartbeat. None: the form has none, and the transport's own is used.
     pub fn ping(self) -> Option<Packets> {
         match self {
             Self::Native => None,
@@ -91,7 +91,7 @@ impl Form {
         }
     }
 
-    /// Whether events without a meaning here are passed over in silence, as the original does.
+    /// Whether unknown events are ignored silently, as the original does.
     pub const fn ignores_unknown_events(self) -> bool {
         matches!(self, Self::SocketIo)
     }

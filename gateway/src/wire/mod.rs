@@ -1,9 +1,9 @@
 //! Two wire forms, one event model: texts to [`Said`] and events to packets. Pure. How packets travel is
 //! `transport`'s.
 //!
-//! `session.rs` decides without knowing the form; what differs between the forms is here, one
-//! `match` per question. Nothing here panics, whatever a client sends, and what is read is lent
-//! from the frame, not copied.
+//! `session.rs` decides without knowing the form; the differences between the forms are here, one
+//! `match` per question. Nothing here panics, whatever a client sends, and parsed values borrow
+//! from the frame.
 
 /// `{"event","data","id"?}`.
 mod native;
@@ -17,7 +17,7 @@ mod socketio;
 /// The forms, and what differs between them.
 mod form;
 
-/// What a client said.
+/// What a client sent.
 mod said;
 
 /// Events and answers as packets.

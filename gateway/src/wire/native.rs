@@ -1,6 +1,6 @@
 //! The native form: a text frame is `{"event": name, "data": {…}, "id"?: text or number}`.
 //!
-//! `id` is the client's number or name for this one event: it comes back on the answer. It is no name of
+//! `id` is the client's number or name for this one event, returned on the answer. It does not identify
 //! a message: clients count from 1 on every socket.
 //! Fields beyond these are ignored, so that old gateways understand new clients.
 

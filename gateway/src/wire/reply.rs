@@ -10,7 +10,7 @@ use super::form::Form;
 use super::{native, socketio};
 use crate::transport::packet::Packets;
 
-/// One event. Its name is one of ours, and needs no escaping; `data` is JSON.
+/// One event. Its name is ours and needs no escaping; `data` is JSON.
 pub fn event_packet(form: Form, event: &str, data: &str) -> Packets {
     match form {
         Form::Native => native::event(event, data),
@@ -18,7 +18,7 @@ pub fn event_packet(form: Form, event: &str, data: &str) -> Packets {
     }
 }
 
-/// An event that answers another one, and the acknowledgement that is awaited.
+/// An event that answers another one, and the acknowledgement that the client waits for.
 pub fn answer_packets(form: Form, event: &str, data: &str, tag: Option<&Tag>) -> Packets {
     match tag {
         None => event_packet(form, event, data),
@@ -30,7 +30,7 @@ pub fn answer_packets(form: Form, event: &str, data: &str, tag: Option<&Tag>) ->
     }
 }
 
-/// How the answers to one event find it again: carried along until there is an answer.
+/// How an answer finds its event again: carried along until there is an answer.
 #[derive(Clone, Debug)]
 pub struct ReplyTo {
     /// The socket's form.
@@ -39,7 +39,7 @@ pub struct ReplyTo {
     pub event: Option<&'static ClientRow>,
     /// The message it is about.
     pub guid: Option<Guid>,
-    /// How the client recognizes the answer.
+    /// The tag by which the client recognizes the answer.
     pub tag: Option<Tag>,
 }
 
@@ -51,7 +51,7 @@ impl PartialEq for ReplyTo {
 }
 
 impl ReplyTo {
-    /// The bus has it. None: this event's sender is told nothing now.
+    /// The bus has it. None: this event has no acknowledgement now.
     pub fn queued(&self, at: Timestamp) -> Option<Packets> {
         match (self.event?.acknowledged, &self.guid, &self.tag) {
             (Acknowledged::MessageQueued, Some(guid), _) => {
@@ -64,7 +64,7 @@ impl ReplyTo {
         }
     }
 
-    /// The tag that a worker's answer brings back: what was acknowledged before is not acknowledged twice.
+    /// The tag that a worker's answer returns: an event is acknowledged once.
     pub fn tag_of_answer(&self) -> Option<Tag> {
         let acknowledged = self.event.map(|row| row.acknowledged);
         self.tag
@@ -83,13 +83,13 @@ impl ReplyTo {
         self.refused(RefusalBody { retry_in_ms: Some(retry_in_ms), ..RefusalBody::of(reject) })
     }
 
-    /// An event that answers it. It carries the client's `id`; an acknowledgement that is awaited
+    /// An event that answers it. It carries the client's `id`; the acknowledgement that the client waits for
     /// follows it.
     pub fn answered(&self, event: &ServerEvent) -> Packets {
         self.answered_with(event.name(), event.data())
     }
 
-    /// The same, of an answer that is encoded already.
+    /// The same for an encoded answer.
     pub fn answered_with(&self, event: &str, data: &str) -> Packets {
         answer_packets(self.form, event, data, self.tag.as_ref())
     }
@@ -117,8 +117,8 @@ mod tests {
         packets.texts().collect()
     }
 
-    /// Whatever the forms say is a packet and nothing else, so that any transport may carry it: no header of
-    /// a frame, and no record separator, which joins packets on a transport without frames.
+    /// All forms produce packets only, so that any transport may carry them: without the header of
+    /// a frame, and without a record separator, which joins packets on a transport without frames.
     #[test]
     fn all_that_is_said_is_packets_of_its_form() {
         let socket = protocol::ids::SocketId { node: protocol::ids::NodeId(1), serial: 2 };

@@ -1,4 +1,4 @@
-//! What a client said, before it is judged.
+//! What a client sent, parsed and not yet checked.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::transport::packet::Packets;
 
-/// What a client said, read but not yet judged.
+/// What a client sent, parsed and not yet checked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said<'a> {
-    /// Its token; none when it relies on the one in the request.
+    /// A token; none when the client relies on the one in the request.
     Auth(Option<Cow<'a, str>>),
     /// An event.
     Event {
@@ -18,25 +18,25 @@ pub enum Said<'a> {
         name: Cow<'a, str>,
         /// The JSON of its data.
         data: &'a str,
-        /// How the client recognizes the answer.
+        /// The tag by which the client recognizes the answer.
         tag: Option<Tag>,
     },
-    /// To be answered with this at once (Engine.IO ping, a foreign namespace).
+    /// To be answered with this text at once (Engine.IO ping, a foreign namespace).
     Asked(Packets),
     /// The answer to our ping (Engine.IO).
     Pong,
-    /// Of no consequence (Engine.IO noop, acknowledgements).
+    /// Ignored (Engine.IO noop, acknowledgements).
     Nothing,
-    /// It leaves.
+    /// The client leaves.
     Goodbye,
 }
 
 /// Why a text was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misread {
-    /// The client is told, and may go on.
+    /// The gateway answers, and the client may continue.
     Reject(Reject),
-    /// The form has no words for it: the socket is closed.
+    /// The form has no answer for it: the gateway closes the socket.
     Close(CloseCode),
 }
 

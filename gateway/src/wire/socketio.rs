@@ -1,7 +1,7 @@
 //! Socket.IO v5 packets: `<type>[<namespace>,][<ack>]<json>`, split by hand.
 //!
-//! One namespace, `/`; no binary attachments. A client that names another namespace is told so
-//! when it joins, and not heard there.
+//! One namespace, `/`; no binary attachments. A client that joins another namespace is refused,
+//! and its events there are ignored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ struct Auth<'a> {
     token: Option<Cow<'a, str>>,
 }
 
-/// Reads what an Engine.IO message carries.
+/// Reads the content of an Engine.IO message.
 pub(super) fn read(packet: &str) -> Result<Said<'_>, Misread> {
     let mut chars = packet.chars();
     let kind = chars.next();
@@ -109,7 +109,7 @@ pub(super) fn connected(socket: SocketId) -> Packets {
     Packets::of([&format!(r#"40{{"sid":"{socket}"}}"#)])
 }
 
-/// The answer to a CONNECT that is not; the sentences are the original's.
+/// The answer to a refused CONNECT; the sentences are the original's.
 pub(super) fn refused(token_given: bool) -> Packets {
     Packets::of([if token_given {
         r#"44{"message":"Invalid token"}"#
