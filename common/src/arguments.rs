@@ -1,5 +1,5 @@
-//! Command lines: what a program is told on it, and how it ends when it does not understand.
-//! The only dependency on `clap` that gateway and worker have.
+//! Command lines: their arguments, and how a program ends when it does not understand them.
+//! The only dependency of gateway and worker on `clap`.
 
 use std::process::ExitCode;
 

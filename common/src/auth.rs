@@ -1,8 +1,8 @@
 //! Tokens: the only place that says `jsonwebtoken`.
 //!
 //! An access token is HS256 over the claims that the original's clients read, plus the login it
-//! descends from. Every refusal is [`Reject::Unauthorized`]: why a token is bad is nobody's
-//! business but ours. Expiry is exact, without leeway: the clock is passed in.
+//! descends from. Every refusal is [`Reject::Unauthorized`]: a client does not learn why a token
+//! is bad. Expiry is exact, without leeway: the clock is passed in.
 //!
 //! Not here: refresh tokens (random, kept by the worker as digests) and logins that ended early
 //! (the directory knows them).
@@ -20,7 +20,7 @@ use protocol::ids::{LoginId, UserId};
 use protocol::{Account, Person, Reject, Role, Timestamp};
 
 /// Installs the one crypto provider of the process. Two providers in one process panic at the
-/// first use of TLS, so whoever opens TLS calls this first; repeats do nothing.
+/// first use of TLS, so every user of TLS calls this first; further calls do nothing.
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -57,8 +57,8 @@ struct Essentials {
     login: i64,
 }
 
-/// A digest that two programs compare to see whether they sign with the same secret: the first 32 bits of
-/// an HMAC of a fixed text. It tells less about the secret than any token does.
+/// A digest by which two programs check whether they sign with the same secret: the first 32 bits of
+/// an HMAC of a fixed text. It reveals less about the secret than any token does.
 fn digest(secret: &[u8]) -> u32 {
     install_crypto();
     let key = EncodingKey::from_secret(secret);
@@ -95,12 +95,12 @@ impl Verifier {
         self.secret_digest
     }
 
-    /// How long a token lives: for so long a login that ended is remembered.
+    /// The lifetime of a token, and the time for which an ended login must be remembered.
     pub fn access_ttl(&self) -> Duration {
         self.access_ttl
     }
 
-    /// Who the token says is speaking.
+    /// The account of a token.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Account, Reject> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Reject::Unauthorized);
@@ -146,8 +146,8 @@ impl Signer {
         now.0.div_euclid(1_000).saturating_add(ttl)
     }
 
-    /// The refresh token that follows this one: as random as the first of its login, and for everybody
-    /// who shows this one the same, without anything to be kept.
+    /// The refresh token that follows this one: as random as the first of its login, and always the same
+    /// for the same token, so that nothing must be stored.
     pub fn successor(&self, shown: &str) -> String {
         self.keyed(&format!("refresh:{shown}"))
     }

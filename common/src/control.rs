@@ -7,7 +7,7 @@
 //! silence means anything. Nothing is repeated and nothing is promised: what must not be lost goes
 //! through the store and the directory.
 //!
-//! There is no login here: whoever may publish on the bus is an operator.
+//! There is no login here: every program that may publish on the bus is an operator.
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ impl Ear {
     }
 }
 
-/// Why nobody could be asked.
+/// Why the programs could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The bus did not take the question.
@@ -128,9 +128,9 @@ pub enum AskError {
     /// The broker took it, perhaps, and did not pass it on.
     #[error("the programs could not be asked: RabbitMQ passed nothing on within {wait:?}; {why}")]
     NotPassed {
-        /// For so long it was waited for.
+        /// The time that was waited for answers.
         wait: Duration,
-        /// What is known of the broker, and what to do.
+        /// The state of the broker, and what to do.
         why: &'static str,
     },
 }
@@ -157,10 +157,10 @@ impl Asker {
         Ok(Self { bus: bus.clone(), node, answers, questions, asked: 0 })
     }
 
-    /// Asks, and gathers what is answered within `wait`, or until `enough` says so.
+    /// Asks, and collects answers for `wait`, or until `enough` returns true.
     ///
     /// # Errors
-    /// The question reached nobody: the broker took or passed on nothing.
+    /// The question reached no program: the broker did not take it or did not deliver it.
     pub async fn ask(
         &mut self,
         question: Question,
@@ -204,7 +204,7 @@ impl Asker {
     }
 }
 
-/// What an arrival says; nothing of what cannot be read.
+/// The answer in an arrival; None if it cannot be read.
 fn read<T: DeserializeOwned>(arrival: &Arrival) -> Vec<T> {
     let Arrival::Envelopes(envelopes) = arrival else { return Vec::new() };
     envelopes.iter().filter_map(|one| protocol::decode(&one.body).ok()).collect()
@@ -227,7 +227,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(1);
 
-    /// A gateway and a worker that listen, and somebody who asks.
+    /// A gateway and a worker that listen, and an operator that asks.
     async fn cluster() -> (Asker, [Lifecycle; 2]) {
         let bus = Bus::memory();
         let lives = [Lifecycle::manual(), Lifecycle::manual()];

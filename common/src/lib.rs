@@ -1,12 +1,12 @@
 //! The language the programs share.
 //!
-//! A thing lives here when two programs *must agree* on it, not because two programs
-//! happen to use it. What they say to each other is the crate `protocol`. Modules in reading order.
+//! Code lives here when two programs *must agree* on it, not because two programs
+//! happen to use it. The messages between them are the crate `protocol`. Modules in reading order.
 
 /// Every bound in the system, with its unit and its reason.
 pub mod limits;
 
-/// Which build this is.
+/// The version and commit of this build.
 pub mod version;
 
 /// Randomness of the operating system.
@@ -15,13 +15,13 @@ pub mod random;
 /// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
 pub mod bus;
 
-/// The machinery of a lane: consume, schedule, handle, tell, acknowledge.
+/// The machinery of a lane: consume, schedule, handle, deliver, acknowledge.
 pub mod lanes;
 
-/// Who is where: sessions, presence, heads, rate limits.
+/// The directory: sessions, presence, heads, rate limits.
 pub mod directory;
 
-/// Tokens: the only place that says `jsonwebtoken`.
+/// Tokens: the only place that uses `jsonwebtoken`.
 pub mod auth;
 
 /// Reading the environment once, at the edge.
@@ -33,7 +33,7 @@ pub mod arguments;
 /// Logging and the Prometheus exporter.
 pub mod telemetry;
 
-/// How well a program does: its parts, its score, the numbers behind it.
+/// The health of a program: its parts, its score, the numbers behind it.
 pub mod health;
 
 /// The admin port: probes, health, metrics.
@@ -45,10 +45,10 @@ pub mod lifecycle;
 /// An operator's questions to all programs, asked and answered over the bus.
 pub mod control;
 
-/// Which programs run, and whether they sign with the same secret.
+/// The running programs, and whether they sign with the same secret.
 pub mod roster;
 
-/// What a program remembers of the way of the last messages.
+/// The recent path of chat messages through this program.
 pub mod recorder;
 
 /// Spans of recorded messages, for a collector (feature `otlp`).

@@ -1,11 +1,11 @@
-//! From running to draining to aborting: what a signal means to everybody in the process.
+//! From running to draining to aborting: the effect of signals on the whole process.
 //!
 //! The first SIGTERM or SIGINT *drains*: leave politely, within deadlines. The second one
 //! *aborts*: stop waiting for anything. Both are one-way.
 //!
-//! SIGHUP, SIGUSR1 and SIGUSR2 change nothing: they are logged and ignored, since there is nothing
-//! to read again. One exception: the terminal that a program was started from is closed, which the
-//! system says with SIGHUP. Then the program drains, and does not live on unseen.
+//! SIGHUP, SIGUSR1 and SIGUSR2 are logged and ignored, since there is nothing to
+//! read again. One exception: the system sends SIGHUP when the terminal that a program was started from
+//! is closed. Then the program drains, and does not live on unseen.
 //!
 //! Not here: what draining means to a gateway or a worker.
 

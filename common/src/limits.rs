@@ -13,8 +13,8 @@ pub use protocol::limits::*;
 
 // ---- Frames and sockets -------------------------------------------------------------------
 
-/// Bytes that may wait for one socket in any case: beyond it the socket is cut at once. What a busy
-/// room of fifty says while the task of a socket waits for its turn.
+/// Bytes that may wait for one socket in any case: above it the gateway closes the socket at once. As much
+/// as a busy room of fifty sends while the task of a socket waits for its turn.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that may wait for one socket without a question of time. Twice the largest event and then
@@ -61,18 +61,18 @@ pub const LOGIN_SOCKETS_MAX: usize = 20;
 /// Sockets of one user at one gateway: several devices with all their tabs.
 pub const USER_SOCKETS_MAX: usize = 100;
 
-/// Sockets per second that all leaving gateways of a cluster together move to the others: half of
-/// what one of them opens, so that those who come anyway are not refused.
+/// Sockets per second that all draining gateways of a cluster together move to the others: half of
+/// what one of them opens, so that other new clients are not refused.
 pub const RECONNECTS_PER_S: u32 = 2_500;
 
 /// The longest drain. Enough for 70,000 sockets at [`RECONNECTS_PER_S`]; few sockets take less.
 pub const DRAIN_MS_MAX: u64 = 30_000;
 
-/// How long a leaving socket stays open after the time it was told: the client has opened the next
-/// one meanwhile.
+/// How long a moved socket stays open after its announced time, while the client opens the next
+/// one.
 pub const GOING_AWAY_GRACE_MS_MAX: u64 = 1_000;
 
-/// A gateway whose runtime is later than this opens no socket.
+/// A gateway whose runtime lags more than this opens no socket.
 pub const ADMISSION_LAG_MS_MAX: u64 = 500;
 
 /// Users that may wait to be written to the directory before no more are taken: several seconds
@@ -82,7 +82,7 @@ pub const SEATS_WAITING_MAX: usize = 20_000;
 /// The longest `Retry-After` of a refused upgrade, seconds.
 pub const ADMISSION_RETRY_S_MAX: u64 = 5;
 
-/// How long the last frame of a socket may take to be written, and the peer to end its side.
+/// Time for the last frame of a socket to be written, and for the peer to end its side.
 pub const CLOSE_MS_MAX: u64 = 2_000;
 
 /// Events of all sockets of one user on one node.
@@ -96,14 +96,14 @@ pub const HTTP_BODY_MS_MAX: u64 = 10_000;
 
 // ---- What one socket may do ---------------------------------------------------------------
 
-/// Frames per second that a socket may send for ever. A fast typist's keystrokes, each an event,
+/// Frames per second that a socket may send continuously. A fast typist's keystrokes, each an event,
 /// are about fifteen.
 pub const SOCKET_FRAMES_PER_S: u32 = 50;
 
-/// Frames at once: what a client says when it comes back from a tunnel.
+/// Frames at once: what a client sends when it returns from a tunnel.
 pub const SOCKET_FRAMES_BURST: u32 = 200;
 
-/// Bytes of text per second for ever.
+/// Bytes of text per second, continuously.
 pub const SOCKET_BYTES_PER_S: u32 = 64 * 1024;
 
 /// Bytes of text at once: two of the largest frames.
@@ -127,21 +127,21 @@ pub const PASSWORDS_WAITING_MAX: usize = 64;
 /// Passwords from one address that one worker hashes or has in line at once: a quarter of the line.
 pub const PASSWORDS_OF_NETWORK_MAX: usize = 16;
 
-/// For so long after a refresh token was spent it may be shown again for the same successor: two tabs
-/// do, and a client whose answer was lost (30 s: a request's deadline and two repeats).
+/// How long a spent refresh token may be used again for the same successor: for two tabs,
+/// and for a client whose answer was lost (30 s: a request's deadline and two repeats).
 pub const REFRESH_GRACE_MS: u64 = 30_000;
 
 /// Addresses remembered for each account where its right password was given: the latest.
 pub const KNOWN_ADDRESSES_MAX: i64 = 32;
 
-/// Between two looks of a worker for logins that ended: how late the end of a login that somebody
-/// wrote into the database is known at the gateways.
+/// Interval of a worker's checks for ended logins: the delay until gateways know the end of a login that an
+/// operator wrote into the database.
 pub const ENDED_LOGINS_LOOK_MS: u64 = 5_000;
 
 /// A look goes so far back: more than a failover of the directory loses, and than a worker pauses.
 pub const ENDED_LOGINS_RECENT_MS: u64 = 300_000;
 
-/// For so long after the last look the directory is believed to know all ended logins.
+/// How long after the last check the directory is assumed to know all ended logins.
 pub const ENDED_LOGINS_MARK_MS: u64 = 60_000;
 
 /// Ended logins read by one statement.
@@ -163,7 +163,7 @@ pub const ANSWER_BYTES_SMALL: usize = 4 * 1024;
 pub const ANSWER_MS_MAX: u64 = 30_000;
 
 /// How long a connection is kept for the next request. Longer than proxies keep theirs (60 s, 65 s):
-/// else a request meets the end of its connection, and the proxy says 502.
+/// otherwise a request meets the end of its connection, and the proxy answers 502.
 pub const HTTP_IDLE_MS_MAX: u64 = 75_000;
 
 /// Messages sent over REST that one worker waits for.
@@ -193,22 +193,22 @@ pub const BATCH_BYTES_MAX: usize = 384 * 1024;
 /// of the broker's cores (measured: ARCHITECTURE.md).
 pub const LANE_BATCHES_UNCONFIRMED_MAX: usize = 3;
 
-/// Envelopes below which a batch of a lane is small: it waits while anything of its lane is
+/// Envelopes below which a batch of a lane is small: it waits while any batch of its lane is
 /// unconfirmed. The broker pays for each AMQP message, a third of a millisecond of a core, whatever
-/// is in it.
+/// its size.
 pub const LANE_BATCH_ENVELOPES_SMALL: usize = 64;
 
-/// For so long at most, counted from the last small one: what bounds the wait where confirms are slow.
+/// The longest such wait, counted from the last small batch: the limit where confirms are slow.
 pub const LANE_BATCH_GAP_MS: u64 = 4;
 
-/// Events below which a piece of work is small: it waits while one of its lane is under way. A piece
-/// costs PostgreSQL and the worker about two milliseconds whatever is in it.
+/// Events below which a piece of work is small: it waits while another of its lane runs. A piece
+/// costs PostgreSQL and the worker about two milliseconds whatever its size.
 pub const WORK_EVENTS_SMALL: usize = 128;
 
-/// For so long at most, counted from when the last piece of the lane was begun: one may be held for minutes.
+/// The longest such wait, counted from the start of the lane's last piece: a piece may be held for minutes.
 pub const WORK_GAP_MS: u64 = 10;
 
-/// AMQP messages unconfirmed per destination that is no lane.
+/// Unconfirmed AMQP messages per destination other than a lane.
 pub const BATCHES_UNCONFIRMED_MAX: usize = 4;
 
 /// Envelopes that may wait in one process for one queue, unconfirmed ones included. Beyond this
@@ -260,11 +260,11 @@ pub const REQUEST_MS_MAX: u64 = 10_000;
 /// The lease of a node. Renewed every third of it; without it, everything on the node is gone.
 pub const NODE_LEASE_MS: u64 = 6_000;
 
-/// How long leases go on when nobody could renew one: Redis was away. Longer than a failover
+/// How long leases stay valid when no program could renew one, because Redis was away. Longer than a failover
 /// takes with the usual `cluster-node-timeout` of 5 to 15 s.
 pub const LEASE_GRACE_MS: u64 = 30_000;
 
-/// How long a list of live nodes may be used: a dead node is asked for deliveries so much longer.
+/// How long a list of live nodes may be used: for this long, deliveries still go to a dead node.
 pub const LIVE_NODES_MS_MAX: u64 = 500;
 
 /// Hash-tag buckets for users, and for conversations: the number of commands a look-up of many
@@ -278,7 +278,7 @@ pub const DIRECTORY_MS_MAX: u64 = 1_000;
 /// Finding the cluster and connecting to all its nodes.
 pub const DIRECTORY_CONNECT_MS_MAX: u64 = 5_000;
 
-/// Users or conversations in one command: a script of so many holds a master for about a
+/// Users or conversations in one command: a script of this many holds a master for about a
 /// millisecond.
 pub const DIRECTORY_FIELDS_MAX: usize = 500;
 
@@ -296,16 +296,16 @@ pub const DIRECTORY_REAP_MS_MAX: u64 = 10_000;
 
 // ---- Presence -----------------------------------------------------------------------------
 
-/// Between two looks of a worker for users who came or went.
+/// Interval of a worker's checks for users who came online or went offline.
 pub const PRESENCE_TICK_MS: u64 = 500;
 
-/// Users whose coming and going is told in one go, by one statement.
+/// Users announced in one go, by one statement.
 pub const PRESENCE_USERS_MAX: usize = 100;
 
-/// Who took it on to tell has so long; after that another worker does.
+/// Time for a worker that has claimed announcements; after that another worker claims them.
 pub const PRESENCE_CLAIM_MS: u64 = 10_000;
 
-/// After so long it gives up: nobody tells what another worker may be telling.
+/// A worker stops announcing after this long, because another worker may claim the same users by then.
 pub const PRESENCE_TELL_MS_MAX: u64 = 8_000;
 
 /// Participants of a conversation whose members see each other come and go; larger ones show no
@@ -316,7 +316,7 @@ pub const PRESENCE_PARTICIPANTS_MAX: usize = 100;
 /// last active.
 pub const PRESENCE_CONVERSATIONS_MAX: usize = 200;
 
-/// People who see a user come and go, and whom it sees: what fits an envelope.
+/// Contacts of a user for presence, in both directions: as many as fit an envelope.
 pub const PRESENCE_CONTACTS_MAX: usize = 5_000;
 
 // ---- Store --------------------------------------------------------------------------------
@@ -324,12 +324,12 @@ pub const PRESENCE_CONTACTS_MAX: usize = 5_000;
 /// One SQL statement on the hot path: the server ends it then.
 pub const STATEMENT_MS_MAX: u64 = 5_000;
 
-/// For how much longer its answer is waited for: the server's own end of it should come first,
-/// because that says why.
+/// How much longer the worker waits for an answer: the server's own end of the statement should come first,
+/// because it contains the reason.
 pub const STATEMENT_GRACE_MS: u64 = 1_000;
 
-/// Waiting for one lock. Shorter than a statement, so that the error says what it waited for; and short,
-/// because the conversations of a piece wait together while the one that is locked is searched.
+/// Waiting for one lock. Shorter than a statement, so that the error names the lock; and short,
+/// because the conversations of a piece wait together while the worker searches for the locked one.
 pub const LOCK_MS_MAX: u64 = 1_500;
 
 /// A migration waiting for one lock: longer than PostgreSQL's `deadlock_timeout` (1 s), after which an
@@ -365,7 +365,7 @@ pub const REPLICA_PAUSE_MS: u64 = 5_000;
 
 // ---- Worker -------------------------------------------------------------------------------
 
-/// Between two beats of a worker: how fast a share of the shards moves to who came.
+/// Interval of a worker's heartbeats: how fast a new worker gets its share of the shards.
 pub const BEAT_MS: u64 = 1_000;
 
 /// A worker silent for this many beats is counted no more.
@@ -391,7 +391,7 @@ pub const APART_RUNG: u8 = 2;
 /// times its rung. Longer, and it is lost or on another worker.
 pub const APART_ORDER_MS: u64 = 60_000;
 
-/// Events of one conversation on their way round whose order a worker remembers (16 bytes each).
+/// Events of one conversation on the retry ladder whose order a worker remembers (16 bytes each).
 pub const APART_ORDER_MAX: usize = 4_000;
 
 /// Conversations that may wait apart in one worker. Beyond this they are searched for each time.
@@ -407,8 +407,8 @@ pub const OWNER_GUIDS_MAX: usize = 100_000;
 /// Ids of messages that a worker takes from the database at once; a restart leaves as many unused.
 pub const OWNER_IDS: usize = 1_024;
 
-/// For how long the messages of a sender who repeated a guid that was not remembered are looked up before
-/// anything is written: a repeat undoes a whole piece.
+/// After a sender repeated an unknown guid: how long that sender's messages are looked up before
+/// anything is written, because a repeat undoes a whole piece.
 pub const OWNER_SUSPECT_MS: u64 = 60_000;
 
 /// Such senders that are remembered.

@@ -45,7 +45,7 @@ struct Context {
     metrics: MetricsHandle,
     readiness: Readiness,
     lifecycle: Lifecycle,
-    /// How it was at the last two upkeeps, the older first.
+    /// The state at the last two upkeeps, the older first.
     samples: Arc<Mutex<[Sample; 2]>>,
 }
 
@@ -117,7 +117,7 @@ impl Ops {
     }
 }
 
-/// Who asks next; without a port nobody ever does.
+/// The next request; without a port there is never one.
 async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
@@ -253,7 +253,7 @@ mod tests {
         lifecycle.abort();
         serving.await.unwrap();
     }
-    /// Samples of histograms are kept raw until somebody folds them: without an admin port too.
+    /// Samples of histograms stay in memory until they are folded, also without an admin port.
     #[tokio::test(start_paused = true)]
     async fn without_a_port_the_samples_are_folded_all_the_same() {
         let readiness = Readiness::new("test", NodeId(7));

@@ -1,8 +1,8 @@
-//! What a program remembers of the way of the last chat messages: a flight recorder.
+//! The recent path of chat messages through this program: a flight recorder.
 //!
 //! A ring of fixed size in memory, allocated as it fills, that every task writes into without a lock:
-//! a place is taken by adding to one counter, and filled with plain stores. What is older than the
-//! ring is forgotten, and [`Recorder::since`] says since when nothing was. Only an operator's
+//! a writer takes a place by adding to one counter, and fills it with plain stores. Entries older than the
+//! ring are forgotten, and [`Recorder::since`] gives the time since when none was. Only an operator's
 //! question reads it (`chatchit trace`); nothing that happens to a message depends on it.
 //!
 //! Names, ids and times are kept, never contents; of a guid only its hash.
@@ -22,7 +22,7 @@ use protocol::control::{Milestone, Reply, Stage};
 use protocol::ids::{ConversationId, UserId};
 use protocol::{Origin, Timestamp};
 
-/// Words of an entry beside its key: when, who, where, and two that its kind gives a meaning.
+/// Words of an entry beside its key: time, sender, conversation, and two whose meaning depends on its kind.
 const WORDS: usize = 5;
 
 /// Entries that are allocated together.
@@ -54,8 +54,8 @@ type Entry = [AtomicU64; WORDS];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(NonZeroU64);
 
-/// `TRACE_MESSAGES` (65,536): of so many messages a program remembers the way, about
-/// [`TRACE_MILESTONES_PER_MESSAGE`] entries of 48 bytes each; 0: of none.
+/// `TRACE_MESSAGES` (65,536): number of recent messages whose path a program remembers, about
+/// [`TRACE_MILESTONES_PER_MESSAGE`] entries of 48 bytes each; 0: none.
 pub fn messages_from_env(env: &mut Env) -> usize {
     let messages = env.number(&["TRACE_MESSAGES"], TRACE_MESSAGES);
     if messages > TRACE_MESSAGES_MAX {
@@ -66,7 +66,7 @@ pub fn messages_from_env(env: &mut Env) -> usize {
 }
 
 impl Recorder {
-    /// Room for the way of about so many messages; 0: nothing is recorded.
+    /// Room for the path of about this many messages; 0: nothing is recorded.
     pub fn new(messages: usize) -> Self {
         let len = messages * TRACE_MILESTONES_PER_MESSAGE;
         let part_len = len.min(PART);
@@ -116,7 +116,7 @@ impl Recorder {
         }
     }
 
-    /// What is remembered of messages of this name, in the order in which it was written down.
+    /// The recorded milestones of messages with this guid, in the order of recording.
     pub fn of(&self, guid: u64) -> Vec<Milestone> {
         let Some(ring) = self.0.as_deref() else { return Vec::new() };
         let (wanted, end) = (key(guid), ring.next.load(Acquire));
@@ -191,7 +191,7 @@ impl Part {
     }
 }
 
-/// 0 is no key.
+/// 0 is not a valid key.
 fn key(guid: u64) -> u64 {
     guid.max(1)
 }

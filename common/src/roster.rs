@@ -1,10 +1,10 @@
 //! Which programs run, as they write it into the directory themselves, and whether all of them sign with
 //! the same secret.
 //!
-//! A program whose secret differs from that of the others refuses their tokens, and they refuse the tokens
-//! it makes; nothing else goes wrong, so nothing else tells. Programs therefore compare digests of their
-//! secrets. The side with fewer programs is the one that reports itself (of two equal sides the younger):
-//! which secret was meant is for the operator to say. It stays ready, because during a change of
+//! A program whose secret differs from that of the others refuses their tokens, and they refuse its
+//! tokens; nothing else fails, so nothing else shows it. Programs therefore compare digests of their
+//! secrets. The side with fewer programs reports itself (of two equal sides the younger):
+//! only the operator knows which secret is right. Such a program stays ready, because during a change of
 //! the secret the first programs with the new one are always few.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ const PART: &str = "secret";
 pub struct Roster {
     directory: Directory,
     card: Card,
-    /// What it reported last, so that each change is logged once.
+    /// The last report, so that each change is logged once.
     told: Option<String>,
 }
 
@@ -148,7 +148,7 @@ fn sentence(whose: &str, differ: Vec<&Card>) -> String {
     )
 }
 
-/// Programs that a sentence names; the number of the rest is told.
+/// Programs that a sentence names; it gives the number of the others.
 const NAMED_MAX: usize = 3;
 
 #[cfg(test)]

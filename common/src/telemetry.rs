@@ -1,4 +1,4 @@
-//! Logging and the Prometheus exporter: the only place that says `metrics_exporter_prometheus`.
+//! Logging and the Prometheus exporter: the only place that uses `metrics_exporter_prometheus`.
 //!
 //! Logs go to standard error: `RUST_LOG` filters them (default `info`, less of the peers' drivers,
 //! which report every attempt to reconnect), `LOG_FORMAT` is `json`
@@ -31,7 +31,7 @@ const BYTES: [f64; 9] =
 /// Counts: batches, recipients, nodes.
 const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
 
-/// What is logged when `RUST_LOG` does not say.
+/// The default of `RUST_LOG`.
 const DEFAULT_FILTER: &str = "info,redis=error,lapin=error";
 
 /// Starts logging. `program` names the process in the first line; a second call changes nothing.
@@ -51,12 +51,12 @@ pub fn init_logs(program: &str) {
     tracing::info!(program, version = crate::version::VERSION, "Starting {program}");
 }
 
-/// What was measured in this process so far. Cheap to clone.
+/// The metrics of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct MetricsHandle(PrometheusHandle);
 
 impl MetricsHandle {
-    /// The text that Prometheus scrapes: what was measured, and what the system says about the process.
+    /// The text that Prometheus scrapes: the metrics, and the kernel's numbers of the process.
     pub fn render(&self) -> String {
         let mut text = self.0.render();
         process::render(&mut text);

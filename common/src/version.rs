@@ -1,5 +1,5 @@
-//! Which build this is. Every program says it: in `--version`, in its first log line, to Prometheus
-//! (`build_info`), in `/health`, and to an operator who asks.
+//! The version and commit of this build. Every program reports them: in `--version`, in its first log line,
+//! to Prometheus (`build_info`), in `/health`, and to operators.
 
 /// `0.1.0 (abc1234)`: version and commit. Two builds of one version differ in the commit, so a
 /// rollout that was not finished is seen (alert `VersionsMixed`).

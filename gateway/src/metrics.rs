@@ -150,7 +150,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates the handles, after the recorder was installed. `outboxes_bytes_max`: bytes that may wait in all outboxes.
+    /// Creates the handles, after the recorder was installed. `outboxes_bytes_max`: bytes that may wait in all
+    /// outboxes.
     pub fn new(outboxes_bytes_max: usize) -> Self {
         let closed =
             |code: &CloseCode| (*code, counter!("gateway_sockets_closed_total", "reason" => code.label()));

@@ -3,7 +3,7 @@
 use super::envelope::Envelope;
 use protocol::Lane;
 
-/// What a subscriber hears.
+/// What a subscriber receives.
 #[derive(Debug)]
 pub enum Arrival {
     /// In the batch in which they travelled.

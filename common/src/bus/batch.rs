@@ -126,7 +126,7 @@ impl Window {
         pending.into_iter().filter_map(|pending| pending.receipt).collect()
     }
 
-    /// The connection was lost: whatever is unconfirmed is sent again, in order, under the same
+    /// The connection was lost: everything unconfirmed is sent again, in order, under the same
     /// serials.
     pub(super) fn rewind(&mut self) {
         self.batches.iter_mut().for_each(|batch| batch.sent = None);

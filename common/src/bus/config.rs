@@ -1,8 +1,8 @@
-//! How to reach RabbitMQ.
+//! The address of RabbitMQ.
 
 use std::path::PathBuf;
 
-/// Which kind the durable queues are.
+/// The kind of the durable queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// One node.
@@ -11,7 +11,7 @@ pub enum QueueKind {
     Quorum,
 }
 
-/// How to reach RabbitMQ.
+/// The address of RabbitMQ.
 #[derive(Clone)]
 pub struct BusConfig {
     /// `amqp://user:password@host:port/vhost`; several nodes of one cluster comma-separated.

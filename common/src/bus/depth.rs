@@ -1,10 +1,10 @@
-//! What waits in the lanes, looked at from outside: known also while no worker is there. Pure, but
+//! The backlog of the lanes, measured from outside: known also while no worker runs. Pure, except
 //! for the question itself.
 //!
-//! The broker does not tell how old the first message of a queue is. It tells how many wait: from
-//! look to look that says for how long a queue was never seen empty. As long as nobody takes from
-//! it, that is the age of its first message, less at most one look; while somebody does, the first
-//! message is at most one look older than that.
+//! The broker does not report the age of a queue's first message, only the number of messages. From
+//! check to check that shows for how long a queue was never seen empty. While no consumer takes from
+//! it, that is the age of its first message, at most one interval too low; while one does, the first
+//! message is at most one interval older than that.
 
 use std::time::Duration;
 

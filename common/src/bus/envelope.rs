@@ -1,4 +1,4 @@
-//! What travels over the bus, and its bytes. Pure.
+//! Envelopes, and their bytes on the bus. Pure.
 //!
 //! A batch is a version byte and then, for each envelope: subject length (u16), subject, key
 //! (u64), body length (u32), body; all little-endian. Bodies are sliced out of the batch, not
@@ -10,18 +10,18 @@ use super::subject::Subject;
 
 const BATCH_VERSION: u8 = 1;
 
-/// One thing on its way: where to, in which order, what.
+/// One envelope: its destination, its order, its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Where to.
+    /// The destination.
     pub subject: Subject,
     /// Envelopes of one lane with the same key keep their order: the conversation's id.
     pub key: u64,
-    /// What; opaque to the bus.
+    /// The body; opaque to the bus.
     pub body: Bytes,
 }
 
-/// Bytes that are no batch of envelopes.
+/// Bytes that are not a batch of envelopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are no batch of envelopes")]
 pub struct BadEnvelope;

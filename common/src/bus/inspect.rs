@@ -1,4 +1,4 @@
-//! What an operator sees of the bus: how much waits, what was set aside, what became of a replay.
+//! The operator's view of the bus: depths, quarantine, results of a replay.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use protocol::{Lane, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Quarantined {
-    /// Where it came from; high, when it came from a queue group.
+    /// Its lane; high, when it came from a queue group.
     pub lane: Lane,
     pub envelope: Envelope,
     pub attempts: u8,
     pub reason: String,
-    /// When. None: it was set aside by a program that did not write it down.
+    /// The time. None: the program that set it aside did not write one.
     pub set_aside: Option<Timestamp>,
 }
 
-/// Which of what was set aside.
+/// The envelopes to replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The one in this place, counted from 1 as [`quarantined`](super::Bus::quarantined) shows them.
@@ -28,7 +28,7 @@ pub enum Which {
     All,
 }
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// On their lanes again, and not in quarantine any more.
@@ -39,7 +39,7 @@ pub struct Replayed {
     pub failed: Option<BusError>,
 }
 
-/// How much waits. Counted in batches: a batch is what travels together, one envelope or more.
+/// Depths, counted in batches: a batch is one AMQP message of one or more envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Depths {
     /// Every shard of every lane.
@@ -83,7 +83,7 @@ pub struct Holding {
     pub oldest: Option<Envelope>,
 }
 
-/// What a look at a lane found.
+/// The measured state of a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneSeen {
     /// Waiting, in no worker's hands.

@@ -89,9 +89,9 @@ impl LaneBatch {
         self.finish(true);
     }
 
-    /// All of it is kept where it survives a crash of anything, though it is not acknowledged yet.
+    /// Marks the whole batch as kept: it survives any crash, though it is not acknowledged yet.
     /// A bus that keeps nothing itself tells its publishers now. Envelopes given to
-    /// [`Bus::retry`](super::Bus::retry) before are not meant.
+    /// [`Bus::retry`](super::Bus::retry) before are excluded.
     pub fn kept(&self) {
         // RabbitMQ has told its publishers long ago: it keeps by itself.
         if let Some(LaneTicket::Memory(ticket)) = &self.ticket {

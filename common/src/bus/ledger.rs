@@ -1,4 +1,4 @@
-//! Which deliveries of one channel are finished, and the fewest acknowledgements that say so.
+//! The finished deliveries of one channel, and the fewest acknowledgements that report them.
 //! Pure.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(super) struct Ledger {
 
 struct Entry {
     state: State,
-    /// When it was published, if it says so.
+    /// Its publish time, if it carries one.
     at: Option<Timestamp>,
 }
 
@@ -26,14 +26,14 @@ enum State {
     Done,
 }
 
-/// What to tell the broker.
+/// The acknowledgements for the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     /// Finished, and everything before it.
     Through(u64),
     /// Finished.
     One(u64),
-    /// To somebody else.
+    /// Requeue it for another consumer.
     GiveBack(u64),
 }
 
@@ -74,7 +74,7 @@ impl Ledger {
         self.out == 0
     }
 
-    /// How many are not finished, and when the oldest of them was published.
+    /// The number of unfinished deliveries, and the publish time of the oldest.
     pub(super) fn unfinished(&self) -> (usize, Option<Timestamp>) {
         let unfinished = || self.open.values().filter(|entry| entry.state != State::Done);
         (unfinished().count(), unfinished().filter_map(|entry| entry.at).min())

@@ -1,4 +1,4 @@
-//! What waits for one plain subscriber: bounded, the oldest go first, and what went is told as
+//! The queue of one plain subscriber: bounded; when it is full, the oldest arrivals are dropped and reported as
 //! [`Arrival::Lapse`].
 
 use std::collections::VecDeque;
@@ -56,7 +56,7 @@ impl Mailbox {
         self.notify.notify_one();
     }
 
-    /// Until nobody reads or nobody writes any more.
+    /// Waits until there is no reader or no writer any more.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
     }

@@ -93,7 +93,7 @@ pub(super) fn lane_wait_seconds(lane: Lane) -> Histogram {
     histogram!("bus_lane_wait_seconds", "lane" => lane.name())
 }
 
-/// What a look at a lane's queues found.
+/// The measured state of a lane's queues.
 pub(super) fn lane_seen(lane: Lane, seen: LaneSeen) {
     gauge!("bus_lane_waiting_batches", "lane" => lane.name()).set(seen.batches as f64);
     gauge!("bus_lane_backlog_seconds", "lane" => lane.name()).set(seen.backlog.as_secs_f64());

@@ -27,16 +27,16 @@ mod subject;
 /// Envelope and its bytes.
 mod envelope;
 
-/// How to reach RabbitMQ.
+/// The address of RabbitMQ.
 mod config;
 
-/// What became of what was asked.
+/// The results of operations on the bus.
 mod outcome;
 
-/// What is handed out.
+/// What the bus hands out.
 mod arrival;
 
-/// What an operator sees: depths, quarantine.
+/// The operator's view: depths, quarantine.
 mod inspect;
 
 /// The names of everything measured here.
@@ -45,19 +45,19 @@ mod metrics;
 /// All exchanges and queues; per lane its queue, priority, ttl, prefetch.
 mod topology;
 
-/// What waits for a plain subscriber.
+/// The queue of one plain subscriber.
 mod mailbox;
 
-/// What is unconfirmed, what gathers meanwhile.
+/// Unconfirmed batches, and the envelopes that gather meanwhile.
 mod batch;
 
-/// Which deliveries are finished.
+/// The finished deliveries of a channel.
 mod ledger;
 
 /// The same promises in one process.
 mod memory;
 
-/// The same promises over RabbitMQ: the only place that says `lapin`.
+/// The same promises over RabbitMQ: the only place that uses `lapin`.
 mod rabbit;
 
 /// One of the two.
@@ -72,10 +72,10 @@ mod lane;
 /// The handle.
 mod handle;
 
-/// What an operator asks.
+/// The operator's questions.
 mod operator;
 
-/// What waits in the lanes, looked at from outside.
+/// The backlog of the lanes, measured from outside.
 mod depth;
 
 pub use self::arrival::{Arrival, LaneEnvelope};

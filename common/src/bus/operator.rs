@@ -1,4 +1,4 @@
-//! What an operator asks of the bus. Looking changes nothing; [`Bus::replay`] is the one that does.
+//! The operator's questions to the bus. All only look, except [`Bus::replay`].
 
 use super::backend::Backend;
 use super::config::BusConfig;
@@ -15,7 +15,7 @@ impl Bus {
         Ok(Self(Backend::Rabbit(RabbitBus::visit(config, node).await.map_err(BusError)?)))
     }
 
-    /// How much waits.
+    /// Depths of all queues.
     pub async fn depths(&self) -> Result<Depths, BusError> {
         match &self.0 {
             Backend::Memory(bus) => Ok(bus.depths()),

@@ -1,6 +1,6 @@
-//! What became of what was asked of the bus.
+//! The results of operations on the bus.
 
-/// What became of a publish. Called exactly once, on a task of the bus: quick, never blocking.
+/// The receipt of a publish. Called exactly once, on a task of the bus: quick, never blocking.
 pub type Receipt = Box<dyn FnOnce(Result<(), PublishError>) + Send>;
 
 /// Why an envelope was not acknowledged.
@@ -52,11 +52,11 @@ pub enum Health {
     Up,
     /// The broker refuses publishes (a resource alarm).
     Blocked,
-    /// There is no connection.
+    /// The connection is lost.
     Down,
 }
 
-/// What became of a failed envelope.
+/// The fate of a failed envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It comes again, after a delay.

@@ -12,15 +12,15 @@ use protocol::ids::NodeId;
 /// Bytes of a subject; AMQP's routing keys end at 255.
 const SUBJECT_BYTES_MAX: usize = 200;
 
-/// Where an envelope goes.
+/// The destination of an envelope.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject(Arc<str>);
 
-/// Which subjects a subscriber wants.
+/// The subjects that a subscriber wants.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pattern(Arc<str>);
 
-/// Why a text is no subject or pattern.
+/// Why a text is not a subject or pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no valid subject")]
 pub struct BadSubject(String);
@@ -39,7 +39,7 @@ impl Subject {
     /// The lane subject of an event: `<lane>.<event>`.
     ///
     /// # Errors
-    /// The name is no token.
+    /// The name is not a token.
     pub fn on_lane(lane: Lane, event: &str) -> Result<Self, BadSubject> {
         Self::new(&format!("{lane}.{event}"))
     }

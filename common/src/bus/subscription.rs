@@ -62,7 +62,7 @@ impl GroupSubscription {
 }
 
 impl GroupDelivery {
-    /// Whether somebody waits for an answer.
+    /// Whether the sender waits for an answer.
     pub fn wants_reply(&self) -> bool {
         match &self.ticket {
             GroupTicket::Memory(ticket) => ticket.wants_reply(),

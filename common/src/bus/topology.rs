@@ -50,7 +50,7 @@ pub(super) struct LaneRow {
     pub prefetch: u16,
     /// Written to disk, confirmed, and consumed by one worker at a time.
     pub durable: bool,
-    /// None: for ever.
+    /// None: no limit.
     pub ttl_ms: Option<u32>,
     /// Messages at most; the oldest go first.
     pub length_max: Option<u32>,
@@ -92,7 +92,7 @@ impl LaneRow {
         LANES[lane as usize]
     }
 
-    /// The shard of a key. Stable for ever: it decides which queue a conversation is in.
+    /// The shard of a key. It never changes: it decides which queue a conversation is in.
     pub(super) fn shard(&self, key: u64) -> u16 {
         (xxh3_64(&key.to_le_bytes()) % u64::from(self.shards)) as u16
     }
@@ -103,14 +103,14 @@ const _: () = {
     assert!(LaneRow::of(Lane::Medium).priority > LaneRow::of(Lane::Low).priority);
 };
 
-/// Where an envelope goes, and what is promised for it.
+/// The destination of an envelope, and the promises for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Destination {
     /// To the queue of a shard.
     Lane(Lane, u16),
-    /// To the queue of one node; nobody there is an answer.
+    /// To the queue of one node; a missing queue is reported.
     Deliver(Subject),
-    /// To whoever listens now.
+    /// To all current subscribers.
     Control(Subject),
     /// To queue groups and subscribers, persistent.
     Topic(Subject),
@@ -152,13 +152,13 @@ impl Destination {
     }
 
     /// Whether callers repeat what was not taken. A delivery that outlived its connection in a
-    /// window would come after what another worker has told meanwhile.
+    /// window would arrive after later deliveries of another worker.
     pub(super) fn repeated_by_caller(&self) -> bool {
         matches!(self, Self::Deliver(_) | Self::Control(_))
     }
 
-    /// Batches unconfirmed at most. One per shard: what gathers meanwhile makes the next one
-    /// larger, and the broker is paid by the batch. A delivery goes alone because, when several are
+    /// Largest number of unconfirmed batches. One per shard: envelopes that arrive meanwhile make the next one
+    /// larger, and the broker's cost is per batch. A delivery goes alone because, when several are
     /// confirmed at once, the client library cannot say which of them was returned.
     pub(super) fn unconfirmed_max(&self) -> usize {
         match self {

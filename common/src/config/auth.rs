@@ -1,4 +1,4 @@
-//! How tokens are made and checked, and which secrets are none.
+//! How tokens are made and checked, and which secrets are refused.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// Used in development mode when no secret is given; public, so refused wherever others come.
 const DEVELOPMENT_SECRET: &str = "development only: everybody can read this secret";
 
-/// What example files and tutorials put where a secret belongs.
+/// Texts that example files and tutorials put in place of a secret.
 const PLACEHOLDERS: [&str; 8] =
     ["change", "example", "your-", "your_", "placeholder", "super-secret", "supersecret", "development only"];
 
@@ -58,8 +58,8 @@ impl AuthConfig {
         weakness(Some(&self.access_secret)).is_some()
     }
 
-    /// A weak secret makes everybody anybody: only what nobody else reaches may run with one. `setting`
-    /// names what decides that.
+    /// With a weak secret any client can forge any account, so it is allowed only where no other machine can connect.
+    /// `setting` names the variable that decides that.
     pub fn refuse_weak_unless(&self, is_here: bool, setting: &str, env: &mut Env) {
         // Outside of development mode, `from_env` has refused it already.
         if self.is_weak() && !is_here && env.is_development() {

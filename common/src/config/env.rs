@@ -41,7 +41,7 @@ fn list(problems: &[String]) -> String {
 
 /// The environment while it is read. Names are given with their aliases, the preferred one first.
 pub struct Env {
-    /// None: not UTF-8, which is a problem only if somebody asks for it.
+    /// None: not UTF-8, which is a problem only if the value is read.
     pairs: HashMap<String, Option<String>>,
     problems: Vec<String>,
 }
@@ -110,7 +110,7 @@ impl Env {
         self.text(&["CHATCHIT_ENV", "NODE_ENV"]).is_some_and(|mode| mode == "development")
     }
 
-    /// Notes a problem; reading goes on.
+    /// Notes a problem and continues.
     pub fn problem(&mut self, problem: String) {
         self.problems.push(problem);
     }

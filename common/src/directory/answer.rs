@@ -1,4 +1,4 @@
-//! What the directory is asked for and what it answers.
+//! The questions to the directory, and its answers.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use protocol::ids::{LoginId, NodeId, UserId};
 
-/// How to reach Redis Cluster.
+/// The address of Redis Cluster.
 #[derive(Clone)]
 pub struct DirectoryConfig {
     /// `redis://[user:password@]host:port`, any nodes of the cluster.
@@ -31,22 +31,22 @@ pub struct DirectoryError(pub anyhow::Error);
 /// A limit on how often something may happen, cluster-wide (GCRA).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClusterRate {
-    /// How many at once.
+    /// The burst.
     pub burst: u32,
-    /// How many in the long run.
+    /// The rate.
     pub per_second: f64,
 }
 
 /// A user whose contacts do not know yet whether it is online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Presence {
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// It has a seat on a live node.
     pub is_online: bool,
 }
 
-/// What was found of dead nodes.
+/// The result of a search for dead nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {
     /// Dead nodes whose seats were cleared.

@@ -49,7 +49,7 @@ impl Keys {
         format!("{}:{{nodes}}:since", self.prefix)
     }
 
-    /// hash, node -> what the program says about itself. [`CARDS_TTL`] from its last entry.
+    /// hash, node -> the program's description of itself. [`CARDS_TTL`] from its last entry.
     pub(super) fn cards(&self) -> String {
         format!("{}:{{nodes}}:cards", self.prefix)
     }
@@ -64,7 +64,7 @@ impl Keys {
         format!("{}:due:{{{}}}", self.prefix, TAGS[bucket])
     }
 
-    /// zset, user -> until when somebody is telling its contacts. A little longer than the last.
+    /// zset, user -> the time until which a worker is announcing it. A little longer than the last.
     pub(super) fn telling(&self, bucket: usize) -> String {
         format!("{}:telling:{{{}}}", self.prefix, TAGS[bucket])
     }
@@ -97,8 +97,8 @@ fn bucket(id: i64) -> usize {
     usize::try_from(bucket).expect("less than the number of buckets")
 }
 
-/// A node and the beginning of the lease under which it seated somebody. When the node loses its
-/// lease, the beginning changes, and all its seats are nothing.
+/// A node and the beginning of the lease under which it seated a user. When the node loses its
+/// lease, the beginning changes, and all its seats become void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Seat {
     pub(super) node: NodeId,

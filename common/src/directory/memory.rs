@@ -1,7 +1,7 @@
 //! The directory of one process: tests, and the system in one process.
 //!
-//! The promises of the seam on the runtime's clock, so paused time works. What has expired is
-//! gone for every question, and leaves memory when its map has doubled since the last look.
+//! The promises of the seam on the runtime's clock, so paused time works. Expired entries are
+//! invisible at once, and leave memory when their map has doubled since the last cleaning.
 
 /// What the contacts of users know.
 mod known;
@@ -232,7 +232,7 @@ impl State {
         is_last
     }
 
-    /// Takes everybody off a node. Answers whose last seat it was.
+    /// Removes all users from a node. Returns those whose last seat it was.
     fn clear_seats(&mut self, node: NodeId, offline_at: Instant) -> u64 {
         let on_node = self.seats.iter().filter(|(_, nodes)| nodes.contains(&node));
         let users: Vec<UserId> = on_node.map(|(user, _)| *user).collect();
@@ -243,7 +243,7 @@ impl State {
 /// A map whose entries end.
 struct Expiring<K, V> {
     entries: HashMap<K, (V, Instant)>,
-    /// Look for expired entries when there are so many.
+    /// Search for expired entries when there are this many.
     sweep_at: usize,
 }
 

@@ -17,8 +17,8 @@ const FAULTS: &str = "directory_faults_total";
 /// Connections rebuilt because answers stayed away. Labels: `outcome` (`rebuilt`, `failed`).
 const REBUILDS: &str = "directory_rebuilds_total";
 
-/// Times a node was told to seat its users again. Labels: `reason` (`new_lease`, `lost_lease`,
-/// `failover`, `lost_seats`, `unknown`: a look at them had no answer).
+/// Times a node had to write its users again. Labels: `reason` (`new_lease`, `lost_lease`,
+/// `failover`, `lost_seats`, `unknown`: the check had no answer).
 const RESEATS: &str = "directory_reseats_total";
 
 /// Steps of the sweep that failed; the next one tries again.

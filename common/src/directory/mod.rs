@@ -1,13 +1,13 @@
-//! Who is where: the seam, and its promises.
+//! The directory, which holds who is where: the seam, and its promises.
 //!
-//! * Everything a node has written here hangs on its lease: without [`Directory::keep_node`]
-//!   within [`NODE_LEASE_MS`](crate::limits::NODE_LEASE_MS) its users are nowhere, at once and
-//!   everywhere, by one expiry. An idle socket costs nothing here.
-//! * Nothing here is the only copy of anything. A directory that lost data is refilled: nodes seat
-//!   their users again when `keep_node` answers true.
-//! * Every call has a deadline ([`DIRECTORY_MS_MAX`](crate::limits::DIRECTORY_MS_MAX)); its fault
-//!   is the caller's to handle: retry, or tell the client `busy`. A call that failed may still
-//!   have happened; all of them may be repeated (only tokens would be taken twice).
+//! * Everything a node has written here depends on its lease: without [`Directory::keep_node`]
+//! within [`NODE_LEASE_MS`](crate::limits::NODE_LEASE_MS) its users are nowhere, at once and
+//! everywhere, by one expiry. An idle socket costs nothing here.
+//! * Nothing here is the only copy. A directory that lost data is refilled: nodes write
+//! their users' seats again when `keep_node` returns true.
+//! * Every call has a deadline ([`DIRECTORY_MS_MAX`](crate::limits::DIRECTORY_MS_MAX)); the caller
+//! handles its fault: it retries, or tells the client `busy`. A call that failed may still
+//! have happened; all of them may be repeated (only tokens would be taken twice).
 //!
 //! Two backends behind one closed enum: one process, and Redis Cluster. `directory_contract.rs`
 //! runs over both.
@@ -160,10 +160,10 @@ impl Directory {
         }
     }
 
-    /// Takes it on to tell of some users who came, or went a grace ago. Nobody else is given them
-    /// for [`PRESENCE_CLAIM_MS`](crate::limits::PRESENCE_CLAIM_MS); then they come again, unless
-    /// [`Directory::told_presence`] was called. About `users_max` at once, rounded up to a whole
-    /// number per bucket.
+    /// Claims some users whose contacts must be told that they came online, or went offline more than the grace
+    /// period ago. No other worker gets them for [`PRESENCE_CLAIM_MS`](crate::limits::PRESENCE_CLAIM_MS); then
+    /// they are returned again, unless [`Directory::told_presence`] was called. About `users_max` at once,
+    /// rounded up to a whole number per bucket.
     pub async fn claim_presence(&self, users_max: usize) -> Result<Vec<Presence>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.claim_presence(users_max)),
@@ -171,7 +171,7 @@ impl Directory {
         }
     }
 
-    /// The contacts of claimed users were told. Who came back or went meanwhile is claimed again.
+    /// The contacts of claimed users were told. Users who came or went meanwhile are claimed again.
     pub async fn told_presence(&self, told: &[Presence]) -> Result<(), DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => {
@@ -182,7 +182,7 @@ impl Directory {
         }
     }
 
-    /// Who of these is online, as contacts see it: has a seat, or had one a moment ago.
+    /// Which of these users are online, as contacts see it: with a seat, or with one until a moment ago.
     pub async fn online(&self, users: &[UserId]) -> Result<Vec<UserId>, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.online(users)),
@@ -190,8 +190,8 @@ impl Directory {
         }
     }
 
-    /// Takes tokens from the bucket of `key`. `Ok(Err(wait))`: not now; in so long. A fault when
-    /// the rate is nonsense or the cost is more than its burst, because no wait would help.
+    /// Takes tokens from the bucket of `key`. `Ok(Err(wait))`: not now, but after `wait`. A fault when
+    /// the rate is invalid or the cost exceeds the burst, because no wait would help.
     pub async fn take_tokens(
         &self,
         key: &str,
@@ -216,8 +216,8 @@ impl Directory {
         }
     }
 
-    /// Writes a value if its version is still `expected` (0: it does not exist). False: somebody
-    /// else was first. An empty value deletes; after that versions begin at 1 again.
+    /// Writes a value if its version is still `expected` (0: it does not exist). False: another program
+    /// was first. An empty value deletes; after that versions begin at 1 again.
     pub async fn compare_and_set(
         &self,
         key: &str,
@@ -275,8 +275,8 @@ impl Directory {
         }
     }
 
-    /// Everything the store knows of ended logins is here now. A directory that loses its data loses
-    /// this mark with it. It holds for so long.
+    /// Marks the directory as complete: it holds all ended logins of the store. A directory that loses its data
+    /// loses this mark too. The mark is valid for `ttl`.
     pub async fn mark_ended_logins(&self, ttl: Duration) -> Result<(), DirectoryError> {
         self.end_login(COMPLETE, ttl).await
     }

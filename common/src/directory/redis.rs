@@ -1,12 +1,12 @@
-//! The directory in Redis Cluster: the only place that says `redis`.
+//! The directory in Redis Cluster: the only place that uses `redis`.
 //!
 //! `keys.rs` has the layout, `scripts/` what happens atomically. Each command goes to one slot;
 //! what concerns many users goes out as one command per bucket, all at once.
 //!
 //! **Liveness** is judged by the clock of the Redis master that holds the leases. A list of live
 //! nodes is kept for [`LIVE_NODES_MS_MAX`], less when a lease ends sooner, and read again at once
-//! when a seat is younger than it. When *nobody* renewed for half a lease, Redis was away, not the
-//! nodes: leases then go on for [`LEASE_GRACE_MS`], else a failover would empty the directory.
+//! when a seat is younger than it. When *no* node renewed for half a lease, Redis was away, not the
+//! nodes: then leases stay valid for [`LEASE_GRACE_MS`], because a failover would otherwise empty the directory.
 //!
 //! **Lost writes.** Replication is asynchronous: a failover may lose the last seats of one master,
 //! a restart without persistence all of them. [`Redis::keep_node`] therefore also answers true
@@ -16,7 +16,7 @@
 //! other side, a seat that comes back from the dead, costs a delivery to a gateway that does not hold the
 //! user; the gateway then unseats the user again.
 
-/// What programs say about themselves.
+/// The programs' descriptions of themselves.
 mod cards;
 
 /// The connection to the cluster: one command or one script, within its deadline.
@@ -25,7 +25,7 @@ mod link;
 /// Logins that ended before their tokens.
 mod logins;
 
-/// Who came, who went, and who must be told.
+/// Users who came and went, and whose contacts must be told.
 mod presence;
 
 use std::sync::{Arc, LazyLock};
@@ -210,7 +210,7 @@ impl Redis {
         .await
     }
 
-    /// What a node wrote about itself stays: it left without a farewell, and operators ask who it was.
+    /// The node's description of itself stays: it left without a drain, and operators ask what it was.
     async fn end_lease(&self, node: NodeId) -> anyhow::Result<()> {
         let call = FORGET.on([self.0.keys.leases(), self.0.keys.since()]).arg(node.to_string());
         self.0.link.call::<u64>(call).await?;
@@ -423,7 +423,7 @@ fn per_bucket<T: Copy>(things: &[T], id: impl Fn(&T) -> i64) -> impl Iterator<It
     })
 }
 
-/// How often [`DIRECTORY_COMMANDS_MAX`] commands go out for so many.
+/// The number of commands for this many, with [`DIRECTORY_COMMANDS_MAX`] in each.
 fn waves(commands: usize) -> u32 {
     u32::try_from(commands.div_ceil(DIRECTORY_COMMANDS_MAX)).unwrap_or(u32::MAX)
 }

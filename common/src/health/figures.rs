@@ -1,4 +1,4 @@
-//! What of all that is measured a program's health is read from, and how it is told.
+//! The measured numbers that a program's health is computed from, and their form in `/health/detailed`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::process;
 use super::sample::Stretch;
 use protocol::Lane;
 
-/// What takes points off.
+/// The strains that take points off the score.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Strain {
     /// Seconds, by lane.
@@ -28,7 +28,7 @@ pub(super) fn latency(part: &str, stretch: &Stretch) -> Option<f64> {
     stretch.mean(name).map(millis)
 }
 
-/// What takes points off the score.
+/// The strains that take points off the score.
 pub(super) fn strain(stretch: &Stretch) -> Strain {
     let tried = stretch.gained("bus_publishes_total", &[])
         + stretch.recorded("directory_call_seconds")
@@ -43,7 +43,7 @@ pub(super) fn strain(stretch: &Stretch) -> Strain {
     }
 }
 
-/// How old the oldest thing in a lane is, as far as this program knows.
+/// Age of the oldest batch in a lane, as far as this program knows.
 fn oldest(lane: Lane, stretch: &Stretch) -> Option<f64> {
     let label = label(lane);
     let held = stretch.now("bus_lane_unacked_oldest_seconds", &[label.as_str()]);

@@ -1,30 +1,30 @@
-//! How well a program does: its parts, its performance score, and the numbers behind it.
+//! The health of a program: its parts, its performance score, and the numbers behind it.
 //!
-//! A part is *ok*, *degraded* (something is worse than it should be; the program can still do what
-//! it is asked, and another one could do it no better) or *down* (who asks should ask another one).
-//! Only *down*, and leaving, make a program not ready.
+//! A part is *ok*, *degraded* (something is worse than it should be; the program can still do its
+//! work, and another program could not do it better) or *down* (clients should use another program).
+//! Only *down*, and draining, make a program not ready.
 //!
 //! **The performance score**, 0 to 100, is the original's formula carried on:
 //! `100 × (0.4 bus + 0.3 directory + 0.3 store)`, each 1 when ok, ½ when degraded, 0 when down, over
 //! the parts that the program has; less up to 20 for lateness, up to 20 for errors, up to 10 for a
 //! late runtime. From 90 on it is *healthy*, from 70 on *degraded*, below that *unhealthy*.
 //!
-//! * Lateness: how old the oldest thing in a lane is (held by this worker, or waiting), by its
-//!   target: 1 s for high, 5 s for medium. Nothing up to the target, 20 at ten times the target.
-//! * Errors: which part of the last seconds' publishes, directory calls and statements failed.
-//!   20 at one in ten.
-//! * Runtime: how late a task of the gateway comes. 10 at half a second, when it takes no new socket.
+//! * Lateness: the age of the oldest batch in a lane (held by this worker, or waiting), relative to its
+//! target: 1 s for high, 5 s for medium. Nothing up to the target, 20 points at ten times the target.
+//! * Errors: the failed fraction of the last seconds' publishes, directory calls and statements.
+//! 20 points at one in ten.
+//! * Runtime: the lag of the gateway's runtime. 10 points at half a second, when it accepts no new socket.
 
 /// Numbers out of what Prometheus would read.
 mod sample;
 
-/// What the system says about this process.
+/// The kernel's numbers of this process.
 pub mod process;
 
-/// What it uses.
+/// The resources that it uses.
 mod usage;
 
-/// What of all that is measured health is read from.
+/// The measured numbers that health is computed from.
 mod figures;
 
 /// The names of what is measured here.
@@ -45,7 +45,7 @@ use crate::limits::ADMISSION_LAG_MS_MAX;
 use protocol::Lane;
 use protocol::ids::NodeId;
 
-/// How a part is.
+/// The state of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// As it should be.
@@ -57,7 +57,7 @@ pub enum State {
 }
 
 impl State {
-    /// What is not as it should be.
+    /// The parts that are degraded or down.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ok => None,
@@ -117,12 +117,12 @@ impl Readiness {
         self
     }
 
-    /// A part says how it is: ready, or the reason why not.
+    /// Sets the state of a part: ready, or the reason why not.
     pub fn set(&self, part: &'static str, state: Result<(), String>) {
         self.report_as(part, state.map_or_else(State::Down, |()| State::Ok));
     }
 
-    /// A part says how it is.
+    /// Sets the state of a part.
     pub fn report_as(&self, part: &'static str, state: State) {
         let mut parts = self.lock();
         match parts.get_mut(part) {
@@ -214,8 +214,8 @@ impl Readiness {
     }
 }
 
-/// How old the oldest thing in a lane may become before somebody waits for it. The low lane's
-/// things are thrown away instead.
+/// The age up to which a batch in a lane is on time. The low lane has no target: its events are
+/// dropped instead.
 const TARGETS: [(Lane, Duration); 2] =
     [(Lane::High, Duration::from_secs(1)), (Lane::Medium, Duration::from_secs(5))];
 

@@ -1,5 +1,5 @@
-//! What the system says about this process, under the names that every Prometheus client uses.
-//! Linux: from `/proc/self`. Read when asked, so a scrape sees what is, not what was.
+//! The kernel's numbers of this process, under the names that every Prometheus client uses.
+//! Linux: from `/proc/self`. Read at each scrape, so that the numbers are current.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,11 +12,11 @@ use super::metrics;
 use super::usage::Usage;
 use protocol::Timestamp;
 
-/// Processor time is told in hundredths of a second: `USER_HZ`, the same on every architecture
+/// The kernel counts processor time in hundredths of a second: `USER_HZ`, the same on every architecture
 /// that Rust's Linux targets have.
 const TICKS_PER_S: f64 = 100.0;
 
-/// Reads it. None: this is no Linux, or `/proc` is not there.
+/// Reads it. None: the system is not Linux, or has no `/proc`.
 pub fn usage() -> Option<Usage> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -46,7 +46,7 @@ fn number(status: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// Linux tells the number as the folder's size since 6.2; before, its entries are counted, which
+/// Since 6.2 Linux reports the number as the folder's size; before, the entries are counted, which
 /// takes some milliseconds for ten thousand.
 fn open_fds() -> Option<u64> {
     let told = fs::metadata("/proc/self/fd").ok()?.len();
@@ -58,7 +58,7 @@ fn open_fds() -> Option<u64> {
     Some(counted.saturating_sub(1))
 }
 
-/// How long the process runs, from the first time anybody asked.
+/// Uptime of the process, from the first call.
 pub fn uptime() -> Duration {
     began().0.elapsed()
 }

@@ -34,7 +34,7 @@ impl Sample {
     }
 }
 
-/// What happened between two samples, and how it is at the later one.
+/// The changes between two samples, and the values of the later one.
 #[derive(Clone, Debug)]
 pub struct Stretch {
     before: Sample,
@@ -52,7 +52,7 @@ impl Stretch {
         self.now.at.saturating_duration_since(self.before.at).as_secs_f64()
     }
 
-    /// How much is there now. None: nobody measures it here.
+    /// The current value. None: this program does not measure it.
     pub fn now(&self, name: &str, labels: &[&str]) -> Option<f64> {
         self.now.of(name, labels).reduce(|sum, value| sum + value)
     }

@@ -1,6 +1,6 @@
-//! What the process uses, as the kernel says.
+//! The resources that the process uses, from the kernel.
 
-/// What the process uses.
+/// The resources that the process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Memory in RAM.

@@ -33,7 +33,7 @@ pub struct Apart(Arc<List>);
 #[derive(Default)]
 struct List {
     keys: Mutex<HashMap<(Lane, u64), Wait>>,
-    /// How many there are; nearly always none, and then nothing is locked.
+    /// Their number; nearly always zero, and then nothing is locked.
     count: AtomicUsize,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Company {
     Alone(Vec<usize>, Cause),
 }
 
-/// How an event is known again when it comes back.
+/// How an event is recognized when it comes back.
 fn name(event: &Envelope) -> u64 {
     xxh3_64(&event.body)
 }
@@ -157,7 +157,7 @@ impl Apart {
         self.counted(lane, &keys);
     }
 
-    /// Shards changed hands: what is on its way may come back to somebody else.
+    /// Shards changed their workers: events on the ladder may come back to another worker.
     pub(crate) fn forget_order(&self) {
         if !self.is_empty() {
             self.keys().values_mut().for_each(|wait| wait.order.clear());

@@ -1,13 +1,13 @@
 //! One piece of work, from decoding to acknowledging: hold, bisect, set aside.
 //!
-//! * A peer is away: the work stays here and is tried again in place, for as long as its shard is
-//!   ours and the worker stays. Nothing leaves the lane.
+//! * A peer is away: the work stays here and is retried in place, as long as this worker holds its shard
+//! and does not drain. Nothing leaves the lane.
 //! * The store ended a statement alone (a lock, its limit of time): the run is halved by key until
-//!   the key to blame stands alone. After a second try its events wait apart (`apart.rs`), in their
-//!   order, and the others are told.
-//! * A fault or a panic: the run is halved until the event to blame stands alone. That one climbs
-//!   the retry ladder with its reason; the others are each handled as if it had not been there.
-//! * Acknowledged is only what was handled, told, or set aside.
+//! the blocked key is alone. After a second try its events wait apart (`apart.rs`), in
+//! order, and the others are delivered.
+//! * A fault or a panic: the run is halved until the faulty event is alone. That one climbs
+//! the retry ladder with its reason; the others are handled as if it had not been there.
+//! * Only events that were handled, delivered or set aside are acknowledged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -239,8 +239,8 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
-    /// What is tried: first everything together, then, each alone, the keys that were to blame a moment
-    /// ago. Events whose key is known to be stuck are sent round the ladder untried.
+    /// The order of attempts: first everything together, then, each alone, the keys that were blocked a moment
+    /// ago. Events whose key is known to be stuck go up the retry ladder untried.
     async fn runs(&mut self, taken: &[LaneEvent], sources: &[Source<'_>]) -> Result<Vec<Run>, LetGo> {
         if self.engine.apart.is_empty() {
             let all: Vec<_> = (0..taken.len()).collect();
@@ -272,7 +272,7 @@ impl<'a> Shift<'a> {
         Ok(runs)
     }
 
-    /// The events of all batches, each with where it came from. What is no event is set aside.
+    /// The events of all batches, each with its origin. Bodies that are not events are set aside.
     async fn decode(&mut self) -> Result<(Vec<LaneEvent>, Vec<Source<'a>>), LetGo> {
         let batches = self.batches;
         let events = batches.iter().map(|batch| batch.envelopes.len()).sum();
@@ -319,7 +319,7 @@ impl<'a> Shift<'a> {
         outcome.unwrap_or_else(|panic| Err(Halt::Fault(anyhow::anyhow!("a panic: {}", panic_text(&*panic)))))
     }
 
-    /// Tells everybody, and waits until the bus has taken it.
+    /// Publishes all deliveries, and waits until the bus has taken them.
     async fn tell(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
         let mut parcels = loop {
             match self.engine.fanout.route(effects).await {
@@ -343,7 +343,7 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
-    /// Sends one envelope up the ladder. At its end its sender is told.
+    /// Sends one envelope up the retry ladder. After the last rung its sender is told.
     async fn set_aside(
         &mut self,
         source: &LaneEnvelope,
@@ -400,7 +400,7 @@ impl<'a> Shift<'a> {
         }
     }
 
-    /// Tells, and counts what was told.
+    /// Publishes deliveries, and counts them.
     async fn told(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
         self.tell(effects).await?;
         metrics::told(self.lane, effects.iter().filter_map(|effects| effects.since));

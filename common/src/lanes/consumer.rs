@@ -28,14 +28,14 @@ pub struct Consumer {
     engine: Engine,
     lanes: [LaneConsumer; Lane::ALL.len()],
     schedule: Schedule<LaneBatch>,
-    /// Who is alive; changed or not, every beat says so.
+    /// The live workers, sent with every heartbeat, changed or not.
     live: watch::Receiver<Vec<NodeId>>,
-    /// With whom the shards were shared last.
+    /// The workers among which the shards were last divided.
     shared_with: Vec<NodeId>,
 }
 
 impl Consumer {
-    /// Gets in line for every lane, and takes nothing yet.
+    /// Starts to consume or stand by for every lane, and takes nothing yet.
     ///
     /// # Errors
     /// The bus did not answer.
@@ -55,8 +55,8 @@ impl Consumer {
         self.lanes.iter().map(LaneConsumer::view).collect()
     }
 
-    /// Works until `draining`: then finishes what is under way and gives back the rest; or, with
-    /// `finish`, works until nothing comes any more.
+    /// Works until `draining`: then finishes work in progress and gives back the rest; or, with
+    /// `finish`, works until nothing arrives any more.
     pub async fn run(mut self, draining: CancellationToken, finish: bool) {
         let mut under_way = JoinSet::new();
         self.hold_share();

@@ -1,4 +1,4 @@
-//! What a handler wants to happen, as data. Pure: `fanout` makes it happen.
+//! The effects that a handler wants, as data. Pure: `fanout` executes them.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Upli
 /// The consequences of one event, in the order in which they shall be seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
-    /// Who hears what.
+    /// The deliveries to clients.
     pub told: Vec<Told>,
-    /// When a gateway accepted the event they come of. None: they come of none.
+    /// The time when a gateway accepted the event that caused them. None: no event caused them.
     pub since: Option<Timestamp>,
     /// The chat message they come of. None: of none, or `trace` is off.
     pub origin: Option<Origin>,
@@ -25,19 +25,19 @@ pub struct Effects {
 /// One event for some sockets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// Whose sockets.
+    /// The recipients.
     pub to: To,
-    /// Which wire forms want it.
+    /// The wire forms that get it.
     pub forms: Forms,
-    /// What may happen to it on the way.
+    /// What a gateway may do with it when a socket is slow.
     pub urgency: Urgency,
-    /// What they hear.
+    /// The event.
     pub event: ServerEvent,
-    /// How the client recognizes it as the answer to its event.
+    /// The tag by which the client recognizes it as the answer to its event.
     pub tag: Option<Tag>,
 }
 
-/// Whose sockets.
+/// The recipients.
 #[derive(Clone, Debug, PartialEq)]
 pub enum To {
     /// Every socket of these users. Shared: effects with the same list are routed once.
@@ -70,7 +70,7 @@ impl Effects {
         effects
     }
 
-    /// What the sender of a refused event hears.
+    /// The answer to the sender of a refused event.
     pub fn refused(events: &Events, uplink: &Uplink, reject: Reject) -> Self {
         let row = events.find(&uplink.event);
         let judged = row.and_then(|row| (row.judge)(&uplink.data).ok()).unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::lanes::effects::{Effects, To, Told};
 use crate::lanes::metrics;
 use crate::lanes::work::Halt;
 
-/// What a downlink takes beside its data and its recipients, generously.
+/// Bytes of a downlink beside its data and its recipients, generously.
 const DOWNLINK_BYTES: usize = 256;
 
 /// The most bytes that an id takes in a list of recipients: a varint of 64 bits.
@@ -38,19 +38,19 @@ pub struct Delivery {
     context: Option<TraceContext>,
 }
 
-/// What telling needs. Cheap to clone.
+/// The parts needed to deliver. Cheap to clone.
 #[derive(Clone)]
 pub struct Fanout {
-    /// Where deliveries go.
+    /// The bus for deliveries.
     pub bus: Bus,
     /// Which node holds which user's sockets.
     pub directory: Directory,
-    /// What is remembered of the way of messages.
+    /// The recorder of milestones.
     pub recorder: Recorder,
 }
 
 impl Fanout {
-    /// Asks where everybody is, and writes the envelopes.
+    /// Asks the directory where the recipients are, and writes the envelopes.
     ///
     /// # Errors
     /// The directory is away.
@@ -158,7 +158,7 @@ impl Tally {
     }
 }
 
-/// What is told, since when it could be, and the chat message that it shows or refuses.
+/// An event to deliver, the time of its cause, and the chat message that it shows or refuses.
 #[derive(Clone, Copy)]
 struct News<'a> {
     told: &'a Told,
@@ -187,7 +187,7 @@ impl<'a> News<'a> {
     }
 }
 
-/// What is told, without what something later in the batch replaces.
+/// The events to deliver, dropping those superseded later in the batch.
 fn newest(effects: &[Effects]) -> Vec<News<'_>> {
     let mut seen = HashSet::new();
     let all = effects.iter().flat_map(|effects| effects.told.iter().map(|told| News::of(told, effects)));

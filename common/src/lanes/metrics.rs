@@ -62,7 +62,7 @@ pub(crate) fn delivered(outcome: &'static str, deliveries: usize) {
     }
 }
 
-/// Users asked for who have no socket anywhere, and those who have.
+/// Recipients without a socket anywhere, and with one.
 pub(crate) fn looked_up(seated: usize, absent: usize) {
     counter!("worker_recipients_total", "outcome" => "seated").increment(seated as u64);
     counter!("worker_recipients_total", "outcome" => "absent").increment(absent as u64);

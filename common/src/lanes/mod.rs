@@ -1,16 +1,16 @@
-//! The machinery of a lane: envelopes in, effects out, told to those who must know, acknowledged.
+//! The machinery of a lane: envelopes in, effects out, delivered to the recipients, acknowledged.
 //!
-//! It knows no noun: what happens is a [`Handle`] of the program that runs the lanes. Promises: batches
-//! of a shard are worked on one at a time and in order; what is acknowledged was handled and told, or
-//! set aside; an event that can never be handled stands alone in the end.
+//! It knows no noun: the program that runs the lanes provides a [`Handle`]. Promises: batches
+//! of a shard are handled one at a time and in order; an acknowledged event was handled and delivered, or
+//! set aside; an event that can never be handled ends up alone.
 
-/// What handlers are given and what they answer.
+/// The inputs and results of handlers.
 pub mod work;
 
-/// What a handler wants to happen, as data.
+/// The effects that a handler wants, as data.
 pub mod effects;
 
-/// Which shards of a lane a program takes, from who is alive.
+/// Which shards of a lane a program takes, from the set of live workers.
 pub mod share;
 
 /// Which waiting batch is worked on next: weights, ageing, one at a time per shard.
@@ -28,7 +28,7 @@ mod attempt;
 /// Effects to one delivery per node: the only place that publishes what clients hear.
 pub mod fanout;
 
-/// What a piece of work says to the traces of the messages in it.
+/// The spans of a piece of work.
 mod traced;
 
 /// The names of everything measured here.

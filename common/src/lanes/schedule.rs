@@ -1,19 +1,19 @@
 //! Which waiting batch is worked on next. Pure: batches are opaque, the time comes in.
 //!
-//! * At most one piece of work of a shard at a time, and in order: this is what keeps the order of
-//!   a conversation inside a worker.
+//! * At most one piece of work of a shard runs at a time, and in order: this keeps the order of
+//! a conversation inside a worker.
 //! * Lanes share the work by weight, counted in events (stride scheduling): a lane's *pass* moves
-//!   on by events / weight when it is served, and the lane furthest behind is next. A lane that
-//!   waits falls further behind with everything the others get, so nothing starves: this is the
-//!   ageing. A lane that had nothing to do saves nothing up.
-//! * Within a lane the batch that waits longest is first.
-//! * One slot is the high lane's alone, so that a message never waits for a slow receipt.
-//! * Waiting batches of a lane, of whatever shards are free, become one piece of work, up to
-//!   [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events: what a piece costs is
-//!   mostly the same for one event as for a hundred.
-//! * What is small waits while a piece of its lane is under way, and grows meanwhile: a slot more
-//!   would make two pieces of one, and on a busy machine everybody waits for what that costs. Only
-//!   for [`WORK_GAP_MS`](common::limits::WORK_GAP_MS), because a piece may be held.
+//! on by events / weight when it is served, and the lane furthest behind is next. A lane that
+//! waits falls further behind with everything the others get, so no lane starves: this is the
+//! ageing. An idle lane does not accumulate credit.
+//! * Within a lane the batch that has waited longest is first.
+//! * One slot is reserved for the high lane, so that a message never waits for a slow receipt.
+//! * Waiting batches of a lane, of all free shards, become one piece of work, up to
+//! [`BATCH_ENVELOPES_MAX`](common::limits::BATCH_ENVELOPES_MAX) events: a piece costs
+//! nearly the same for one event as for a hundred.
+//! * A small piece waits while another of its lane runs, and grows meanwhile: one more slot
+//! would make two pieces of one, and on a busy machine all programs wait for that cost. It waits
+//! for [`WORK_GAP_MS`](common::limits::WORK_GAP_MS) at most, because a piece may be held.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Schedule<B> {
 pub struct Work<B> {
     /// The lane.
     pub lane: Lane,
-    /// The shards; nobody else works on them meanwhile.
+    /// The shards; no other slot works on them meanwhile.
     pub shards: Vec<u16>,
     /// At least one.
     pub batches: Vec<B>,
@@ -96,7 +96,7 @@ impl<B> Schedule<B> {
         }
     }
 
-    /// A batch of so many events arrived.
+    /// A batch of this many events has arrived.
     pub fn push(&mut self, lane: Lane, shard: u16, events: usize, batch: B) {
         let arrival = self.arrivals;
         self.arrivals += 1;
@@ -158,7 +158,7 @@ impl<B> Schedule<B> {
         self.busy_below = self.busy_below.saturating_sub(usize::from(lane != Lane::High));
     }
 
-    /// When to ask [`Self::take`] again although nothing happened: something small waits until then.
+    /// When to call [`Self::take`] again without an event: a small piece waits until then.
     pub fn gap_ends(&self, now: Instant) -> Option<Instant> {
         let waits = |queue: &&Queue<B>| queue.oldest_ready().is_some() && !queue.is_ready(now);
         self.lanes.iter().filter(waits).filter_map(|queue| queue.gap_ends).min()

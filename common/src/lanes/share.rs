@@ -1,10 +1,10 @@
-//! Which shards of a lane this program takes, from who is alive. Pure.
+//! Which shards of a lane this program takes, from the set of live workers. Pure.
 //!
-//! Every worker says each second that it is there. Every worker computes the same assignment from
-//! the same set of live workers, without asking anybody: each shard has a fixed liking for each
-//! worker (a hash), the strongest likings are granted first, and nobody gets more than
-//! ceil(shards / workers). For a moment after somebody came or went two workers may disagree; that
-//! costs nothing but a detour, because the broker lets only one consumer of a shard work.
+//! Every worker sends a heartbeat each second, and computes the same assignment from the same set of live
+//! workers, without asking any other program (rendezvous hashing): each shard has a fixed score for each
+//! worker (a hash), the highest scores are granted first, and no worker gets more than
+//! ceil(shards / workers). For a moment after a worker came or went two workers may disagree; that
+//! costs only a detour, because the broker lets only one consumer of a shard work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Roll {
         Self { node, heard: BTreeMap::new() }
     }
 
-    /// Somebody said something.
+    /// A worker has sent a message.
     pub fn on_beat(&mut self, beat: Beat, now: Instant) {
         match beat.says {
             Says::Hello | Says::Here => self.heard.insert(beat.node, now),
@@ -38,14 +38,14 @@ impl Roll {
         };
     }
 
-    /// Nothing could be heard for a while, so nobody is missed for that.
+    /// No message could be received for a while, so no worker is missed for that time.
     pub fn on_lapse(&mut self, now: Instant) {
         for heard in self.heard.values_mut() {
             *heard = now;
         }
     }
 
-    /// Who is alive, this worker included, in one order everywhere. Forgets the dead.
+    /// The live workers, this one included, in the same order everywhere. Forgets the dead.
     pub fn live(&mut self, now: Instant) -> Vec<NodeId> {
         let silence_max = Duration::from_millis(BEAT_MS * u64::from(BEATS_MISSED_MAX));
         self.heard.retain(|_, heard| now.saturating_duration_since(*heard) < silence_max);
@@ -63,7 +63,7 @@ pub fn share(lane: Lane, shards: u16, live: &[NodeId], node: NodeId) -> Vec<u16>
     (0..shards).filter(|shard| owners.get(usize::from(*shard)) == Some(&node)).collect()
 }
 
-/// The owner of each shard of a lane. Empty when nobody is alive.
+/// The owner of each shard of a lane. Empty without live workers.
 pub fn assign(lane: Lane, shards: u16, live: &[NodeId]) -> Vec<NodeId> {
     if live.is_empty() {
         return Vec::new();

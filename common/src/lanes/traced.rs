@@ -1,4 +1,4 @@
-//! What a piece of work says to the traces of the messages in it.
+//! The spans of a piece of work, in the traces of the messages in it.
 //!
 //! A piece of work serves many messages, so it is a trace of its own: below it are the statements it
 //! asked. Each recorded message has a span in its own trace, and the two are linked both ways.
@@ -32,7 +32,7 @@ impl Traced {
         self.messages.push(span);
     }
 
-    /// What is asked of others for all of them belongs below this.
+    /// The parent of the requests that the piece makes to other programs.
     pub fn context(&self) -> Option<TraceContext> {
         self.batch.as_ref().map(Span::context)
     }

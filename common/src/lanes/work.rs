@@ -12,10 +12,10 @@ use crate::lanes::effects::Effects;
 /// An event off a lane.
 #[derive(Clone, Debug)]
 pub struct LaneEvent {
-    /// Who said what, when.
+    /// An event with its sender and its time.
     pub uplink: Uplink,
-    /// It may have been worked on before, here or elsewhere, by somebody who did not live to tell
-    /// anybody: what it asked for may be done and still has to be told.
+    /// Another attempt may have worked on it before, here or on another worker, and died before it
+    /// delivered: its changes may be committed and still have to be delivered.
     pub again: bool,
     /// The chat message it brings, if the way of messages is remembered.
     pub origin: Option<Origin>,
@@ -28,7 +28,7 @@ pub struct Request<'a, E> {
     pub from: &'a Sender,
     /// When a gateway accepted it.
     pub at: Timestamp,
-    /// What was said.
+    /// The event.
     pub event: &'a E,
     /// It may have been worked on before; see [`LaneEvent::again`].
     pub again: bool,
@@ -38,7 +38,7 @@ pub struct Request<'a, E> {
     pub guid: Option<&'a Guid>,
     /// The trace it belongs to.
     pub context: Option<TraceContext>,
-    /// How the client recognizes the answer.
+    /// The tag by which the client recognizes the answer.
     pub tag: Option<&'a Tag>,
 }
 
@@ -68,7 +68,7 @@ pub fn in_place<E>(
     read.into_iter().map(|event| event.and_then(|_| outcomes.next().unwrap_or(Err(Reject::Failed)))).collect()
 }
 
-/// What a handler answers for each event of its run.
+/// The result of a handler for each event of its run.
 pub type Outcomes = Result<Vec<Result<Effects, Reject>>, Halt>;
 
 /// Why a run could not be handled.
@@ -83,7 +83,7 @@ pub enum Halt {
     Fault(anyhow::Error),
 }
 
-/// What a statement was ended by, although the database is there.
+/// Why the database ended a statement although it is reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// Another transaction held a row or a table for too long.

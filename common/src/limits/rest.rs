@@ -29,57 +29,57 @@ pub const REST_PERSON_REQUESTS_MAX: usize = 16;
 /// Heavy ones among them.
 pub const REST_PERSON_HEAVY_MAX: usize = 4;
 
-/// Reads of single things by one person: so many at once, then so many per second. Clients that start
-/// ask for one thing per conversation shown.
+/// Single reads by one user: burst, then rate per second. Clients that start
+/// send one per conversation shown.
 pub const REST_READ_BURST: u32 = 200;
 /// See [`REST_READ_BURST`].
 pub const REST_READ_PER_S: f64 = 30.0;
 
-/// Pages by one person, in units of [`REST_PAGE_ROWS`]: so many at once, then so many per second.
+/// Pages by one user, in units of [`REST_PAGE_ROWS`]: burst, then rate per second.
 pub const REST_PAGE_BURST: u32 = 300;
 /// See [`REST_PAGE_BURST`].
 pub const REST_PAGE_PER_S: f64 = 30.0;
 /// Rows that one unit of [`REST_PAGE_BURST`] pays for.
 pub const REST_PAGE_ROWS: u32 = 100;
 
-/// Changes by one person: so many at once, then so many per second.
+/// Changes by one user: burst, then rate per second.
 pub const REST_WRITE_BURST: u32 = 100;
 /// See [`REST_WRITE_BURST`].
 pub const REST_WRITE_PER_S: f64 = 5.0;
 
-/// Messages of one person over REST: so many at once, then so many per second.
+/// Messages of one user over REST: burst, then rate per second.
 pub const REST_SEND_BURST: u32 = 60;
 /// See [`REST_SEND_BURST`].
 pub const REST_SEND_PER_S: f64 = 10.0;
 
-/// Messages that fit an answer whatever is in them: 8,000 control characters take 48 KB as JSON, ten
+/// Messages that fit an answer whatever their content: 8,000 control characters take 48 KB as JSON, ten
 /// attachments up to 246 KB.
 pub const HISTORY_SIZE_SURE: u32 = 3;
 
-/// How deep larger pages are counted by number, in seqs: each needs a look at the sizes before it.
-/// `before` has no such end.
+/// Depth of numbered larger pages, in seqs: each needs the sizes of all pages before it.
+/// `before` has no such limit.
 pub const HISTORY_PAGED_SEQS_MAX: u64 = 20_000;
 
-/// New conversations by one person: so many at once, then so many per second.
+/// New conversations by one user: burst, then rate per second.
 pub const CONVERSATIONS_BURST: u32 = 60;
 /// See [`CONVERSATIONS_BURST`].
 pub const CONVERSATIONS_PER_S: f64 = 0.2;
 
-/// Members put into conversations by one person: so many at once (one group of the largest size), then so
-/// many per second.
+/// Members added to conversations by one user: burst (one group of the largest size), then rate
+/// per second.
 pub const MEMBERS_BURST: u32 = 6_000;
 /// See [`MEMBERS_BURST`].
 pub const MEMBERS_PER_S: f64 = 5.0;
 
-/// Among how many of the newest messages of a conversation one's own are looked for, so that what was said
-/// before them is read. One of its own that is older has hundreds of unread messages behind it.
+/// Newest messages of a conversation in which the user's own message is searched, because everything
+/// before it counts as read. An older one has hundreds of unread messages after it anyway.
 pub const UNREAD_OWN_MAX: i64 = 500;
 
-/// A conversation in which somebody spoke so long before a page was read may not have been on it yet: a
-/// statement that writes takes no longer. Pages by cursor tell of it again.
+/// A conversation with a message this shortly before a page was read may be missing on it: a
+/// writing statement takes no longer. Pages by cursor list it again.
 pub const LIST_OVERLAP_MS: i64 = 10_000;
 
-/// Conversations that a cursor names as told of that time (about 15 bytes each); one more may be told twice.
+/// Conversations that a cursor lists as told of that time (about 15 bytes each); one more may be told twice.
 pub const LIST_TOLD_MAX: usize = 200;
 
 /// Conversations that one person has made and that still exist.

@@ -1,9 +1,9 @@
-//! Spans of chat messages whose trace is recorded, handed to an OpenTelemetry collector.
+//! Spans of sampled chat messages, sent to an OpenTelemetry collector.
 //!
-//! Whether a message is recorded is decided by the gateway that accepts it; here is what programs
-//! then say of it: published, worked on, each statement asked meanwhile, delivered. Names and
+//! The gateway that accepts a message decides whether it is sampled; here programs create its
+//! spans: published, processed, each statement meanwhile, delivered. Names and
 //! attributes follow OpenTelemetry's conventions for messaging and databases. Ids and texts of
-//! people are in none of them.
+//! users are in none of them.
 //!
 //! The exporter is behind the feature `otlp`: without it nothing here does anything, and the compiler
 //! leaves it out. Like logs and metrics it is the process's: programs in one process share it. A
@@ -26,7 +26,7 @@ use protocol::TraceContext;
 use protocol::ids::NodeId;
 
 impl Span {
-    /// Begins one below `parent`. None: that is not recorded, or nobody collects spans.
+    /// Begins one below `parent`. None: that is not sampled, or there is no collector.
     pub fn below(parent: Option<TraceContext>, name: &'static str, kind: Kind) -> Option<Self> {
         let parent = parent.filter(|parent| is_on() && parent.is_sampled())?;
         Some(Self::new(parent.below(random()), Some(parent), name, kind))
@@ -47,7 +47,7 @@ impl Span {
     }
 }
 
-/// Whether anybody collects spans.
+/// Whether a collector is configured.
 pub fn is_on() -> bool {
     #[cfg(feature = "otlp")]
     return otlp::is_on();
@@ -74,7 +74,7 @@ pub fn collector_from_env(env: &mut Env) -> Option<String> {
 /// changes nothing.
 ///
 /// # Errors
-/// The exporter could not be made. A collector that is away is no error.
+/// The exporter could not be created. A collector that is away is not an error.
 pub fn start(name: &'static str, node: NodeId, collector: Option<&str>) -> anyhow::Result<()> {
     #[cfg(feature = "otlp")]
     if let Some(collector) = collector {
@@ -104,7 +104,7 @@ pub async fn within<F: Future>(context: Option<TraceContext>, work: F) -> F::Out
     }
 }
 
-/// What the running task works on, if that is recorded.
+/// The trace that the running task works for, if it is sampled.
 pub fn current() -> Option<TraceContext> {
     if !is_on() {
         return None;

@@ -1,4 +1,4 @@
-//! A span, before anybody collects it.
+//! A span, before it is exported.
 
 use std::time::SystemTime;
 
@@ -48,7 +48,7 @@ impl Span {
         Self { name, kind, own, parent, links: vec![], attributes: vec![], begun: now() }
     }
 
-    /// What is done for it elsewhere belongs below this.
+    /// The parent of the spans that other programs create for it.
     pub fn context(&self) -> TraceContext {
         self.own
     }

@@ -33,7 +33,7 @@ pub(in super::super) struct MemoryMember {
     group: Arc<Group>,
 }
 
-/// What a delivery remembers to be acknowledged, answered or given back.
+/// What a delivery needs to be acknowledged, answered or given back.
 pub(in super::super) struct MemoryGroupTicket {
     group: Arc<Group>,
     job: Option<Job>,

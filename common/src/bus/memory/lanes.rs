@@ -241,7 +241,7 @@ impl LaneQueues {
         }
     }
 
-    /// Gives a shard to whom it should belong now, as soon as nothing of it is out.
+    /// Gives a shard to its new owner as soon as no batch of it is handed out.
     fn pass_on(&self, state: &mut State, index: usize) {
         let wanted = state.wanted(index);
         let shard = &mut state.shards[index];

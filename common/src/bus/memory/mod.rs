@@ -259,7 +259,7 @@ impl MemoryBus {
         replayed
     }
 
-    /// There is no ladder here: what waits on it waits in tasks, and is not counted.
+    /// There is no ladder here: envelopes of the ladder wait in tasks, and are not counted.
     pub(super) fn depths(&self) -> Depths {
         let lanes = self.0.lanes.all().flat_map(|queues| queues.depths()).collect();
         let rung = |delay_ms| RungDepth { delay_ms, waiting: 0 };

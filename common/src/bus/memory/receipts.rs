@@ -1,7 +1,7 @@
 //! Publishers of one durable lane that wait until their envelope is kept.
 //!
-//! This bus keeps nothing that survives the process, so it may not say that it has an envelope. It
-//! says so when a consumer does: [`LaneBatch::kept`](super::super::LaneBatch::kept), or the
+//! This bus keeps nothing that survives the process, so it cannot confirm an envelope by itself. It
+//! confirms when a consumer does: [`LaneBatch::kept`](super::super::LaneBatch::kept), or the
 //! acknowledgement. A publisher that waits longer than [`PUBLISH_BUSY_MS`] hears *busy*; its
 //! envelope stays.
 

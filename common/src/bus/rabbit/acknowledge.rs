@@ -1,4 +1,4 @@
-//! Telling the broker what a ledger says.
+//! Sends a ledger's acknowledgements to the broker.
 
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};

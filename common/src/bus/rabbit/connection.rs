@@ -1,8 +1,8 @@
 //! One AMQP connection, kept alive: connects, declares, watches, rebuilds, for ever.
 //!
 //! The client library's own recovery is not used: a publish in flight when the broker dies never
-//! resolves there. Whoever uses a link holds a [`Live`] of it, works until something fails or
-//! `dead` says so, and asks for the next one.
+//! resolves there. A user of a link holds a [`Live`] of it, works until something fails or
+//! `dead` resolves, and asks for the next one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(super) struct BrokerLink {
     name: &'static str,
     /// Of the nodes of the broker; never empty.
     uris: Vec<AMQPUri>,
-    /// Which of them is tried next. A link begins at a random one, so that a cluster's load spreads.
+    /// The node to try next. A link begins at a random one, so that a cluster's load spreads.
     next: AtomicUsize,
     names: Names,
     queues: QueueKind,
@@ -57,7 +57,7 @@ pub(super) struct BrokerLink {
     closing: CancellationToken,
 }
 
-/// What only the publishing link has to do.
+/// The duties of the publishing link alone.
 pub(super) struct Publishing {
     pub health: watch::Sender<Health>,
     /// It declares what is durable. A visitor's does not: it must be there.

@@ -1,4 +1,4 @@
-//! Telling the broker what [`super::super::topology`] says.
+//! Declares [`super::super::topology`] at the broker.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -36,7 +36,7 @@ pub(super) async fn durable(channel: &Channel, names: &Names, kind: QueueKind) -
     queue(channel, &names.quarantine(), QueueDeclareOptions::durable(), arguments).await
 }
 
-/// A fault when nobody has declared the topology of this prefix.
+/// A fault when no program has declared the topology of this prefix.
 pub(super) async fn is_there(channel: &Channel, names: &Names) -> Result<(), lapin::Error> {
     let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
     let name = names.topic_exchange();
@@ -71,8 +71,8 @@ pub(super) async fn of_node(
     }
 }
 
-/// The two queues of a group: envelopes wait in the first for ever, requests in the second only
-/// while somebody is there to answer them.
+/// The two queues of a group: envelopes wait in the first without a limit of time, requests in the second only
+/// while a member of the group is there to answer them.
 pub(super) async fn group(
     channel: &Channel,
     names: &Names,

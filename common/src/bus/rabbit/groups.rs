@@ -69,11 +69,11 @@ struct Received {
     failed: AtomicBool,
 }
 
-/// What a delivery remembers to be acknowledged, answered or given back.
+/// What a delivery needs to be acknowledged, answered or given back.
 pub(in super::super) struct RabbitGroupTicket {
     received: Arc<Received>,
     requests: Arc<Requests>,
-    /// Queue and id of who waits for an answer.
+    /// Queue and id of the caller that waits for an answer.
     reply: Option<(String, String)>,
     done: bool,
 }

@@ -1,4 +1,4 @@
-//! How much waits on the broker: passive declares, which create nothing and take nothing.
+//! Depths at the broker: passive declares, which create nothing and take nothing.
 
 use anyhow::Context as _;
 use lapin::Channel;

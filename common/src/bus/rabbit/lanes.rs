@@ -270,7 +270,7 @@ impl RabbitView {
         held.filter(|held| held.unacked > 0).collect()
     }
 
-    /// Shards that this consumer has not been in line for, for so long or longer.
+    /// Shards that this consumer has not consumed or stood by for, for this long or longer.
     pub(in super::super) fn astray(&self, time: Duration) -> Vec<u16> {
         let is_astray = |seat: &Turn| seat.lock().astray.is_some_and(|since| since.elapsed() >= time);
         let seats = self.0.seats.iter().enumerate();

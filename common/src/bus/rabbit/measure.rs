@@ -1,4 +1,4 @@
-//! What is looked at once a second: what is unconfirmed, and for how long nothing could be published.
+//! Measurements each second: the unconfirmed envelopes, and for how long publishing was impossible.
 
 use std::sync::Arc;
 use std::time::Duration;

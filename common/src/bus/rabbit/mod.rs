@@ -1,4 +1,4 @@
-//! The bus over RabbitMQ: the only folder that says `lapin`.
+//! The bus over RabbitMQ: the only folder that uses `lapin`.
 //!
 //! At most three connections per process, because the client library gives each a thread and
 //! eight megabytes: one publishes (the broker may block it), one feeds the node (subscriptions,
@@ -8,10 +8,10 @@
 /// A connection that keeps coming back.
 mod connection;
 
-/// Telling the broker what the topology says.
+/// Declares the topology at the broker.
 mod declare;
 
-/// When a batch of a lane may go.
+/// When the next batch of a lane may go.
 mod pacing;
 
 /// Outlets: windows, pumps, receipts.
@@ -35,13 +35,13 @@ mod lanes;
 /// The retry ladder and the quarantine.
 mod quarantine;
 
-/// When a lane's batch was published.
+/// The publish time of a lane's batch.
 mod stamp;
 
-/// What is looked at once a second.
+/// Measurements each second.
 mod measure;
 
-/// How much waits.
+/// Depths at the broker.
 mod inspect;
 
 use std::sync::Arc;
@@ -98,7 +98,7 @@ struct Shared {
     next_subscription: AtomicU64,
     /// Hands out nothing more.
     ending: CancellationToken,
-    /// Publishes nothing more. Read for every envelope, where a token would take a lock.
+    /// Set when nothing more may be published. Read for every envelope, where a token would take a lock.
     closed: Arc<AtomicBool>,
     /// Has no connection any more.
     closing: CancellationToken,

@@ -1,10 +1,10 @@
-//! When the next batch of a lane may go: how many are unconfirmed, and how small it is.
+//! When the next batch of a lane may go: it depends on the unconfirmed batches, and on its size.
 //!
-//! Nagle's rule (RFC 896): what is small waits while anything of its lane is unconfirmed, and grows
-//! meanwhile. The broker pays for every AMQP message, whatever is in it, so on a busy lane batches of
-//! two would cost it a core, and everybody the time to wait for that core. An idle lane makes nobody
-//! wait. Where confirms are slow (a quorum of brokers, a slow disk) a small batch waits for a few
-//! milliseconds only: it is the number of AMQP messages that costs, not those that are under way.
+//! Nagle's rule (RFC 896): a small batch waits while any batch of its lane is unconfirmed, and grows
+//! meanwhile. The broker pays for every AMQP message, whatever its size, so on a busy lane batches of
+//! two would cost it a core, and all programs would wait for that core. An idle lane adds no delay.
+//! Where confirms are slow (a quorum of brokers, a slow disk) a small batch waits for a few
+//! milliseconds only, because the cost is the number of AMQP messages, not those in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Pacing {
         Self { free: Arc::new(Semaphore::new(LANE_BATCHES_UNCONFIRMED_MAX)), turn: Mutex::new(None) }
     }
 
-    /// Waits for the place of a batch of about so many envelopes. Cancel-safe.
+    /// Waits for the place of a batch of about this many envelopes. Cancel-safe.
     pub(super) async fn take(&self, envelopes: usize) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         let one = || async { Arc::clone(&self.free).acquire_owned().await.ok() };

@@ -34,7 +34,7 @@ use protocol::{Lane, Timestamp, TraceContext};
 /// How often overdue receipts are looked for. With [`PUBLISH_BUSY_MS`] it stays under 250 ms.
 const SWEEP_MS: u64 = 25;
 
-/// An outlet to a node or a topic that carried nothing for so long is taken down.
+/// An outlet to a node or a topic that was idle for this long is removed.
 const OUTLET_IDLE_MS_MAX: u64 = 60_000;
 
 /// Before a channel that failed, on a connection that did not, is opened again.
@@ -74,7 +74,7 @@ struct State {
 
 /// Why a pump stopped.
 enum Stop {
-    /// The channel or its connection failed: go on with the next.
+    /// The channel or its connection failed: continue with the next.
     Failed(anyhow::Error),
     /// Idle for long.
     Idle,
@@ -369,7 +369,7 @@ impl Publisher {
     }
 }
 
-/// Where and how an outlet publishes.
+/// The exchange, the routing key and the mode of an outlet.
 struct Address {
     exchange: String,
     key: String,
@@ -411,7 +411,7 @@ impl Outlet {
         self.lock().window.has_next(self.route.unconfirmed_max())
     }
 
-    /// A place for one more unconfirmed batch; None where there is no limit but the queue's.
+    /// A place for one more unconfirmed batch; None where only the queue limits them.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let pacing = self.pacing.clone()?;
         let envelopes = self.lock().window.next_len();

@@ -1,4 +1,4 @@
-//! What goes one at a time: envelopes up the retry ladder, and into quarantine and out of it.
+//! Envelopes that move one at a time: up the retry ladder, into quarantine and out of it.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl Quarantine {
         Ok(Fate::Delayed { attempt: attempts })
     }
 
-    /// Sets a damaged body aside, as it came.
+    /// Sets a damaged body aside unchanged.
     pub(super) async fn damaged(&self, lane: Lane, bytes: Bytes) -> Result<(), PublishError> {
         error!(lane = lane.name(), bytes = bytes.len(), "A damaged batch is set aside");
         let headers = headers(lane, 0, "damaged");
@@ -209,7 +209,7 @@ async fn put(
     }
 }
 
-/// The attempts that a lane's message says it has behind it.
+/// The number of earlier attempts, from a lane message's header.
 pub(super) fn attempt(properties: &BasicProperties) -> u8 {
     read(properties).1
 }

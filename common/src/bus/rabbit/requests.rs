@@ -1,4 +1,4 @@
-//! Requests and their answers: one inbox queue per node, and who waits for which answer.
+//! Requests and their answers: one inbox queue per node, and the callers that wait for each answer.
 //!
 //! A request is mandatory and confirmed: what no group takes comes back within milliseconds. A
 //! returned request is known by its own id, never by the confirm that carries it: when several
@@ -110,7 +110,7 @@ impl Requests {
         }
     }
 
-    /// Sends an answer. When it cannot leave, the asker's deadline tells it so.
+    /// Sends an answer. If that fails, the asker's deadline ends its wait.
     pub(super) fn answer(&self, to: String, id: String, body: Bytes) {
         if self.outgoing.try_send(Leaving::Answer { to, id, body }).is_err() {
             metrics::shed("full").increment(1);

@@ -1,7 +1,7 @@
-//! When a lane's batch was published, carried by its message.
+//! The publish time of a lane's batch, carried by its AMQP message.
 //!
 //! The time is the publisher's wall clock. AMQP's own property has whole seconds, for the broker's
-//! page and whoever else looks; ours has milliseconds. What climbed the retry ladder has none: its
+//! page and other tools; ours has milliseconds. An envelope from the retry ladder has none, because its
 //! age says nothing about the lane.
 
 use lapin::BasicProperties;

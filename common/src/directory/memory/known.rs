@@ -14,7 +14,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(PRESENCE_GRACE_MS);
 
 const CLAIM: Duration = Duration::from_millis(PRESENCE_CLAIM_MS);
 
-/// See the module. Users who are offline and known to be take no room.
+/// See the module. Users who are known to be offline take no room.
 #[derive(Default)]
 pub(super) struct KnownToContacts {
     known: HashMap<UserId, Known>,
@@ -25,7 +25,7 @@ pub(super) struct KnownToContacts {
 #[derive(Clone, Copy, PartialEq)]
 enum Known {
     Online,
-    /// Somebody is telling, until then at most.
+    /// A worker is announcing the user, until then at most.
     Telling(Instant),
 }
 

@@ -1,4 +1,4 @@
-//! What programs say about themselves: one hash, beside the leases.
+//! The programs' descriptions of themselves: one hash, beside the leases.
 
 use ::redis::cmd;
 use protocol::ids::NodeId;

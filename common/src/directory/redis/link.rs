@@ -1,8 +1,8 @@
 //! The connection to the cluster: one command or one script, within its deadline.
 //!
-//! The client retries, follows redirects and repairs dropped connections by itself. What it does
-//! not notice is a master that hangs with its connection open: it would be asked for ever. When an
-//! answer stays away, the whole connection is built anew from the nodes that answer.
+//! The client retries, follows redirects and repairs dropped connections by itself. It does
+//! not notice a master that hangs with its connection open, and would ask it without end. When an
+//! answer is missing, the whole connection is rebuilt from the nodes that answer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl RedisLink {
         }
     }
 
-    /// Builds the connection anew in the background, once at a time and once a second at most.
+    /// Rebuilds the connection in the background, once at a time and once a second at most.
     fn rebuild(&self) {
         if self.0.is_rebuilding.swap(true, Ordering::Relaxed) {
             return;

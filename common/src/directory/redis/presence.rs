@@ -1,8 +1,8 @@
-//! Who came, who went, and who must be told: `scripts/seat.lua` says how it is kept.
+//! Users who came and went, and whose contacts must be told: `scripts/seat.lua` explains the data.
 //!
-//! Seats and unseats put a user on the bucket's list `due` when its contacts know something else
-//! than what is. Whoever tells claims it there, tells, and says so. What is written by one that
-//! dies half-way is claimed again by another; what Redis lost is found by the sweep.
+//! Seats and unseats put a user on the bucket's list `due` when its contacts do not know its current
+//! state. A worker claims the user there, announces it, and reports that. When a worker dies half-way,
+//! another one claims its users again; the sweep finds what Redis lost.
 
 use std::time::Duration;
 
