@@ -7,11 +7,11 @@ use common::config::Secret;
 use common::random;
 use serde_json::{Value, json};
 
-/// Pages of a person's conversations that are looked through for the one of two people. Strangers may
-/// have put a person into any number of conversations.
+/// Pages of a person's conversations that are searched for the one of two people. Strangers may
+/// have added a person to any number of conversations.
 const PAGES_MAX: usize = 10;
 
-/// Who somebody is.
+/// The name and the password of a person.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub email: String,
@@ -24,7 +24,7 @@ pub struct Credentials {
 #[error("the password is not that of {0}")]
 pub struct WrongPassword(String);
 
-/// Somebody who is logged in.
+/// A person who is logged in.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     pub id: i64,
@@ -32,7 +32,7 @@ pub struct SignedIn {
 }
 
 impl Credentials {
-    /// Logs in; registers first when nobody has that e-mail yet.
+    /// Logs in; registers first when the e-mail has no account yet.
     pub async fn enter(&self, site: &Site) -> anyhow::Result<SignedIn> {
         let first = match self.log_in(site).await {
             Err(err) if is_refused(&err, 401, "") => err,
@@ -72,14 +72,14 @@ impl Credentials {
     }
 }
 
-/// Whether it was answered with this status, and says this.
+/// Whether the answer has this status, and contains this text.
 fn is_refused(err: &anyhow::Error, status: u16, words: &str) -> bool {
     err.downcast_ref::<RefusedRequest>()
         .is_some_and(|refusal| refusal.status == status && refusal.body.contains(words))
 }
 
 impl SignedIn {
-    /// The conversation of these two, and of nobody else, under this title; made at the first use.
+    /// The conversation of exactly these two, under this title; created at the first use.
     pub async fn conversation_with(&self, site: &Site, other: &Self, title: &str) -> anyhow::Result<i64> {
         if self.id == other.id {
             bail!("a conversation needs two people");
@@ -102,8 +102,8 @@ impl SignedIn {
         made["data"]["id"].as_i64().context("the conversation has no id")
     }
 
-    /// Whether one of the two made it and the two alone are in it. The title says nothing: a stranger
-    /// may make a conversation of any title, and put both of them into it.
+    /// Whether one of the two created it and only the two are in it. The title proves nothing: a stranger
+    /// may create a conversation of any title, and add both of them to it.
     fn is_of_us(&self, other: &Self, conversation: &Value) -> bool {
         let mut members: Vec<Option<i64>> = conversation["participants"]
             .as_array()

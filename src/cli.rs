@@ -1,4 +1,4 @@
-//! What `chatchit` can be told. Pure: arguments in, a command or a sentence out.
+//! The command line of `chatchit`. Pure: arguments in, a command or an error out.
 
 use clap::{Args, Parser, Subcommand};
 
@@ -24,12 +24,12 @@ pub struct CommandLine {
     /// Read the environment, report everything that is wrong with it, and exit
     #[arg(long)]
     pub check: bool,
-    /// What to do instead.
+    /// The command.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What to do instead of running everything.
+/// The commands beside running everything.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Be a person.
@@ -79,7 +79,7 @@ pub enum Demo {
     },
 }
 
-/// Where the demo's people connect.
+/// The server of the demo.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct At {
     /// A gateway, or what stands in front of it: http://host:port or https://host
@@ -88,7 +88,7 @@ pub struct At {
     pub url: Option<String>,
 }
 
-/// Two people who talk through every pair of gateways, and measure what people get
+/// Measure what users get: send a message through every pair of gateways
 ///
 /// A round takes place each 10 s until a signal; health and metrics are on ADMIN_PORT. With --once, one
 /// round, printed as a table. README.md lists what it reads from the environment.

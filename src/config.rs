@@ -15,7 +15,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 const SECRET: &str = "JWT_ACCESS_TOKEN";
 const SECRET_FILE: &str = "JWT_ACCESS_TOKEN_FILE";
 
-/// What the programs need.
+/// The configuration of the programs.
 pub struct ProcessConfig {
     /// The gateway's section.
     pub gateway: gateway::GatewayConfig,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use common::config::Secret;
 
-/// A folder with things to keep.
+/// A data folder.
 pub struct Data {
     folder: PathBuf,
     lock: Option<fs::File>,
@@ -58,7 +58,7 @@ impl Data {
         self.folder.join(name)
     }
 
-    /// Whether we are root: whatever we make belongs to us.
+    /// Whether the process runs as root: then its files belong to root.
     pub fn is_root(&self) -> anyhow::Result<bool> {
         Ok(fs::metadata("/proc/self")?.uid() == 0)
     }

@@ -4,7 +4,7 @@
 //! Configuration, then the peers (`serve.rs`), then everything until a signal. What a gateway or
 //! a worker *is* stands in their own `lib.rs`; here they are only put together.
 
-/// What the command line says.
+/// The command line.
 mod cli;
 
 /// The environment, completed with what `./data` keeps.
@@ -19,13 +19,13 @@ mod postgres;
 /// Everything in one process.
 mod serve;
 
-/// People who log in.
+/// Accounts of people who log in.
 mod account;
 
 /// Two people on the command line.
 mod demo;
 
-/// Two people who measure what people get.
+/// The canary: a client that measures what users get.
 mod canary;
 
 /// The operator's commands.

@@ -1,8 +1,8 @@
 //! A private PostgreSQL under the data folder, for as long as this process runs.
 //!
-//! Finds the binaries on the machine, makes the database once, starts the server on a free port
-//! of 127.0.0.1, starts it again if it ends, and stops it at the end. What a process that was
-//! killed left running is stopped first: the folder's lock (`data.rs`) says that it is nobody's.
+//! Finds the binaries on the machine, creates the database once, starts the server on a free port
+//! of 127.0.0.1, restarts it if it ends, and stops it at the end. It first stops a server that a killed
+//! process left running: the folder's lock (`data.rs`) shows that no process uses it any more.
 //! As root the server runs as another user, because it refuses to run as root.
 //!
 //! Not here: any SQL. Not for production: there `DATABASE_URL` names a server.
@@ -30,7 +30,7 @@ const START_S_MAX: u64 = 60;
 /// A fast shutdown writes a checkpoint.
 const STOP_S_MAX: u64 = 30;
 
-/// A program that only says its version, or looks at a folder.
+/// A program that only prints its version, or reads a folder.
 const QUESTION_S_MAX: u64 = 10;
 
 /// The longest that the server's log may become; one log before it is kept.
@@ -39,7 +39,7 @@ const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Between two looks at its length.
 const LOG_LOOK_S: u64 = 60;
 
-/// What is said when there are no binaries.
+/// The error when there are no binaries.
 const NOT_FOUND: &str = "PostgreSQL's binaries are not on this machine. `make run` gets them where it may; \
     or run: sudo apt-get install -y postgresql; or set DATABASE_URL to a server you have";
 
@@ -93,7 +93,7 @@ impl Postgres {
         Ok(Self { site, url: Secret::new(url), over, keeper })
     }
 
-    /// Where it listens, with its password.
+    /// The URL of the server, with its password.
     pub fn url(&self) -> &Secret {
         &self.url
     }
@@ -139,9 +139,9 @@ async fn keep(site: Site, mut child: Child, over: Lifecycle) {
 }
 
 impl Site {
-    /// `initdb`, then the database, before anybody can connect.
+    /// `initdb`, then the database, before any client can connect.
     async fn create(&self, password: &Secret) -> anyhow::Result<()> {
-        info!(folder = %self.folder.display(), "Making a new database");
+        info!(folder = %self.folder.display(), "Creating a new database");
         let file = self.folder.with_extension("pw");
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).open(&file)?;
@@ -165,7 +165,7 @@ impl Site {
         created.context("the database could not be created")
     }
 
-    /// Starts the server and waits until it says `ready`.
+    /// Starts the server and waits until its pid file says `ready`.
     async fn launch(&self) -> anyhow::Result<Child> {
         let log = log_file(&self.log)?;
         let mut server = self.command("postgres");
@@ -251,13 +251,13 @@ async fn run(mut command: Command, input: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a short question to a program on this machine came to; one that does not end is killed.
+/// The result of a short command on this machine; one that does not end is killed.
 async fn ask(command: &mut Command) -> anyhow::Result<Output> {
     let asking = command.stdin(Stdio::null()).kill_on_drop(true).output();
     Ok(timeout(Duration::from_secs(QUESTION_S_MAX), asking).await.context("it takes too long")??)
 }
 
-/// The folder of the database, owned by who will run it.
+/// The folder of the database, owned by the user that will run it.
 async fn place(data: &Data, owner: Option<User>) -> anyhow::Result<PathBuf> {
     let here = data.path("postgres");
     if !here.exists() {

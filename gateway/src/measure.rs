@@ -46,7 +46,7 @@ pub async fn watch_lanes(node: Arc<Node>) {
             Ok(_) => State::Ok,
             // The bus is another part, and says so itself.
             Err(err) => {
-                debug!("The lanes could not be looked at: {err}");
+                debug!("The lanes could not be measured: {err}");
                 State::Ok
             }
         };

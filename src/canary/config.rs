@@ -9,7 +9,7 @@ use common::limits::NAME_CHARS_MAX;
 
 use crate::account::Credentials;
 
-/// What the canary is told.
+/// The configuration of the canary.
 #[derive(Clone, Debug)]
 pub struct CanaryConfig {
     /// `CANARY_GATEWAYS`: `host:port`, comma-separated. A name of several addresses is each of them.

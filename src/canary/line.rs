@@ -1,6 +1,6 @@
-//! One socket of the canary: held open, opened again when it ends. It does as a good client does:
-//! comes again with a pause that grows and jitters, not before it was told, moves when the gateway
-//! leaves, and says again what was not acknowledged, under the same guid.
+//! One socket of the canary: held open, and opened again when it ends. It behaves as a good client does:
+//! it reconnects with a growing pause and jitter, not earlier than it was told, moves when the gateway
+//! drains, and repeats unacknowledged messages under the same guid.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::round::Place;
 
-/// Which of the two.
+/// The speaker or the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     Speaker,
@@ -59,7 +59,7 @@ impl Trouble {
     }
 }
 
-/// What a line tells.
+/// The reports of a line.
 #[derive(Debug)]
 pub enum News {
     /// It is open.
@@ -74,7 +74,7 @@ pub enum News {
     Refused(String, String),
     /// A message was heard.
     Heard { guid: String, seq: i64 },
-    /// The gateway says that it may have missed something.
+    /// The gateway reports that deliveries may have been lost.
     Lapsed,
 }
 
@@ -93,11 +93,11 @@ pub struct Line {
     /// The same, for a connection.
     pub site: Site,
     pub role: Side,
-    /// What is heard in any other one is not the canary's: strangers may speak to its accounts.
+    /// Messages in other conversations are not the canary's: strangers may write to its accounts.
     pub conversation: i64,
     /// The token to come with.
     pub token: watch::Receiver<String>,
-    /// What to send; ends the line when it ends.
+    /// The messages to send; the line ends with it.
     pub orders: mpsc::Receiver<Value>,
     pub told: mpsc::Sender<Heard>,
 }
@@ -275,7 +275,7 @@ pub async fn rest(failures: u32) {
     sleep(pause(failures)).await;
 }
 
-/// What is said.
+/// The text of a message.
 pub fn message(conversation: i64, guid: &str) -> Value {
     let data = json!({
         "conversationId": conversation, "guid": guid, "messageType": "TEXT", "content": "canary",

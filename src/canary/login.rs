@@ -54,7 +54,7 @@ impl Tokens {
         }
     }
 
-    /// Logs in again, once for everybody who asks.
+    /// Logs in again, once for all lines that ask.
     pub fn renew(&self) {
         self.wanted.notify_one();
     }

@@ -1,14 +1,14 @@
-//! The canary: two people who talk through every pair of gateways each ten seconds, and measure what
-//! people get. It is a client and nothing else: REST, native sockets, no secret of the cluster.
+//! The canary: two accounts that send a message through every pair of gateways each ten seconds, and measure what
+//! users get. It is a client and nothing else: REST, native sockets, no secret of the cluster.
 //!
 //! The speaker sends one message through each gateway; the listener has to hear each of them at
 //! every gateway. So N messages judge N × N pairs. A pair that was not heard is in the log with its
 //! guid, so that an operator can follow it through the cluster.
 //!
-//! It never ends because of a fault: sockets come again, and so does a login. Only what no repetition
-//! mends (the environment, a wrong password) ends it at the start.
+//! It never ends because of a fault: it reconnects its sockets and repeats its login. Only a fault that repetition
+//! cannot mend (the environment, a wrong password) ends it at the start.
 
-/// What it is told.
+/// Its configuration.
 pub mod config;
 
 /// One socket.
@@ -17,13 +17,13 @@ mod line;
 /// The two accounts.
 mod login;
 
-/// What is measured.
+/// Its metrics.
 mod metrics;
 
-/// What is printed.
+/// Its printed report.
 mod report;
 
-/// What is said and heard, judged.
+/// The judgement of what was sent and heard.
 mod round;
 
 /// All gateways, round after round.
@@ -46,7 +46,7 @@ use self::watch::Watch;
 use crate::account::WrongPassword;
 use crate::cli::Canary;
 
-/// Does it, and says how the process ends: as the operator's commands do.
+/// Runs it, and returns the process's exit code, as the operator's commands do.
 pub async fn run(config: CanaryConfig, wanted: Canary) -> anyhow::Result<ExitCode> {
     match wanted {
         Canary { check: true, .. } => Ok(ExitCode::SUCCESS),

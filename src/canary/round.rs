@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::limits::CANARY_REMEMBERED_MAX;
 use tokio::time::Instant;
 
-/// Where the canary comes in.
+/// A door to the cluster: a gateway, or the front door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// At a gateway.
@@ -66,10 +66,10 @@ impl Loss {
     }
 }
 
-/// What became of a message between two gateways.
+/// The result for a message between two gateways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoundOutcome {
-    /// Heard so long after it was sent.
+    /// It was heard this long after it was sent.
     Heard(Duration),
     /// Not heard by the deadline.
     Lost(Loss),
@@ -86,7 +86,7 @@ pub struct Pair {
     pub outcome: RoundOutcome,
 }
 
-/// A message that was said.
+/// A message that was sent.
 #[derive(Debug)]
 struct Said {
     from: Place,
@@ -96,7 +96,7 @@ struct Said {
     heard: BTreeMap<Place, Duration>,
 }
 
-/// What is said and heard.
+/// The messages that were sent and heard.
 #[derive(Debug, Default)]
 pub struct Round {
     /// By guid.
@@ -108,12 +108,12 @@ pub struct Round {
 }
 
 impl Round {
-    /// With somebody who listens at these.
+    /// With listeners at these gateways.
     pub fn new(ears: impl IntoIterator<Item = Place>) -> Self {
         Self { ears: ears.into_iter().collect(), ..Self::default() }
     }
 
-    /// Something was said here.
+    /// A message was sent here.
     pub fn says(&mut self, guid: String, from: Place, at: Instant) {
         let said = Said { from, at, is_queued: false, was_refused: false, heard: BTreeMap::new() };
         self.said.insert(guid, said);
@@ -126,7 +126,7 @@ impl Round {
         }
     }
 
-    /// The gateway refused it; it is said again meanwhile.
+    /// The gateway refused it; the speaker repeats it.
     pub fn refused(&mut self, guid: &str) {
         if let Some(said) = self.said.get_mut(guid) {
             said.was_refused = true;
@@ -141,12 +141,12 @@ impl Round {
         }
     }
 
-    /// Nobody speaks here any more.
+    /// The speaker's socket here has ended.
     pub fn is_mute(&mut self, place: Place) {
         self.mute.insert(place);
     }
 
-    /// Nobody listens here any more, at least for a while.
+    /// The listener's socket here has ended, at least for a while.
     pub fn is_deaf(&mut self, place: Place) {
         self.deaf.insert(place);
     }
@@ -181,7 +181,7 @@ impl Round {
     }
 }
 
-/// What is wrong with something that was heard.
+/// The fault of a message that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The same socket had it already.
@@ -190,7 +190,7 @@ pub enum Fault {
     Reordered,
 }
 
-/// What one socket heard last.
+/// The last message that one socket heard.
 #[derive(Debug, Default)]
 pub struct Hearer {
     seq: i64,

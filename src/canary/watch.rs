@@ -1,5 +1,5 @@
-//! The gateways that are watched: who they are at the moment, two lines to each of them, and the
-//! rounds. What a round means is decided in `round.rs`.
+//! The watched gateways: their current addresses, two lines to each of them, and the
+//! rounds. `round.rs` decides what a round means.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct Standing {
     speaker: mpsc::Sender<Value>,
     _listener: mpsc::Sender<Value>,
     up: BTreeSet<Side>,
-    /// It said goodbye then.
+    /// The time when it announced its drain.
     left: Option<Instant>,
     trouble: Option<Trouble>,
     ear: Hearer,
@@ -60,7 +60,7 @@ pub struct Watch {
     lost: VecDeque<(String, Place)>,
 }
 
-/// What `--once` saw.
+/// The result of `--once`.
 pub struct Report {
     pub pairs: Vec<Pair>,
     /// Gateways that were not reached, and why.
@@ -84,7 +84,7 @@ impl Watch {
         }
     }
 
-    /// Round after round, for ever.
+    /// Round after round, without end.
     pub async fn run(mut self, readiness: Readiness) {
         let mut rounds = interval(Duration::from_millis(CANARY_ROUND_MS));
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +148,8 @@ impl Watch {
         Report { pairs, away }
     }
 
-    /// Looks the names up: lines to who is new, none to who is gone. Which names give nothing, and why.
+    /// Resolves the names: opens lines to new addresses, ends those to missing ones. Returns the names
+    /// without an address, and why.
     async fn look(&mut self) -> Vec<(String, String)> {
         let (mut found, mut unnamed) = (BTreeSet::new(), Vec::new());
         for name in &self.named {
@@ -176,7 +177,7 @@ impl Watch {
             self.standings.retain(|place, _| {
                 let stays = found.contains(place);
                 if !stays {
-                    info!("{} is not named any more", place.title());
+                    info!("{} is no longer named", place.title());
                     if let Some((round, _)) = &mut self.round {
                         round.is_mute(*place);
                         round.is_deaf(*place);
@@ -297,7 +298,7 @@ impl Watch {
                 round.heard(&guid, place, at);
                 if let Some(known) = self.lost.iter().position(|lost| *lost == (guid.clone(), place)) {
                     self.lost.remove(known);
-                    info!(message.guid = guid, "Heard after all at {place}");
+                    info!(message.guid = guid, "Heard late at {place}");
                     metrics::late();
                 }
             }

@@ -1,8 +1,8 @@
-//! Two people on the command line: `listen`, `say`, `history`. They use the same REST and the
+//! The demo on the command line: `listen`, `say`, `history`. They use the same REST and the
 //! same `/ws` as every client.
 //!
-//! People are made when they are first named; their password is in the data folder, so these
-//! commands work for the one who runs the server and for nobody else.
+//! Accounts are created when they are first named; their passwords are in the data folder, so these
+//! commands work only for the user who runs the server.
 
 use std::io::Write as _;
 

@@ -12,8 +12,8 @@ use super::print::{Out, count};
 use super::sockets::{GATEWAYS_SUBJECT, nobody};
 use super::values::Whose;
 
-/// Blocks an account: it is written first, because that alone refuses what the user does next; then the
-/// gateways are told to close its sockets.
+/// Blocks an account. The database comes first, because that alone refuses the user's next requests; then it
+/// tells the gateways to close the user's sockets.
 pub async fn block(peers: &OperatorPeers, out: &Out, whose: &Whose) -> Result<Ending, Failure> {
     peers.need(true, true, true)?;
     let Some((user, ended)) = write(peers, whose, true).await? else { return nobody(out, whose) };
@@ -35,7 +35,7 @@ pub async fn unblock(peers: &OperatorPeers, out: &Out, whose: &Whose) -> Result<
     Ok(Ending::Good)
 }
 
-/// The user, and its logins that ended and whose tokens may be alive. None: there is no such user.
+/// The user, and its ended logins whose tokens may still be valid. None: the user does not exist.
 async fn write(
     peers: &OperatorPeers,
     whose: &Whose,

@@ -1,4 +1,4 @@
-//! What an operator can ask for, and its help. Pure: arguments in, a command or a sentence out.
+//! The operator's commands, and their help. Pure: arguments in, a command or an error out.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use protocol::ids::{ConversationId, Guid, LoginId, NodeId};
 
 use super::values::{self, Whose};
 
-/// What stands under the help of every command.
+/// The last lines of every command's help.
 macro_rules! reads {
     ($variables:literal) => {
         concat!(
@@ -36,7 +36,7 @@ pub const NAMES: [&str; 11] = [
     "user",
 ];
 
-/// What to do.
+/// The operator's commands.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// List every program and its state
@@ -152,12 +152,12 @@ pub enum OperatorCommand {
         asked: Asked,
     },
 
-    /// Empty a message: its content and its attachments are gone for everybody
+    /// Empty a message: delete its content and its attachments for all members
     ///
     /// The message keeps its place, its sender and its time. The order goes through the lane of its
-    /// conversation: it is carried out by the worker that owns the conversation, after the command has
+    /// conversation: the worker that owns the conversation executes it, after the command has
     /// returned. Members who are online hear the change at once (messageChanged), the others when they
-    /// come back. Backups and what clients have kept are not changed. If the conversation or the message
+    /// come back. Backups and copies of clients are not changed. If the conversation or the message
     /// does not exist, nothing happens. It cannot be undone.
     #[command(after_help = reads!("AMQP_URL"))]
     Redact {
@@ -285,7 +285,7 @@ pub struct NewUser {
     pub form: AnswerForm,
 }
 
-/// Whose.
+/// The user of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct User {
     /// The user's id or e-mail
@@ -320,7 +320,7 @@ pub struct AnswerForm {
     pub json: bool,
 }
 
-/// How programs are asked.
+/// How the programs are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Asked {
     /// How long to wait for answers, in seconds, at most 60

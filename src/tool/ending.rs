@@ -1,11 +1,11 @@
 //! How a command ends.
 
-/// What a command that did not fail came to.
+/// The result of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All of it.
     Good,
-    /// Nothing there, nobody answered, or only a part of it.
+    /// Nothing found, no answer, or only a part.
     Partly,
 }
 

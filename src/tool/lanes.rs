@@ -12,11 +12,11 @@ use super::ending::{Ending, Failure};
 use super::peers::{OperatorPeers, of_bus};
 use super::print::{Out, age, count, row, span, table};
 
-/// What is known of one shard.
+/// The state of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shard {
     depth: LaneDepth,
-    /// None: not every consumer said what it holds.
+    /// None: a consumer did not answer.
     unacked: Option<u32>,
     oldest: Oldest,
 }
@@ -26,7 +26,7 @@ struct Shard {
 enum Oldest {
     /// There is none.
     Nothing,
-    /// Somebody holds it and has read it.
+    /// A worker holds it and has read it.
     Since(Timestamp),
     /// It would have to be taken to be read.
     Unknown,
@@ -92,8 +92,9 @@ pub async fn lanes(peers: &OperatorPeers, out: &Out, wait: Duration) -> Result<E
     Ok(Ending::good(is_whole))
 }
 
-/// Every worker stands in line for every shard of every lane. Of an ordered lane's quorum queue the broker counts only the
-/// consumer that it serves; where it does so for a whole lane, the lane that it counts in full says how many there are.
+/// Every worker consumes or stands by for every shard of every lane. Of an ordered lane's quorum queue the
+/// broker counts only the active consumer; where it does so for a whole lane, the lane that it counts in full
+/// gives the number.
 fn standing_in(depths: &[LaneDepth]) -> Vec<LaneDepth> {
     let all = depths.iter().map(|depth| depth.consumers).max().unwrap_or_default();
     let is_served_only = |lane| depths.iter().all(|depth| depth.lane != lane || depth.consumers <= 1);

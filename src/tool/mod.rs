@@ -1,8 +1,8 @@
 //! The operator's commands: look at a running cluster, and do to it what is not a client's business.
 //!
-//! They are peers of the programs, not clients: they talk over the bus, to the directory and to the
-//! store, with the same secrets. Each connects only to what it needs, changes nothing when it only
-//! looks, and shows names and ids, never contents.
+//! They are peers of the programs, not clients: they use the bus, the directory and the
+//! store, with the same secrets. Each connects only to what it needs, changes nothing unless that is its
+//! purpose, and shows names and ids, never contents.
 
 /// Arguments to a command, and its help.
 pub mod command;
@@ -19,7 +19,7 @@ mod peers;
 /// Tables, ages, JSON.
 pub mod print;
 
-/// What may be shown of an envelope.
+/// The parts of an envelope that may be shown.
 mod redact;
 
 /// `nodes`, `drain`.
@@ -58,7 +58,7 @@ use self::ending::{Ending, Failure};
 use self::peers::OperatorPeers;
 use self::print::Out;
 
-/// Does it, and says how the process ends.
+/// Executes the command, and returns the process's exit code.
 pub async fn run(command: OperatorCommand) -> ExitCode {
     match carry_out(&command).await {
         Ok(Ending::Good) => ExitCode::SUCCESS,

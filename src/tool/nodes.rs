@@ -1,4 +1,4 @@
-//! `nodes`: who is there. `drain`: tell one of them to leave.
+//! `nodes`: the running programs. `drain`: tell one of them to leave.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::ending::{Ending, Failure};
 use super::peers::{OperatorPeers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
 
-/// Asks everybody, and compares with the leases.
+/// Asks all programs, and compares the answers with the leases.
 pub async fn nodes(peers: &OperatorPeers, out: &Out, wait: Duration) -> Result<Ending, Failure> {
     peers.need(true, true, false)?;
     let bus = peers.bus().await?;
@@ -103,7 +103,7 @@ fn json_of_card(card: &Card, now: Timestamp) -> Value {
     })
 }
 
-/// No silence means anything then: those with a lease are listed, and nothing is said of them.
+/// Then a missing answer means nothing: programs with a lease are listed without a judgement.
 fn unasked(out: &Out, err: AskError, live: Option<&BTreeSet<NodeId>>) -> Result<Ending, Failure> {
     let leased: Option<Vec<String>> = live.map(|live| live.iter().map(ToString::to_string).collect());
     let json = json!({

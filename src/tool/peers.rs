@@ -27,10 +27,10 @@ pub fn of_ask(err: AskError) -> Failure {
     Failure::Failed(err.into())
 }
 
-/// What the environment names.
+/// The peers that the environment names.
 pub struct OperatorPeers {
     named: Named,
-    /// For so long an ended login has to be remembered.
+    /// How long an ended login must be remembered.
     pub access_ttl: Duration,
     /// Who asks: an id of this one run.
     pub node: NodeId,
@@ -82,7 +82,7 @@ impl OperatorPeers {
         Ok(Store::connect(url.expose(), STORE_CONNECTIONS).await?)
     }
 
-    /// The user's id; an e-mail is looked up. None: nobody has it.
+    /// The user's id; an e-mail is looked up. None: no account has it.
     pub async fn user(&self, whose: &Whose) -> Result<Option<UserId>, Failure> {
         match whose {
             Whose::Id(user) => Ok(Some(*user)),

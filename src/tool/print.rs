@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use protocol::Timestamp;
 use serde_json::Value;
 
-/// Where answers go.
+/// The output of answers.
 pub struct Out {
     /// One JSON object instead of words.
     pub json: bool,
@@ -64,7 +64,7 @@ pub fn span(ms: u64) -> String {
     }
 }
 
-/// How long ago.
+/// The time since then.
 pub fn age(since: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What may be shown of an envelope: names, ids, times, lengths. Contents only when asked for. Pure.
+//! The parts of an envelope that may be shown: names, ids, times, lengths. Contents only on request. Pure.
 //!
 //! What is shown is listed here, field by field; an event that is not known here shows its name and
 //! its conversation. Tokens never travel in envelopes.
@@ -11,7 +11,7 @@ use protocol::events::typing::Typing;
 use protocol::{self, Control, Uplink};
 use serde_json::{Value, json};
 
-/// How a panic begins; what follows may quote what it panicked on.
+/// The beginning of a panic's text; the rest may quote the data that caused it.
 const PANIC: &str = "a panic";
 
 /// An event from a lane. None: it is none, or damaged.
@@ -58,7 +58,7 @@ pub fn reason(reason: &str, bodies: bool) -> String {
     }
 }
 
-/// What passes the topic exchange, in one line and as JSON.
+/// An envelope of the topic exchange, in one line and as JSON.
 pub fn control(envelope: &Envelope) -> (String, Value) {
     let body = &envelope.body;
     let known = match envelope.subject.as_str() {

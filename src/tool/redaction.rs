@@ -12,8 +12,8 @@ use super::ending::{Ending, Failure};
 use super::peers::OperatorPeers;
 use super::print::Out;
 
-/// Empties a message: the order goes through the lane of its conversation, so it is carried out behind
-/// whatever was sent there before, by the one who owns it.
+/// Empties a message. The order goes through the lane of its conversation, so the conversation's owner
+/// executes it after everything that was sent there before.
 pub async fn redact(
     peers: &OperatorPeers,
     out: &Out,

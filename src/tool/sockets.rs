@@ -17,13 +17,13 @@ use super::peers::{OperatorPeers, of_ask, of_bus};
 use super::print::{Out, age, count, row, span, table};
 use super::values::Whose;
 
-/// Where every gateway hears that a login ended.
+/// The subject on which every gateway hears that a login ended.
 pub const GATEWAYS_SUBJECT: &str = "control.gateways";
 
-/// Who answered, and who should have.
+/// The gateways that answered, and those that should have.
 struct Heard {
     answers: Vec<Answer>,
-    /// Gateways that the directory names for the user and that said nothing.
+    /// Gateways that the directory names for the user and that did not answer.
     silent: Vec<String>,
 }
 

@@ -90,7 +90,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     time.ok_or("a number of seconds above 0 is needed".to_owned())
 }
 
-/// How long answers are waited for, in seconds.
+/// How long to wait for answers, in seconds.
 pub fn wait(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_millis(CONTROL_WAIT_MS_MAX);
     let time = seconds(text)?;
@@ -100,7 +100,7 @@ pub fn wait(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// A pattern whose envelopes pass where they can be watched.
+/// A pattern of subjects that can be watched.
 pub fn watched(text: &str) -> Result<Pattern, String> {
     let pattern = Pattern::new(text).map_err(|err| format!("{err} (a pattern: control.*, control.>, >)"))?;
     match text.split('.').next().unwrap_or_default() {

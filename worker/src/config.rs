@@ -7,7 +7,7 @@ use common::config::{AuthConfig, Env, Peers};
 use common::limits::{STORE_CONNECTIONS_HEAVY, STORE_CONNECTIONS_MAX, STORE_CONNECTIONS_REST};
 use common::{recorder, spans};
 
-/// What a worker needs to know.
+/// The configuration of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// `WORK_SLOTS` (4): pieces of work at once. More take more connections to PostgreSQL and make

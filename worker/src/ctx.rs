@@ -1,4 +1,4 @@
-//! What every handler and every route is given: handles, all cheap to clone.
+//! The handles that every handler and every route gets, all cheap to clone.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct Ctx {
     pub node: NodeId,
     /// PostgreSQL.
     pub store: Store,
-    /// What is remembered of conversations.
+    /// The remembered conversations.
     pub owner: Owner,
     /// Who is where.
     pub directory: Directory,
@@ -39,24 +39,24 @@ pub struct Ctx {
     pub bus: Bus,
     /// Makes access tokens.
     pub signer: Arc<Signer>,
-    /// How long a refresh token lives.
+    /// The lifetime of a refresh token.
     pub refresh_ttl: Duration,
-    /// How long an access token lives: for so long an ended login is remembered.
+    /// The lifetime of an access token, and the time for which an ended login must be remembered.
     pub access_ttl: Duration,
-    /// What features keep in this process beside the peers.
+    /// State of features in this process.
     pub(crate) own: Own,
-    /// What is remembered of the way of messages.
+    /// The recorder of milestones.
     pub recorder: Recorder,
 }
 
 impl Ctx {
-    /// How what happened outside of the lanes is told.
+    /// Delivers effects that happen outside of the lanes.
     pub(crate) fn fanout(&self) -> Fanout {
         let Self { bus, directory, recorder, .. } = self.clone();
         Fanout { bus, directory, recorder }
     }
 
-    /// What a feature keeps in this process, made when it is first asked for.
+    /// The state of a feature in this process, created at its first use.
     pub fn own<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut own = self.own.0.lock();
         let kept = own.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
@@ -70,7 +70,7 @@ impl Ctx {
         self.recorder.note(of, Timestamp::now(), stage)
     }
 
-    /// The surroundings of one start, which remember nothing of the way of messages.
+    /// The handles of one start, with a recorder that is off.
     pub fn new(node: NodeId, store: Store, directory: Directory, bus: Bus, auth: &AuthConfig) -> Self {
         Self {
             node,

@@ -1,5 +1,5 @@
-//! What a feature is made of: the vocabulary in which each folder of [`features`](crate::features) says
-//! what it adds. Knows none of them.
+//! The vocabulary in which each folder of [`features`](crate::features) describes
+//! what it adds. It knows none of them.
 
 use common::lanes::{LaneEvent, Outcomes};
 use futures_util::future::BoxFuture;
@@ -15,20 +15,20 @@ use crate::store::Statement;
 pub struct Feature {
     /// As its folder is called.
     pub name: &'static str,
-    /// What happens with what clients say over sockets.
+    /// The events of clients over sockets, and their handlers.
     pub events: &'static [EventRow],
-    /// What is asked over REST.
+    /// The routes of REST.
     pub routes: &'static [Route],
-    /// What is asked of PostgreSQL, file by file.
+    /// The statements of PostgreSQL, file by file.
     pub statements: &'static [&'static [Statement]],
 }
 
 /// An event that a feature handles.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRow {
-    /// What clients say.
+    /// The events.
     pub row: &'static ClientRow,
-    /// What happens.
+    /// The handler.
     pub handle: for<'a> fn(&'a Ctx, &'a [LaneEvent]) -> BoxFuture<'a, Outcomes>,
 }
 

@@ -3,22 +3,22 @@
 //! Events come off the lanes in batches, become rows, and leave as deliveries. REST is the same
 //! flow over requests. Modules in the order in which a message passes them.
 
-/// What the worker reads from the environment.
+/// The worker's configuration.
 pub mod config;
 
-/// What every handler and every route is given.
+/// The handles that every handler and every route gets.
 pub mod ctx;
 
 /// Start, run, drain.
 mod run;
 
-/// How the peers are, for the readiness report.
+/// The state of the peers, for the readiness report.
 mod peers;
 
-/// Says that this worker is there, and hears who else is.
+/// Announces this worker, and hears the others.
 mod roll_call;
 
-/// What a feature is made of.
+/// The vocabulary of features.
 pub mod feature;
 
 /// The table of event to handler.
@@ -27,7 +27,7 @@ mod dispatch;
 /// The owner of a conversation: what is remembered of it, and the statement that checks it.
 pub mod conversation;
 
-/// What happens, one folder per noun.
+/// The features, one folder per noun.
 pub mod features;
 
 /// Requests of the group `api`, bounded.
@@ -36,7 +36,7 @@ mod requests;
 /// REST over the bus: router, input, response. Knows no noun.
 pub mod rest;
 
-/// What an operator asks of this worker.
+/// The operator's questions to this worker.
 mod operator;
 
 /// PostgreSQL: pool, replica, failures, migrations. Knows no noun.

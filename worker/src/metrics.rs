@@ -19,7 +19,7 @@ pub(crate) fn conversations(outcome: &'static str, conversations: usize) {
     }
 }
 
-/// Events that were not worked on because a newer one says more, or because they are too old.
+/// Events that were skipped because a newer one replaces them, or because they are too old.
 pub(crate) fn shed(event: &'static str, reason: &'static str, events: usize) {
     if events > 0 {
         counter!("worker_shed_total", "event" => event, "reason" => reason).increment(events as u64);
@@ -37,7 +37,7 @@ pub(crate) fn rest_refused(reason: &'static str) {
     counter!("worker_rest_refusals_total", "reason" => reason).increment(1);
 }
 
-/// What a `sync` was answered: the worst of its conversations names the whole.
+/// The result of a `sync`: the worst of its conversations names the whole.
 pub(crate) fn synced(synced: &Synced) {
     let of = |outcome: &'static str, conversations: usize| {
         if conversations > 0 {
@@ -57,13 +57,13 @@ pub(crate) fn sync_ended(result: &'static str) {
     counter!("worker_syncs_total", "result" => result).increment(1);
 }
 
-/// Users whose coming or going was told.
+/// Users whose presence was announced.
 pub(crate) fn presence_told(online: usize, offline: usize) {
     counter!("worker_presence_told_total", "presence" => "online").increment(online as u64);
     counter!("worker_presence_told_total", "presence" => "offline").increment(offline as u64);
 }
 
-/// A look for users who came or went that failed; they are told of later.
+/// A failed check for users who came or went; they are announced later.
 pub(crate) fn presence_failed(reason: &'static str) {
     counter!("worker_presence_faults_total", "reason" => reason).increment(1);
 }

@@ -1,4 +1,4 @@
-//! What an operator asks of this worker, on `control.programs`.
+//! The operator's questions to this worker, on `control.programs`.
 
 use std::future::Future;
 
@@ -14,10 +14,10 @@ use protocol::ids::NodeId;
 use protocol::{self, Lane, Timestamp, Uplink};
 use tokio::sync::watch;
 
-/// What the answers are made of.
+/// The parts needed to answer.
 pub(crate) struct Inspector {
     pub node: NodeId,
-    /// What it remembers.
+    /// The recorder of milestones.
     pub recorder: Recorder,
     /// The lanes as this worker's consumers hold them.
     pub views: Vec<LaneView>,
@@ -63,7 +63,7 @@ impl Inspector {
     }
 }
 
-/// When the gateway accepted an event.
+/// The time when the gateway accepted an event.
 fn accepted(envelope: &Envelope) -> Option<Timestamp> {
     protocol::decode::<Uplink>(&envelope.body).ok().map(|uplink| uplink.at)
 }

@@ -1,7 +1,7 @@
-//! Says each second that this worker is there, and tells its consumer who else is.
+//! Announces each second that this worker is alive, and tells its consumer which other workers are.
 //!
-//! A worker that cannot work says *bye* instead, for as long as that lasts, and takes no shard while
-//! another worker can: nobody has to wait beside an idle worker.
+//! A worker that cannot work says *bye* instead, as long as that lasts, and takes no shard while
+//! another worker can: no message waits at a worker that cannot handle it.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use tracing::{info, warn};
 
 use crate::ctx::Ctx;
 
-/// Where workers hear each other.
+/// The subject of the workers' heartbeats.
 pub(crate) const BEATS_SUBJECT: &str = "control.workers";
 
 /// Whether this worker can work. Pure: the time comes in.
 struct Fitness {
-    /// When it heard its own beat last: how its line to the broker is, there and back.
+    /// The time of its own last heartbeat that came back: it shows how fast the connection to the broker is.
     own_beat: Instant,
     /// Since when its store is away.
     store_away: Option<Instant>,
-    /// When it looked last.
+    /// The time of its last check.
     looked: Instant,
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn say(ctx: &Ctx, says: Says) {
     let body = protocol::encode(&Beat { node: ctx.node, says });
     let Ok(subject) = Subject::new(BEATS_SUBJECT) else { return };
     if let Err(err) = ctx.bus.publish(Envelope { subject, key: 0, body }).await {
-        tracing::debug!("A beat was not taken: {err}");
+        tracing::debug!("The broker did not take a heartbeat: {err}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! Start, run, drain.
 //!
-//! A worker that leaves says so first: its shards go to the others at once. Then it finishes what
-//! it works on, gives back what waits, and answers the requests it has begun, within
-//! [`WORKER_DRAIN_MS_MAX`]. What it could not finish, or all of it after an abort, comes back from
-//! the broker to another worker: nothing depends on a polite end.
+//! A draining worker announces it first: its shards go to the others at once. Then it finishes its work
+//! in progress, gives back the waiting batches, and answers the requests it has begun, within
+//! [`WORKER_DRAIN_MS_MAX`]. Work that it could not finish, or all of it after an abort, comes back from
+//! the broker to another worker: nothing depends on a clean end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,11 @@ use crate::rest::{Pools, RestState};
 use crate::roll_call::{self, BEATS_SUBJECT};
 use crate::store::Store;
 
-/// What REST and `sync` are asked on, and the group that answers.
+/// The subjects of REST and `sync`, and the group that answers them.
 const REQUESTS_PATTERN: &str = "api.*";
 const REQUESTS_GROUP: &str = "api";
 
-/// One worker, in line for everything, not working yet.
+/// One worker that stands by for all lanes, and does not work yet.
 pub struct Worker {
     ctx: Ctx,
     readiness: Readiness,
@@ -110,11 +110,11 @@ impl Worker {
         self.readiness.clone()
     }
 
-    /// Works until the lifecycle drains, then leaves. The bus stays open: whoever connected it
+    /// Works until the lifecycle drains, then leaves. The bus stays open: the program that connected it
     /// drains it.
     ///
     /// # Errors
-    /// None so far: whatever happens while it works is held, retried or set aside.
+    /// None so far: work that fails is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live } =
             self;
@@ -161,9 +161,9 @@ impl Worker {
         tasks.close();
         tokio::select! {
             done = timeout(Duration::from_millis(WORKER_DRAIN_MS_MAX), tasks.wait()) => if done.is_err() {
-                warn!("What is under way did not end in time; it goes back to the lanes");
+                warn!("Work in progress did not end in time: it goes back to the lanes");
             },
-            () = lifecycle.aborting() => warn!("Aborting; what is under way goes back to the lanes"),
+            () = lifecycle.aborting() => warn!("Aborting: work in progress goes back to the lanes"),
         }
         leaving.cancel();
         over.cancel();

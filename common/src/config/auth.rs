@@ -74,7 +74,7 @@ impl AuthConfig {
     pub fn warn_if_weak(&self) {
         if self.is_weak() {
             tracing::warn!(
-                "Development mode: JWT_ACCESS_TOKEN is not a secret, so whoever reaches this machine can be anybody"
+                "Development mode: JWT_ACCESS_TOKEN is not a secret, so any client of this machine can pose as any user"
             );
         }
     }

@@ -122,13 +122,13 @@ impl Redis {
             if let Err(fault) = self.find_loss(node).await {
                 // The lease is renewed; what was not found now is found next time.
                 metrics::sweep_failed();
-                warn!(node.id = %node, "The directory could not be looked over: {fault:#}");
+                warn!(node.id = %node, "The directory could not be swept: {fault:#}");
                 return Ok(self.kept(node, |kept| kept.owed.take_if(|owed| *owed == NEW).is_some()));
             }
             let Some(reason) = self.kept(node, |kept| kept.owed) else { return Ok(false) };
             self.kept(node, |kept| kept.owed = None);
             metrics::reseat(reason);
-            info!(node.id = %node, reason, "The node seats its users anew");
+            info!(node.id = %node, reason, "The node writes its users' seats again");
             Ok(true)
         })
         .await

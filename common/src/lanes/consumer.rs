@@ -92,7 +92,7 @@ impl Consumer {
         self.engine.leaving.cancel();
         self.lanes.iter().for_each(|lane| lane.hold(&[]));
         self.give_back("leaving", |_| true);
-        info!(under_way = under_way.len(), "The lanes were given up; finishing what is under way");
+        info!(under_way = under_way.len(), "The lanes were given up: finishing work in progress");
         while let Some(done) = under_way.join_next().await {
             self.finish(done);
         }
@@ -123,7 +123,7 @@ impl Consumer {
     fn finish(&mut self, done: Result<(Lane, Vec<u16>), tokio::task::JoinError>) {
         match done {
             Ok((lane, shards)) => self.schedule.finish(lane, &shards),
-            Err(err) => error!("A piece of work ended without a word: {err}"),
+            Err(err) => error!("A piece of work ended unexpectedly: {err}"),
         }
     }
 

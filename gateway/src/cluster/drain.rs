@@ -101,7 +101,10 @@ async fn move_away(node: &Node) {
         if share.is_hurried && !was_hurried && !pace.deadline.is_zero() {
             was_hurried = true;
             let per_s = share.count as f64 / share.span.as_secs_f64();
-            warn!(per_s, "DRAIN_MS is too short for so many: they leave beyond RECONNECTS_PER_S");
+            warn!(
+                per_s,
+                "DRAIN_MS is too short for this many sockets: they leave faster than RECONNECTS_PER_S"
+            );
         }
         if !share.is_hurried
             && let Some(wait) = ask_for(node, &pace, share.count).await
@@ -133,7 +136,7 @@ async fn ask_for(node: &Node, pace: &Pace, count: usize) -> Option<Duration> {
     match node.directory.take_tokens("drain", cost, rate).await {
         Ok(taken) => taken.err(),
         Err(err) => {
-            warn!(error = %err, "Whether other gateways leave is not known: keeping our own pace");
+            warn!(error = %err, "It is not known whether other gateways drain: keeping our own pace");
             None
         }
     }

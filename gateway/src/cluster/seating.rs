@@ -92,7 +92,7 @@ async fn renew(seating: &Seating) -> bool {
             }
             let users = seating.hub.unseat_all();
             let any = !users.is_empty();
-            info!(node.id = %seating.node, users = users.len(), "The directory had lost this node: seating its users again");
+            info!(node.id = %seating.node, users = users.len(), "The directory had lost this node: writing its users' seats again");
             seating.seats.mark_all(users);
             any
         }

@@ -24,10 +24,10 @@ use super::redact;
 
 type Stories = BTreeMap<(ConversationId, UserId), Story>;
 
-/// Who answered, and who should have.
+/// The programs that answered, and those that should have.
 struct Heard {
     answers: Vec<Answer>,
-    /// None: the directory did not say who is there.
+    /// None: the directory did not answer, so it is not known which programs run.
     silent: Option<Vec<String>>,
     /// Nothing before this is remembered by all of them.
     since: Option<Timestamp>,
@@ -44,7 +44,7 @@ impl Heard {
     }
 }
 
-/// Asks the programs, then the quarantine, then the database, and says where it is.
+/// Asks the programs, then the quarantine, then the database, and prints where the message is.
 pub async fn trace(
     peers: &OperatorPeers,
     out: &Out,
@@ -99,7 +99,7 @@ fn remembered(answers: &[Answer]) -> Stories {
     }))
 }
 
-/// What those who answered remember by now.
+/// The milestones of the programs that have answered so far.
 async fn ask_again(
     asker: &mut Asker,
     guid: &Guid,
@@ -184,7 +184,7 @@ async fn look_aside(bus: &Bus, guid: &Guid, found: &mut Stories) -> Result<(), F
     Ok(())
 }
 
-/// What the database has, where anybody knows of it or the operator says so.
+/// Asks the database for the message, if a program or the operator names its sender or conversation.
 async fn look_up(
     peers: &OperatorPeers,
     guid: &Guid,
@@ -297,7 +297,7 @@ fn unknown(guid: &Guid, hint: &Hint, is_whole: bool) -> String {
     format!("No program knows a message {guid}: no gateway has accepted it{more}.")
 }
 
-/// What the answer rests on.
+/// The sources of the answer, and what is missing.
 fn limits_of(heard: &Heard, store: Option<&str>) -> String {
     let mut lines = vec![match heard.since {
         _ if heard.unasked.is_some() => heard.unasked.clone().unwrap_or_default(),
@@ -373,7 +373,7 @@ fn json_of((conversation, sender): (ConversationId, UserId), story: &Story, sent
     })
 }
 
-/// What a stage is called, and what there is to say about it.
+/// The name of a stage, and its details.
 fn about(stage: Stage, place: &Program) -> (&'static str, Value) {
     match stage {
         Stage::Accepted { socket, confirmed } => {

@@ -1,7 +1,7 @@
 //! From what many programs remember to where a message is now. Pure.
 //!
-//! What is further along wins, whatever a clock says: a repeat of a send begins from the front again
-//! and takes nothing back. Times decide only between what may follow each other both ways.
+//! The stage furthest along wins, whatever the clocks say: a repeat of a send starts from the first stage again
+//! and takes nothing back. Times decide only between stages that may follow each other both ways.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use worker::features::operator::KeptMessage;
 /// One message: a guid may be used by several senders, and in several conversations.
 #[derive(Debug, Default)]
 pub struct Story {
-    /// What was remembered, with who remembers it, by time.
+    /// The milestones with the programs that remember them, by time.
     pub milestones: Vec<(Program, Milestone)>,
     /// Its row, without its contents.
     pub kept: Option<KeptMessage>,
@@ -29,7 +29,7 @@ pub struct Program {
     pub process: String,
 }
 
-/// What the quarantine says.
+/// The message in the quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aside {
     pub nth: usize,
@@ -37,7 +37,7 @@ pub struct Aside {
     pub reason: String,
 }
 
-/// Where a message is.
+/// The place of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
     /// The gateway has it, the broker has not confirmed it.
@@ -63,7 +63,7 @@ pub enum Whereabouts {
     Refused(Reject),
     /// It is in the database.
     Committed,
-    /// The same; nobody of its conversation was connected.
+    /// In the database; no member was connected.
     Nobody,
     /// On its way to gateways.
     Published {
@@ -80,7 +80,7 @@ pub enum Whereabouts {
         found: u32,
         gateways: usize,
     },
-    /// A member has said so.
+    /// A member has read it.
     Read {
         read: u32,
         others: u32,
@@ -108,7 +108,7 @@ impl Whereabouts {
     }
 }
 
-/// What all programs remember, message by message.
+/// The milestones of all programs, message by message.
 pub fn stories(
     answers: impl IntoIterator<Item = (Who, Vec<Milestone>)>,
 ) -> BTreeMap<(ConversationId, UserId), Story> {
@@ -126,7 +126,7 @@ pub fn stories(
 }
 
 impl Story {
-    /// Where it is.
+    /// The place of the message.
     pub fn now(&self) -> Whereabouts {
         let is_kept = self.kept.is_some() || self.any(|stage| matches!(stage, Stage::Committed { .. }));
         if is_kept { self.told() } else { self.under_way() }
@@ -212,7 +212,7 @@ pub(super) fn role(part: Part) -> &'static str {
     }
 }
 
-/// Where a program runs.
+/// The process of a program.
 pub(super) fn process(who: &Who) -> String {
     format!("{}:{}", who.host, who.pid)
 }

@@ -1,6 +1,6 @@
-//! What happens, one folder per noun. A handler checks who may, keeps what must be kept, and lists
-//! the consequences; it publishes nothing and acknowledges nothing. Every handler is safe to run
-//! twice. A feature uses another one only through its `mod.rs`.
+//! The features, one folder per noun. A handler checks permissions, stores what must be stored, and returns
+//! the effects; it publishes nothing and acknowledges nothing. Every handler may run
+//! twice without harm. A feature uses another one only through its `mod.rs`.
 
 /// Accounts and their logins.
 pub mod accounts;
@@ -14,10 +14,10 @@ pub mod messages;
 /// A user types.
 pub mod typing;
 
-/// Which users are online, and who sees it.
+/// Presence: which users are online.
 pub mod presence;
 
-/// What only an operator asks for.
+/// The operator's orders to workers.
 pub mod operator;
 
 use crate::conversation;

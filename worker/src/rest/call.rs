@@ -1,4 +1,4 @@
-//! What a handler is given: who asks, for what, with which words.
+//! The input of a handler: the user, the parameters, the body.
 
 use matchit::Params;
 use protocol::ids::UserId;
@@ -14,7 +14,7 @@ pub struct Call<'a> {
     pub ctx: &'a Ctx,
     /// As the gateway passed it on.
     pub request: &'a ApiRequest,
-    /// What follows `?`.
+    /// The part after `?`.
     pub query: Query<'a>,
     pub(super) params: Params<'a, 'a>,
 }
@@ -23,12 +23,12 @@ impl Call<'_> {
     /// Who asks.
     ///
     /// # Errors
-    /// 401: the route is public, and there is no token.
+    /// 401: the route is public, and the request has no token.
     pub fn account(&self) -> Result<&Account, Refusal> {
         self.request.account.as_ref().ok_or_else(Refusal::no_token)
     }
 
-    /// The id of who asks.
+    /// The id of the user.
     ///
     /// # Errors
     /// As [`Self::account`].
@@ -39,7 +39,7 @@ impl Call<'_> {
     /// An id in the path, by its name.
     ///
     /// # Errors
-    /// 400: it is no id.
+    /// 400: the parameter is not an id.
     pub fn id(&self, name: &str) -> Result<i64, Refusal> {
         input::id(self.params.get(name).unwrap_or_default())
     }

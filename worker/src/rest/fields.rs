@@ -33,7 +33,7 @@ pub mod sentence {
     pub const NO_OBJECT: &str = "must be an object";
     /// A list was expected.
     pub const NO_LIST: &str = "must be an array";
-    /// Something in a list is no object.
+    /// An element of a list is not an object.
     pub const NOT_ONLY_OBJECTS: &str = "must contain only objects";
 
     /// A text has more characters than a limit allows.
@@ -55,7 +55,7 @@ pub mod sentence {
 /// What is wrong with one field.
 type Problems = Vec<String>;
 
-/// Kinds of fields: each holds what the client wrote, and says what is wrong with it.
+/// Kinds of fields: each holds the client's value, and checks it.
 macro_rules! fields {
     ($($(#[$doc:meta])* $name:ident: $problems:path;)*) => {
         $($(#[$doc])*
@@ -162,7 +162,7 @@ impl MaybeObject {
 /// A list of objects that must be there.
 #[derive(Debug)]
 pub struct Objects<T> {
-    /// None: it is no list.
+    /// None: the value is not a list.
     list: Option<Vec<T>>,
     /// All that is in it are objects.
     is_pure: bool,
@@ -233,7 +233,7 @@ fn optional(value: &Value) -> Result<Option<&str>, Problems> {
     }
 }
 
-/// What is wrong with the size of a text, and with what PostgreSQL does not hold.
+/// Whether a text is too long, or has characters that PostgreSQL does not store.
 fn unfitting(text: &str, max: usize) -> Problems {
     let mut problems = Vec::new();
     if text.len() > max && text.chars().count() > max {

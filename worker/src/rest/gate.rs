@@ -1,8 +1,8 @@
-//! How much at once, and how often: bounds of each budget, and of each person.
+//! Concurrency and rate limits: of each budget, and of each user.
 //!
-//! What is under way is counted in this worker, because it is this worker's memory and connections.
-//! How often is counted in the directory, for all workers together. A directory that is away lets
-//! reads pass: what is under way is bounded without it.
+//! Requests in progress are counted in this worker, because they use its memory and connections.
+//! Rates are counted in the directory, for all workers together. While the directory is away,
+//! reads pass: their number in progress is limited all the same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Gate {
     /// Lets a request in, if its budget and its person have room.
     ///
     /// # Errors
-    /// 503: the worker has no room. 429: the person has too many under way.
+    /// 503: the worker has no room. 429: the user has too many requests in progress.
     pub fn enter(&self, route: &Route, person: Option<UserId>) -> Result<Pass, Refusal> {
         let slots = match route.budget {
             Budget::Cheap => &self.cheap,
@@ -99,7 +99,7 @@ impl Drop for Pass {
 /// Takes what a request of this class costs its person.
 ///
 /// # Errors
-/// 429: too often. 503: it is no read, and the directory is away.
+/// 429: too often. 503: it is a write, and the directory is away.
 pub async fn charge(
     directory: &Directory,
     class: Class,
@@ -128,7 +128,7 @@ const fn rate(burst: u32, per_second: f64) -> ClusterRate {
     ClusterRate { burst, per_second }
 }
 
-/// What a page costs: one for each [`REST_PAGE_ROWS`] that are asked for.
+/// The cost of a page: one for each [`REST_PAGE_ROWS`] rows that the client asks for.
 fn pages(query: &Query<'_>) -> u32 {
     // More than the largest page is not given, and not paid for.
     query.page_size().unwrap_or(1).min(HISTORY_SIZE_MAX).div_ceil(REST_PAGE_ROWS).max(1)

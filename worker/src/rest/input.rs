@@ -1,7 +1,7 @@
-//! What comes in, checked. Pure.
+//! The input of requests, checked. Pure.
 //!
 //! A body is a struct of [`fields`](super::fields). Wrong fields are reported together, each with the
-//! sentence that the original's validator would say; unknown fields are dropped, as there.
+//! sentence of the original's validator; unknown fields are dropped, as there.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use super::response::Refusal;
 /// Reads a body; an empty one has no fields.
 ///
 /// # Errors
-/// 400: it is no JSON object, or with a sentence for each thing that is wrong with its fields.
+/// 400: the body is not a JSON object, or has wrong fields (one sentence for each fault).
 pub fn read<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Refusal> {
     let bytes = without_mark(bytes);
     let fields = if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -111,7 +111,7 @@ pub fn id(text: &str) -> Result<i64, Refusal> {
     id.ok_or_else(|| Refusal::bad_request("Validation failed (numeric string is expected)"))
 }
 
-/// What follows `?`.
+/// The part after `?`.
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
@@ -132,7 +132,7 @@ impl<'a> Query<'a> {
     /// A positive whole number, if it is there.
     ///
     /// # Errors
-    /// 400: it is no such number.
+    /// 400: the value is not such a number.
     pub fn number(&self, name: &str) -> Result<Option<u32>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse()
@@ -142,7 +142,7 @@ impl<'a> Query<'a> {
             .ok_or_else(|| Refusal::bad_request("Page and size must be positive integers"))
     }
 
-    /// How many rows it asks for, if it says so.
+    /// The page size that the query asks for, if any.
     pub fn page_size(&self) -> Option<u32> {
         ["size", "limit"].iter().find_map(|name| self.number(name).ok().flatten())
     }

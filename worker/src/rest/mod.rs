@@ -6,13 +6,13 @@
 //!
 //! Not here: HTTP itself and paths of the gateway's own (the gateway), what a route does (features).
 
-/// What a handler is given.
+/// The input of a handler.
 pub mod call;
 
-/// How much at once, and how often.
+/// Concurrency and rate limits.
 mod gate;
 
-/// What comes in, checked.
+/// The input of requests, checked.
 pub mod input;
 
 /// Fields of bodies, and what is wrong with them.
@@ -21,7 +21,7 @@ pub mod fields;
 /// E-mails, names, titles and passwords: what looks the same is the same.
 pub mod text;
 
-/// What goes out: the body of the original.
+/// Responses, in the shape of the original.
 pub mod response;
 
 /// A row of the table.

@@ -1,5 +1,5 @@
-//! What goes out: `{statusCode, message, data}` when it went well, `{message, error, statusCode}`
-//! when not, as in the original. Its second error shape, which told file paths and hashes, is gone.
+//! Responses: `{statusCode, message, data}` on success, `{message, error, statusCode}`
+//! on failure, as in the original. Its second error shape, which revealed file paths and hashes, is gone.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::store::StoreError;
 
-/// What a route answers.
+/// The result of a route.
 pub type Outcome = Result<ApiResponse, Refusal>;
 
 /// Why not.
@@ -81,7 +81,7 @@ impl Refusal {
         Self::new(404, sentence)
     }
 
-    /// 429, to be repeated after so long.
+    /// 429, to be repeated after this time.
     pub fn too_many(wait: Duration) -> Self {
         let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self { retry_in_ms: Some(ms), ..Self::new(429, "Too many attempts. Wait, then repeat.") }
@@ -167,7 +167,7 @@ fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// Says where the thing that was made is.
+/// Adds `Location`: the path of the created resource.
 pub fn located(outcome: Outcome, path: String) -> Outcome {
     outcome.map(|mut response| {
         response.headers.location = Some(path);

@@ -1,6 +1,6 @@
-//! A row of the table of routes: what can be asked, by whom, what it may cost, and what answers it.
+//! A row of the table of routes: method, path, access, budget, rate and handler.
 //!
-//! A row that says nothing else needs an account, is cheap, and is limited as a read or a write.
+//! By default a route needs an account, is cheap, and is limited as a read or a write.
 
 use std::pin::Pin;
 
@@ -85,16 +85,16 @@ impl Permission {
 pub enum Budget {
     /// A few rows by their keys.
     Cheap,
-    /// Pages, searches, and whatever else reads or writes many rows.
+    /// Pages, searches, and other requests that read or write many rows.
     Heavy,
 }
 
-/// How often one person may ask: a bucket for each class, cluster-wide.
+/// The rate limit of one user: a bucket for each class, cluster-wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The handler has limits of its own.
     Own,
-    /// One thing.
+    /// A single thing.
     Read,
     /// A page of a history, up to a megabyte.
     Page,
@@ -107,23 +107,23 @@ pub enum Class {
 /// An answer on its way.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// What answers a route: `|call| Box::pin(one(call))`.
+/// The handler of a route: `|call| Box::pin(one(call))`.
 pub type Handler = for<'a> fn(Call<'a>) -> Answering<'a>;
 
 /// A row.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// How it is asked.
+    /// The method.
     pub method: Method,
-    /// Where, with its parameters in braces.
+    /// The path, with its parameters in braces.
     pub path: &'static str,
     /// Who may ask.
     pub permission: Permission,
-    /// What answering may cost.
+    /// The budget.
     pub budget: Budget,
-    /// How often one person may ask.
+    /// The rate limit of one user.
     pub class: Class,
-    /// What answers.
+    /// The handler.
     pub handler: Handler,
 }
 

@@ -1,7 +1,7 @@
-//! What people write to be recognised by: e-mails, names, titles; and passwords. Pure.
+//! Texts by which users recognize each other: e-mails, names, titles; and passwords. Pure.
 //!
-//! Two texts that look the same are the same here: Vietnamese letters come composed from one keyboard
-//! and in pieces from another. What cannot be seen is in no e-mail, and is not all of a name.
+//! Two texts that look the same are the same here: one keyboard composes Vietnamese letters, another
+//! writes them in pieces. E-mails contain no invisible characters, and names do not consist of them.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};

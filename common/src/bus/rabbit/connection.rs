@@ -174,7 +174,9 @@ impl BrokerLink {
                     declared.context("declare the topology")?;
                 } else {
                     let found = declare::is_there(&channel, &self.names).await;
-                    found.context("no program of this CHATCHIT_PREFIX was ever here")?;
+                    found.context(
+                        "no program with this CHATCHIT_PREFIX has ever run here: check CHATCHIT_PREFIX",
+                    )?;
                 }
             }
             anyhow::Ok(connection)

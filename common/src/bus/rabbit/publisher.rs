@@ -225,7 +225,7 @@ impl Publisher {
                 owes_since = now;
             }
             if now - oldest.max(owes_since) > Duration::from_millis(PUBLISH_CONFIRM_MS_MAX) {
-                warn!("RabbitMQ owes a confirm for too long, connecting again");
+                warn!("RabbitMQ has not confirmed for too long, connecting again");
                 self.link.kill();
                 owes_since = now;
             }

@@ -203,7 +203,7 @@ async fn put(
         Confirmation::Ack(Some(_)) => {
             // The topology is not what it should be: it is declared with the connection.
             live.dead.cancel();
-            anyhow::bail!("nobody took it")
+            anyhow::bail!("no queue took it")
         }
         _ => anyhow::bail!("the broker refused it"),
     }

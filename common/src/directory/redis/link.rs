@@ -124,11 +124,11 @@ impl RedisLink {
                 Ok(connection) => {
                     *this.0.connection.lock() = connection;
                     metrics::rebuilt(true);
-                    warn!("Redis did not answer in time: the connection was built anew");
+                    warn!("Redis did not answer in time: the connection was rebuilt");
                 }
                 Err(fault) => {
                     metrics::rebuilt(false);
-                    warn!("Redis did not answer in time and cannot be reached anew: {fault:#}");
+                    warn!("Redis did not answer in time and cannot be reconnected: {fault:#}");
                 }
             }
             sleep(ANSWER).await;

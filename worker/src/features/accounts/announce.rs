@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::ctx::Ctx;
 use crate::rest::response::Refusal;
 
-/// Where every gateway hears that a login ended.
+/// The subject on which every gateway hears that a login ended.
 const CONTROL_SUBJECT: &str = "control.gateways";
 
 /// Tells the directory, then the gateways, that a login is over.
@@ -22,7 +22,7 @@ pub(super) async fn tell_gateways(ctx: &Ctx, user: UserId, login: LoginId) -> Re
     let body = protocol::encode(&Control::EndLogin { user, login });
     let subject = Subject::new(CONTROL_SUBJECT).map_err(|_| Refusal::failed())?;
     ctx.bus.publish(Envelope { subject, key: 0, body }).await.map_err(|err| {
-        warn!("The end of a login was not told: {err}");
+        warn!("The end of a login was not announced: {err}");
         Refusal::busy()
     })
 }

@@ -22,13 +22,13 @@ use crate::store::{Result, Row, Statement, Store, statement};
 /// A login that ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedLogin {
-    /// Which.
+    /// The login.
     pub login: LoginId,
-    /// Whose.
+    /// The user.
     pub user: UserId,
     /// By the database's clock.
     pub ended_at: Timestamp,
-    /// How long its last access token may live on.
+    /// How long its last access token may still be valid.
     pub remaining: Duration,
 }
 
@@ -86,7 +86,7 @@ pub async fn look(ctx: &Ctx) {
     if let Err(reason) = fill(ctx).await {
         metrics::ended_logins_failed();
         warn!(
-            "The directory may not know all logins that ended; the next look comes in {ENDED_LOGINS_LOOK_MS} ms: {reason}"
+            "The directory may not know all ended logins; the next check is in {ENDED_LOGINS_LOOK_MS} ms: {reason}"
         );
     }
 }
@@ -116,7 +116,7 @@ async fn fill(ctx: &Ctx) -> std::result::Result<(), String> {
     ctx.directory.mark_ended_logins(mark).await.map_err(|err| err.to_string())?;
     metrics::ended_logins_filled(filled);
     if !is_complete {
-        info!(logins = filled, "The directory was told of all logins that ended");
+        info!(logins = filled, "The directory knows all ended logins");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How often a password may be tried, cluster-wide. Nobody keeps somebody else out.
+//! The limits of password attempts, cluster-wide. No user can lock another one out.
 //!
 //! Only wrong passwords count: a try is taken before the password is judged, so that a machine gains
 //! nothing by asking everything at once, and given back when it was right. Three counts:
@@ -8,7 +8,7 @@
 //!   guesses. An address where the account's right password was once given passes both, so guesses
 //!   from elsewhere do not lock its owner out, nor does a neighbour behind the same address.
 //!
-//! An e-mail without an account is counted in the same way: no answer tells which have one.
+//! An e-mail without an account is counted in the same way, so no answer shows which ones have an account.
 
 use std::net::IpAddr;
 
@@ -45,7 +45,7 @@ pub(super) fn network(address: IpAddr) -> String {
     }
 }
 
-/// A network as it is remembered for an account: the table does not tell where people live.
+/// A network as it is stored for an account: a digest, so that the table does not show where people live.
 pub(super) fn remembered(user: UserId, network: &str) -> Digest {
     digest(&format!("{user} at {network}"))
 }
@@ -76,7 +76,7 @@ impl<'a> Try<'a> {
         self.take("account", format!("login.account.{account}"), ACCOUNT).await
     }
 
-    /// The password was right, or nobody judged it: nothing was guessed.
+    /// The password was right, or was not checked: it was not a guess.
     pub async fn give_back(self) -> Result<(), Refusal> {
         for (key, rate) in &self.taken {
             self.ctx.directory.give_tokens(key, 1, *rate).await?;
@@ -84,7 +84,7 @@ impl<'a> Try<'a> {
         Ok(())
     }
 
-    /// What is refused here was no guess either: what was taken before is given back.
+    /// A refused attempt was not a guess either: what was taken before is given back.
     async fn take(&mut self, limit: &'static str, key: String, rate: ClusterRate) -> Result<(), Refusal> {
         if let Err(wait) = self.ctx.directory.take_tokens(&key, 1, rate).await? {
             metrics::login_refused(limit);

@@ -1,9 +1,9 @@
 //! Logins and their refresh tokens.
 //!
-//! Invariants: a refresh token has one successor. It may be shown again for
-//! [`REFRESH_GRACE_MS`] after it was spent, as two tabs or a client whose answer was lost do, until
-//! that successor is used: everybody gets the same. After that, showing a spent token ends its
-//! login, because two have it and one of them is a thief. Only digests of tokens come here.
+//! Invariants: a refresh token has one successor. It may be used again for
+//! [`REFRESH_GRACE_MS`] after it was spent, for two tabs or a client whose answer was lost, until
+//! that successor is used: every use gets the same successor. After that, using a spent token ends its
+//! login, because two parties have it and one of them is a thief. Only digests of tokens come here.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use super::digest::Digest;
 use super::store::{AccountRow, account_row};
 use crate::store::{Result, Statement, Store, ToSql, statement};
 
-/// What became of a refresh.
+/// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// The old token is spent, the new one counts.
     Rotated {
-        /// Whose.
+        /// The user.
         account: Box<AccountRow>,
         /// Of which login.
         login: LoginId,
     },
     /// It had been spent before, too long ago or its successor was used: the login is over.
     Reused {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// The login.
         login: LoginId,
         /// By this call; else it was over already.
         has_ended_now: bool,
@@ -40,15 +40,15 @@ pub enum Refreshed {
 /// A login to be.
 #[derive(Clone, Copy, Debug)]
 pub struct NewLogin<'a> {
-    /// Whose.
+    /// The user.
     pub user: UserId,
     /// Its first refresh token.
     pub first: &'a Digest,
-    /// How long that lives.
+    /// Its lifetime.
     pub refresh_ttl: Duration,
-    /// How long access tokens live.
+    /// The lifetime of access tokens.
     pub access_ttl: Duration,
-    /// Where the right password was given.
+    /// The network in which the right password was given.
     pub address: &'a Digest,
 }
 
@@ -88,9 +88,9 @@ const BEGIN: Statement = statement(
 const IS_KNOWN: Statement =
     statement("is_known_address", "select 1 from known_addresses where user_id = $1 and address = $2");
 
-/// Several who show the same token at once: the row lock lets one pass after the other, and each
-/// reads the token as the one before has left it. A successor that is used writes so into the row
-/// of the token it came from; so this row alone says whether the token may be shown again.
+/// Several requests may use the same token at once: the row lock lets one pass after the other, and each
+/// reads the token as the one before has left it. The use of a successor is written into the row
+/// of the token it came from, so this row alone decides whether the token may be used again.
 const REFRESH: Statement = statement(
     "refresh_login",
     "

@@ -21,14 +21,14 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// How a hash of today begins; any other is replaced at the next login.
+/// The beginning of a current hash; any other is replaced at the next login.
 const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 
-/// A hash of nothing anyone knows, for e-mails that nobody has.
+/// A hash of a random text, checked for e-mails without an account.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IGhlcmUh$\
                      7nEHKsqhJDPGm5vN2QpYyuoXaHrmwSL3trvnI7eoPMw";
 
-/// What a password is worth.
+/// The result of a password check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is not the one.
@@ -44,7 +44,7 @@ pub enum Verdict {
 pub struct Passwords {
     cores: Arc<Semaphore>,
     line: Arc<Semaphore>,
-    /// How many places in line each network has.
+    /// The number of places in the queue for each network.
     shares: Arc<Mutex<HashMap<String, usize>>>,
 }
 
@@ -63,7 +63,7 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// So many at a time, and so many more in line.
+    /// With this many at a time, and this many more in the queue.
     pub fn new(cores: usize, waiting: usize) -> Self {
         let (cores, line) = (Semaphore::new(cores), Semaphore::new(cores + waiting));
         Self { cores: Arc::new(cores), line: Arc::new(line), shares: Arc::default() }
@@ -91,8 +91,8 @@ impl Passwords {
         self.run(move || hash(&password)).await
     }
 
-    /// Judges a password, in the ways in which it may have been hashed, today's first, by a kept hash.
-    /// None: there is no such account, and it is as `Wrong`, as slowly.
+    /// Checks a password against a stored hash, in all forms in which it may have been hashed, today's first.
+    /// Without an account the result is `Wrong`, after the same time.
     ///
     /// # Errors
     /// [`Reject::Busy`] when the line is full.

@@ -7,7 +7,7 @@ use super::store::AccountRow;
 use crate::rest::Call;
 use crate::rest::response::{Outcome, Refusal, ok};
 
-/// What the original shows in a password's place.
+/// The original's placeholder for a password.
 const STARS: &str = "*********";
 
 /// `GET /users/me`: the account behind the token.
@@ -52,7 +52,7 @@ pub fn login_view(account: &AccountRow) -> Value {
     })
 }
 
-/// What registering answers: the original's row, without the hash.
+/// The answer to a registration: the original's row, without the hash.
 pub fn row_view(account: &AccountRow) -> Value {
     json!({
         "id": account.id,

@@ -1,7 +1,7 @@
 //! Register, log in, refresh, log out.
 //!
 //! A login is a family of refresh tokens. Its end is written to the store first, then to the
-//! directory (so that gateways that start later know), then told to every gateway: each step may
+//! directory (for gateways that start later), then announced to every gateway. Each step may
 //! be repeated, so when one fails the client hears `busy` and repeats them all.
 
 use base64::Engine as _;
@@ -28,10 +28,10 @@ use crate::rest::input::read;
 use crate::rest::response::{Outcome, Refusal, ok};
 use crate::rest::{Call, text};
 
-/// What anyone hears who may not log in, whatever the reason.
+/// The answer to every refused login, whatever the reason.
 const REFUSED: &str = "Email or password is incorrect";
 
-/// What makes an account.
+/// The body of a registration.
 #[derive(Default, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 struct Registration {
@@ -51,7 +51,7 @@ struct Registration {
     preferences: MaybeObject,
 }
 
-/// What begins a login.
+/// The body of a login.
 #[derive(Default, Deserialize, Validate)]
 #[serde(default)]
 struct Credentials {
@@ -61,7 +61,7 @@ struct Credentials {
     password: Password,
 }
 
-/// What goes on with a login.
+/// The body of a refresh.
 #[derive(Default, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 struct Refreshing {
@@ -69,8 +69,8 @@ struct Refreshing {
     refresh_token: Text,
 }
 
-/// `POST /auth/register`: makes an account. Whatever role is asked for, it is a user's. That an e-mail
-/// or a phone number is taken is said, after as long as it takes to make an account.
+/// `POST /auth/register`: creates an account, always with the role of a user. The answer says whether the e-mail
+/// or the phone number is taken, after as long as creating an account takes.
 pub async fn register(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
     let body: Registration = read(&request.body)?;
@@ -136,7 +136,7 @@ pub async fn login(call: Call<'_>) -> Outcome {
     ok(200, "Login success", &tokens(ctx, &account, login, &token))
 }
 
-/// Whose e-mail and password these are. None: they are not, or the account may not log in.
+/// The account of this e-mail and password. None: they do not match, or the account may not log in.
 async fn owner(
     ctx: &Ctx,
     guess: &mut Try<'_>,
@@ -177,7 +177,7 @@ pub async fn refresh(call: Call<'_>) -> Outcome {
             ok(200, "Token refreshed", &tokens(ctx, &account, login, &token))
         }
         Refreshed::Reused { user, login, has_ended_now: true } => {
-            info!(user.id = %user, login.id = %login, "A spent refresh token was shown: its login ends");
+            info!(user.id = %user, login.id = %login, "A spent refresh token was used again: its login ends");
             tell_end(ctx, user, login).await?;
             Err(Refusal::unauthorized("Refresh token is invalid"))
         }

@@ -13,7 +13,7 @@ pub struct AccountRow {
     pub id: UserId,
     pub email: String,
     pub phone: String,
-    /// A hash; shown to nobody.
+    /// A hash; never shown.
     pub password: String,
     pub role: Role,
     pub is_active: bool,
@@ -68,9 +68,9 @@ pub struct NewAccount<'a> {
 /// Why an account cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conflict {
-    /// Somebody has this e-mail.
+    /// Another account has this e-mail.
     Email,
-    /// Somebody has this phone number.
+    /// Another account has this phone number.
     Phone,
 }
 
@@ -124,7 +124,7 @@ impl Store {
     /// Makes an account.
     ///
     /// # Errors
-    /// The store has no answer. `Ok(Err(_))`: somebody else has that e-mail or phone.
+    /// The store does not answer. `Ok(Err(_))`: another account has that e-mail or phone.
     pub async fn create_account(
         &self,
         new: NewAccount<'_>,

@@ -1,10 +1,10 @@
-//! Where a list of conversations goes on. Pure.
+//! The position in a list of conversations. Pure.
 //!
 //! Pages go down from the last active conversation, each from the last one listed, so a conversation that
-//! moves to the top is on no later page. It is told beside the next page instead, as *moved*, whether the
+//! moves to the top is on no later page. The next page lists it as *moved* instead, whether the
 //! client has it already or not. A message that is being written while a page is read may be committed
-//! with a time a little before that of the page; so what moved is looked for from
-//! [`LIST_OVERLAP_MS`] before the page on, and a cursor names what was told of that time already.
+//! with a time a little before that of the page. So the search for moved ones begins
+//! [`LIST_OVERLAP_MS`] before the page, and a cursor names those of that time that the client has already.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use common::limits::{LIST_OVERLAP_MS, LIST_TOLD_MAX};
 use protocol::Timestamp;
 use protocol::ids::ConversationId;
 
-/// A conversation, and when something was last said in it.
+/// A conversation, and the time of its last message.
 pub type Active = (ConversationId, Timestamp);
 
 /// Opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListCursor {
-    /// When something was last said in the last conversation listed.
+    /// The time of the last message in the last conversation listed.
     pub last_at: Timestamp,
     /// That conversation.
     pub last: ConversationId,
-    /// What became active then or later is still to be told.
+    /// Conversations that became active then or later are still to be listed.
     pub since: Timestamp,
-    /// But for these, told with this time.
+    /// Except these, listed with this time.
     pub told: BTreeMap<ConversationId, Timestamp>,
 }
 

@@ -13,7 +13,7 @@ pub use self::store::{
 use crate::feature::Feature;
 use crate::rest::route::{Class, get, post};
 
-/// Conversations and who takes part in them.
+/// Conversations and their participants.
 pub const FEATURE: Feature = Feature {
     name: "conversations",
     events: &[],

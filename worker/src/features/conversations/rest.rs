@@ -25,7 +25,7 @@ const CONVERSATIONS: ClusterRate =
 /// Members that one person puts into conversations.
 const MEMBERS: ClusterRate = ClusterRate { burst: MEMBERS_BURST, per_second: MEMBERS_PER_S };
 
-/// Conversations of a page, when nobody says how many.
+/// Conversations of a page, by default.
 const SIZE: i64 = 10;
 
 /// `GET /conversations`: the user's conversations, the last active first.
@@ -77,8 +77,8 @@ pub async fn one(call: Call<'_>) -> Outcome {
     ok(200, "", &view(&row))
 }
 
-/// `POST /conversations/create`: the creator leads; everybody named is in it at once. It needs one
-/// other person; two people may have several conversations, as in the original.
+/// `POST /conversations/create`: the creator becomes `LEAD`; all named users become members at once. It needs one
+/// other user; two users may have several conversations, as in the original.
 pub async fn create(call: Call<'_>) -> Outcome {
     let (ctx, user) = (call.ctx, call.user()?);
     let Creation { title, avatar_url, channel_id, participants } = read(&call.request.body)?;
@@ -119,7 +119,7 @@ pub async fn create(call: Call<'_>) -> Outcome {
     located(ok(201, "", &with_aliases(view(&row))), format!("/conversations/{id}"))
 }
 
-/// What makes a conversation.
+/// The body of a creation.
 #[derive(Default, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 struct Creation {
@@ -133,7 +133,7 @@ struct Creation {
     participants: Objects<Named>,
 }
 
-/// Someone who is to be in it.
+/// A user to be added.
 #[derive(Default, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 struct Named {

@@ -1,4 +1,4 @@
-//! Conversations and who takes part in them.
+//! Conversations and their participants.
 
 use common::limits::{
     CONVERSATIONS_MADE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX, UNREAD_OWN_MAX,
@@ -30,18 +30,18 @@ pub struct ConversationRow {
     pub kind: ConversationKind,
     /// The newest seq.
     pub head: u64,
-    /// How many changes of messages there were.
+    /// The number of changes of messages.
     pub change_seq: u64,
-    /// How far this member has read. Who says something has read up to it.
+    /// The last seq that this member has read. A member who sends a message has read up to it.
     pub read: u64,
-    /// How many are verified.
+    /// The number of verified participants.
     pub verified: i64,
     /// The first of them: at most [`PARTICIPANTS_SHOWN_MAX`], in lists [`PARTICIPANTS_LISTED_MAX`].
     pub participants: Vec<ParticipantRow>,
     pub last_message: Option<MessageView>,
 }
 
-/// Somebody in a conversation, written as clients read it.
+/// A participant, in the form that clients read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -67,13 +67,13 @@ pub struct ParticipantUser {
     pub is_active: bool,
 }
 
-/// What a participant may do. Lower case for clients, upper case in rows.
+/// The role of a participant. Lower case for clients, upper case in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParticipantType {
     /// Leads: may remove people, may delete the conversation.
     Lead,
-    /// Everybody else.
+    /// An ordinary member.
     Member,
 }
 
@@ -98,7 +98,7 @@ pub struct NewConversation<'a> {
     pub participants: Vec<NewParticipant>,
 }
 
-/// Somebody to be in it, verified from the start.
+/// A user to be added, verified from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewParticipant {
@@ -109,11 +109,11 @@ pub struct NewParticipant {
 /// Some of a user's conversations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationPage {
-    /// How many there are in all.
+    /// The number of all of them.
     pub total: u64,
     /// The page.
     pub conversations: Vec<ConversationRow>,
-    /// What moved to the top while the list was paged by cursor.
+    /// Conversations that moved to the top while the client paged through the list by cursor.
     pub moved: Vec<ConversationRow>,
     /// The database's clock.
     pub now: Timestamp,
@@ -127,8 +127,8 @@ macro_rules! page_columns {
     };
 }
 
-/// `page` names the conversations; this dresses them with who is in them ($2 at most), what was said
-/// last, and how far the user $1 has read: to a message of its own, if that is one of the newest $3.
+/// `page` names the conversations; this adds their participants ($2 at most), their last message,
+/// and how far the user $1 has read: to a message of its own, if that is one of the newest $3.
 macro_rules! dressed {
     () => {
         concat!(
@@ -203,8 +203,8 @@ const LIST: Statement = statement(
     ),
 );
 
-/// What is below the last conversation of the page before ($5, $6), and, marked, what moved to the top
-/// since ($7), but for those told of this time ($9, $10): at most $8 of each.
+/// The conversations below the last one of the page before ($5, $6), and, marked, those that moved to the top
+/// since ($7), except those already told of this time ($9, $10): at most $8 of each.
 const FROM: Statement = statement(
     "conversations_from",
     concat!(
@@ -250,7 +250,7 @@ const ONE: Statement = statement(
     ),
 );
 
-/// Nothing is made unless everybody named may be in it: an account in good standing, that has not
+/// Creates nothing unless every named user may be a member: an account in good standing that has not
 /// blocked the creator.
 const CREATE: Statement = statement(
     "create_conversation",
@@ -280,7 +280,7 @@ const MADE: Statement = statement(
 );
 
 impl Store {
-    /// How many conversations a user has made that still exist, counted no further than
+    /// The number of existing conversations that a user has created, counted no further than
     /// [`CONVERSATIONS_MADE_MAX`].
     ///
     /// # Errors
@@ -329,8 +329,8 @@ impl Store {
         page(&self.query(&FROM, params).await?, |row| row.get("moved"))
     }
 
-    /// A conversation, as one of its members may see it. None: the user is not a member, or there
-    /// is no such conversation.
+    /// A conversation, as one of its members may see it. None: the user is not a member, or the conversation
+    /// does not exist.
     ///
     /// # Errors
     /// The store has no answer.
@@ -344,8 +344,8 @@ impl Store {
         rows.first().map(conversation_row).transpose()
     }
 
-    /// Makes a conversation. None: somebody named does not exist, may not log in, or has blocked
-    /// the creator (which of these is nobody's business).
+    /// Creates a conversation. None: a named user does not exist, may not log in, or has blocked
+    /// the creator (the creator does not learn which).
     ///
     /// # Errors
     /// The store has no answer.

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::ctx::Ctx;
 
-/// What became of it.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
     /// It is this row.

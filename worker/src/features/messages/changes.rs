@@ -1,10 +1,10 @@
-//! What happened to messages after they were written.
+//! Changes of messages after they were sent.
 //!
 //! A conversation counts it (`change_seq`), and keeps the latest change of each message: a client that
 //! was away hears of a thousand changes to one message once, with what the message is now.
 //!
-//! Invariant: whatever changes a message does so in one statement that locks the conversation's row
-//! first, raises `change_seq` and upserts `message_changes`. So changes are counted without a gap, and a
+//! Invariant: every change of a message is one statement that locks the conversation's row
+//! first, increments `change_seq` and upserts `message_changes`. So changes are counted without a gap, and a
 //! replica that has the counter has the change.
 
 use protocol::events::change::ChangedMessage;
@@ -37,8 +37,8 @@ select moved.id, $2, moved.change_seq, clock_timestamp(), '{"kind": "redacted"}'
 returning change_seq"#,
 );
 
-/// Changes of messages that the client holds: a newer message comes as it is now. A row for each, and
-/// one for a conversation without any, so that its counters are told. At most $4 of each conversation.
+/// Changes of messages that the client holds: a newer message is sent in its latest form anyway. A row for each, and
+/// one for a conversation without any, to carry its counters. At most $4 of each conversation.
 macro_rules! changes {
     () => {
         concat!(
@@ -69,8 +69,8 @@ const CHANGES: Statement = statement("changes_after", changes!());
 const REPLICA_CHANGES: Statement = statement("replica_changes_after", changes!());
 
 impl Store {
-    /// Empties a message. Answers which change of its conversation that is; None: there is no such
-    /// message. A repeat is one more change with the same outcome.
+    /// Empties a message. Returns the number of this change in its conversation; None: the message does not
+    /// exist. A repeat is one more change with the same outcome.
     ///
     /// # Errors
     /// The store has no answer.
@@ -79,8 +79,8 @@ impl Store {
         Ok(rows.first().map(|row| unsigned(row.get(0))))
     }
 
-    /// What happened to the messages that a client holds, oldest first, at most `limit` for each
-    /// conversation. Who may know was decided before: a `Standing` is only told to members.
+    /// Changes of the messages that a client holds, oldest first, at most `limit` for each
+    /// conversation. Permission was checked before: only members get a `Standing`.
     ///
     /// # Errors
     /// The store has no answer.

@@ -10,7 +10,7 @@ macro_rules! message_columns {
 }
 pub(crate) use message_columns;
 
-/// How many are verified, counted no further than `kind` needs: two, or another number.
+/// The number of verified participants, counted no further than `kind` needs: two, or another number.
 macro_rules! counted {
     ($conversation:literal) => {
         concat!(

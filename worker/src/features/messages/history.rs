@@ -1,8 +1,8 @@
 //! Reading chat messages: a history, what was missed, one by its id.
 //!
 //! Pages are ranges of seqs: a deep one costs as much as the first. Deleted messages are left out.
-//! With a replica that is as far as the primary, the messages come from it; who may read them is
-//! always the primary's to say.
+//! With a replica that is up to date, the messages come from it; the primary always
+//! decides who may read them.
 
 use std::collections::HashMap;
 
@@ -16,21 +16,21 @@ use crate::features::accounts::in_good_standing;
 use crate::store::rows::{maybe_moment, moment, signed, unsigned};
 use crate::store::{Json, Params, Result, Row, Statement, Store, StoreError, statement};
 
-/// Which part of a history.
+/// The requested part of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryPage {
     /// The newest `limit` messages with a seq below `before`.
     Before {
         /// A seq; [`u64::MAX`] for the newest.
         before: u64,
-        /// How many.
+        /// The number of messages.
         limit: u32,
     },
     /// The oldest `limit` seqs above `after`.
     After {
         /// A seq.
         after: u64,
-        /// How many.
+        /// The number of messages.
         limit: u32,
     },
     /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
@@ -57,8 +57,8 @@ pub struct History {
 }
 
 impl Store {
-    /// What follows these seqs, oldest first, at most `limit` for each conversation. Who may read
-    /// them was decided before: a [`Standing`] is only told to members.
+    /// The messages after these seqs, oldest first, at most `limit` for each conversation. Permission
+    /// was checked before: only members get a [`Standing`].
     ///
     /// # Errors
     /// The store has no answer.
@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// A part of a conversation's history, as one of its members may see it. None: the user is not
-    /// a member, or there is no such conversation.
+    /// a member, or the conversation does not exist.
     ///
     /// # Errors
     /// The store has no answer.
@@ -113,7 +113,7 @@ impl Store {
         read_history(&self.query(&HISTORY, &[&conversation.0, &mode, &at, &limit, &user.0]).await?)
     }
 
-    /// A message, as a member of its conversation may see it. None: there is no such message, it
+    /// A message, as a member of its conversation may see it. None: the message does not exist, it
     /// was deleted, or the user is not a member.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Store {
         rows.first().map(message_view).transpose()
     }
 
-    /// The same for who knows its conversation: there is one partition to look in.
+    /// The same when the conversation is known: it reads one partition only.
     ///
     /// # Errors
     /// The store has no answer.
@@ -141,8 +141,8 @@ impl Store {
 pub(crate) const STATEMENTS: &[Statement] =
     &[AFTER, REPLICA_AFTER, HISTORY, REPLICA_HISTORY, MESSAGE, MESSAGE_OF];
 
-/// A row for each message, and one for a conversation without any, so that its head is told. On
-/// the replica the first two columns say what its rows are worth.
+/// A row for each message, and one for a conversation without any, to carry its head. On
+/// the replica the first two columns show how current its rows are.
 macro_rules! after {
     () => {
         concat!(
@@ -238,8 +238,8 @@ macro_rules! message {
 const MESSAGE: Statement = statement("message", message!(""));
 const MESSAGE_OF: Statement = statement("message_of", message!(" and m.conversation_id = $3"));
 
-/// Whether these rows are of a server that has, in each conversation, what the primary has: every
-/// message, what happened to them, and who is in it.
+/// Whether the server of these rows has, in each conversation, everything that the primary has:
+/// messages, their changes, and members.
 pub(super) fn has_all(rows: &[Row], wanted: &[Missing]) -> bool {
     let counters = |row: &Row| {
         (unsigned(row.get("head_seq")), unsigned(row.get("change_seq")), row.get::<_, i64>("version"))
@@ -252,7 +252,7 @@ pub(super) fn has_all(rows: &[Row], wanted: &[Missing]) -> bool {
     })
 }
 
-/// None: there is no row for somebody who may not read it.
+/// None: a user who may not read it gets no row.
 fn read_history(rows: &[Row]) -> Result<Option<History>> {
     let Some(first) = rows.first() else { return Ok(None) };
     let (head, change_seq) = (unsigned(first.get("head_seq")), unsigned(first.get("change_seq")));

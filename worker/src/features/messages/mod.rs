@@ -25,7 +25,7 @@ use crate::rest::route::{Class, get, post};
 
 /// Chat messages.
 ///
-/// `GET /chat/messages/:id` is two things: the original's message by its id, and in the seed's list
+/// `GET /chat/messages/:id` has two meanings: the original's message by its id, and in the seed's list
 /// the messages of a conversation. With paging in the query (`page`, `limit`, `size`, `before`) it
 /// is the seed's, without it the original's.
 pub const FEATURE: Feature = Feature {

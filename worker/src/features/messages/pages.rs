@@ -1,9 +1,9 @@
-//! Where a page of a history begins and ends, by number.
+//! The beginning and the end of a page of a history, by number.
 //!
-//! A page is a range of seqs that follows the page before it. It has as many as were asked for, or
+//! A page is a range of seqs that follows the page before it. It has as many as the client asked for, or
 //! fewer when more do not fit an answer: then the next page begins where it ended, so that every
-//! message is on exactly one page. Pages of up to [`HISTORY_SIZE_SURE`] always fit, and need no
-//! look at those before them.
+//! message is on exactly one page. Pages of up to [`HISTORY_SIZE_SURE`] always fit, and do not
+//! depend on the pages before them.
 
 use common::limits::{API_ANSWER_BYTES_MAX, HISTORY_SIZE_SURE};
 use protocol::events::message::MessageView;
@@ -13,10 +13,10 @@ use super::history::HistoryPage;
 use crate::store::rows::{signed, unsigned};
 use crate::store::{Params, Result, Statement, Store, statement};
 
-/// What a message takes in an answer beside its texts, at most.
+/// Bytes of a message in an answer beside its texts, at most.
 const MESSAGE_BYTES: u64 = 600;
 
-/// What is around the messages of an answer, at most.
+/// Bytes around the messages of an answer, at most.
 const AROUND_BYTES: u64 = 2 * 1024;
 
 /// A numbered page as it was asked for.
@@ -30,7 +30,7 @@ pub(super) struct Numbered {
     pub oldest_first: bool,
 }
 
-/// Where a page begins.
+/// The beginning of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     /// The newest seq of the conversation.
@@ -42,7 +42,7 @@ pub(super) struct Start {
 }
 
 impl Numbered {
-    /// Where the page begins, if that is known without a look at the sizes of those before it.
+    /// The beginning of the page, if it is known without the sizes of the pages before it.
     pub fn sure(self) -> Option<u64> {
         let passed = u64::from(self.page - 1) * u64::from(self.size);
         (self.page == 1 || self.size <= HISTORY_SIZE_SURE).then_some(passed)
@@ -62,7 +62,7 @@ impl Numbered {
         }
     }
 
-    /// How many pages there are, if this one, with so many seqs, is the last one that is shrunk.
+    /// The number of pages, if this one, with this many seqs, is the last one that is shrunk.
     pub fn pages(self, start: Start, size: u64) -> u64 {
         let left = start.head.saturating_sub(start.passed + size);
         start.pages + u64::from(start.passed < start.head) + left.div_ceil(self.size.into())
@@ -142,8 +142,8 @@ select c.head_seq, m.distance, m.bytes
 );
 
 impl Store {
-    /// Where a numbered page begins whose beginning is not [`sure`](Numbered::sure). None: the user is not a
-    /// member, or there is no such conversation.
+    /// The beginning of a numbered page that is not [`sure`](Numbered::sure). None: the user is not a
+    /// member, or the conversation does not exist.
     ///
     /// # Errors
     /// The store has no answer.

@@ -1,9 +1,9 @@
-//! How far people have read.
+//! Read positions.
 //!
-//! Nearly always a read mark is one lean statement: folded, by seq, checked against the version of what
-//! is remembered of the conversation. Whatever it does not take (a mark that was made before, a person who
-//! is no member, a message that is not there, a conversation that changed) goes the careful way, which
-//! knows why.
+//! Nearly always a read mark is one lean statement: folded, by seq, checked against the remembered version
+//! of the conversation. Marks that it does not take (one made before, a non-member's, one of a message
+//! that does not exist, a changed conversation) go through the slow statement, which
+//! knows the reason.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::store::{Result, Statement, Store, statement};
 
 pub(crate) const STATEMENTS: &[Statement] = &[SEQS, ADVANCE, MARK_READ];
 
-/// The seqs of messages of which a client said only the id.
+/// The seqs of messages of which a client sent only the id.
 const SEQS: Statement = statement(
     "seqs_of_messages",
     "
@@ -33,7 +33,7 @@ select w.place, m.seq
  ) m",
 );
 
-/// A version that is as remembered says who is a member in good standing.
+/// If the version is the remembered one, the remembered members are in good standing.
 const ADVANCE: Statement = statement(
     "advance_reads",
     "
@@ -96,8 +96,8 @@ pub struct ReadMark {
 pub type ReadMarks = BTreeMap<(ConversationId, UserId), ReadMark>;
 
 impl Store {
-    /// Moves read marks forward that are as expected: whoever is a member in that version, and has read
-    /// less. Answers which of them moved, and when.
+    /// Moves read marks forward that are as expected: of members in that version who have read
+    /// less. Returns which of them moved, and when.
     ///
     /// # Errors
     /// The store has no answer; nothing was recorded.
@@ -123,7 +123,7 @@ impl Store {
         Ok(moved.collect())
     }
 
-    /// The seqs of these messages; None: there is no such message in that conversation.
+    /// The seqs of these messages; None: that conversation has no such message.
     ///
     /// # Errors
     /// The store has no answer.
@@ -170,10 +170,10 @@ impl Store {
     }
 }
 
-/// `messageRead`: remember how far somebody has read, and tell the conversation, the reader's own
-/// sockets included.
+/// `messageRead`: stores how far a user has read, and tells the conversation, including the reader's own
+/// sockets.
 ///
-/// Safe to run twice: what was read stays read, and only what is new is told.
+/// May run twice without harm: read positions never move back, and only new ones are announced.
 pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outcomes {
     let events: Vec<MessageRead> = batch.iter().map(|one| *one.event).collect();
     let seqs = ctx.store.seqs_of_messages(&events).await?;
@@ -211,8 +211,8 @@ pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outco
     Ok(outcomes)
 }
 
-/// The furthest mark of each member in each conversation. What may have been told before is not among
-/// them: it is told again whether it moves or not.
+/// The last mark of each member in each conversation. Marks that may have been announced before are
+/// excluded: they are announced again whether they move or not.
 fn fold(
     batch: &[Request<'_, MessageRead>],
     seqs: &[Option<u64>],

@@ -15,16 +15,16 @@ use crate::rest::Call;
 use crate::rest::input::{Query, without_mark};
 use crate::rest::response::{Outcome, Refusal, ok};
 
-/// Messages of a page, when nobody says how many.
+/// Messages of a page, by default.
 const SIZE: u32 = 20;
 
-/// What a page of a history was asked for.
+/// The page of a history that the client asks for.
 enum Asked {
     Numbered(Numbered),
     Before { before: u64, limit: u32 },
 }
 
-/// A page, and what is said about it.
+/// A page, and its metadata.
 struct Page {
     history: History,
     number: u32,
@@ -104,8 +104,8 @@ async fn page(call: &Call<'_>, size_name: &str) -> Result<Option<Page>, Refusal>
     }
 }
 
-/// `GET /chat/messages/:id`. Somebody else's message is not found: ids are no secret, but who has
-/// how many is nobody's business.
+/// `GET /chat/messages/:id`. A non-member gets 404: ids are not secret, but it must not show
+/// which messages exist.
 pub async fn one_or_history(call: Call<'_>) -> Outcome {
     if call.query.pages() {
         return chat_history(call).await;
@@ -145,7 +145,7 @@ pub async fn send(call: Call<'_>) -> Outcome {
     }
 }
 
-/// What may be wrong with a message; the event's reader does not say which.
+/// The possible faults of a message; the event's reader does not say which.
 const WRONG: &str = "conversationId must be an integer number, messageType a known type, content or \
                      attachments not empty, guid visible ASCII";
 

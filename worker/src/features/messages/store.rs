@@ -15,38 +15,38 @@ use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, statement};
 
-/// Where a conversation stands, as only the primary knows, and tells only to its members.
+/// The counters of a conversation, which only the primary knows, and only members get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The newest seq.
     pub head: u64,
-    /// How many changes of messages there were.
+    /// The number of changes of messages.
     pub change_seq: u64,
-    /// Rises with every change of who is in it.
+    /// Increments with every change of members.
     pub version: i64,
     /// Up to where this member has read.
     pub read: u64,
 }
 
-/// What a member misses of a conversation.
+/// What a member has missed in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Which.
+    /// The conversation.
     pub conversation: ConversationId,
     /// The last seq that the member holds.
     pub seq: u64,
     /// The last change that it knows.
     pub change_seq: u64,
-    /// Where the conversation stands.
+    /// The counters of the conversation.
     pub standing: Standing,
 }
 
-/// How far somebody has read.
+/// The read position of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
     /// The seq of the message named.
     pub seq: u64,
-    /// When this was recorded.
+    /// The time when it was recorded.
     pub at: Timestamp,
     /// False: as much had been read before.
     pub advanced: bool,
@@ -54,7 +54,7 @@ pub struct Read {
 
 pub(crate) const STATEMENTS: &[Statement] = &[SAVE, LOCK, STANDINGS];
 
-/// Runs below [`LOCK`]. `fresh` numbers what is not there yet and whose sender may still write: who was
+/// Runs below [`LOCK`]. `fresh` numbers the new messages whose sender may still write: a sender who was
 /// removed or blocked while this waited for the lock is refused. `heads` hands out the seqs.
 const SAVE: Statement = statement(
     "save_messages",
@@ -115,9 +115,9 @@ union all
 select place, id, seq, created_at, false from known",
 );
 
-/// Whoever inserts into a conversation, or changes who may, holds its row. So once these are held, what
-/// others did is committed, and a statement that begins now sees it: it cannot collide. By id, so that
-/// two workers never wait for each other.
+/// Every transaction that inserts into a conversation, or changes its members, holds its row. So once these
+/// are held, the others have committed, and a statement that begins now sees it: it cannot collide. By id,
+/// so that two workers never wait for each other.
 const LOCK: Statement = statement(
     "save_messages",
     "select from conversations where id = any($1::bigint[]) order by id for no key update",

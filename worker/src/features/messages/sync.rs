@@ -22,7 +22,7 @@ use super::store::{Missing, Standing};
 use crate::ctx::Ctx;
 use crate::metrics;
 
-/// What the answer may take, beside what carries it.
+/// Bytes that the answer may take, without its envelope.
 const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
 
 /// The JSON of the data of `synced`.
@@ -75,8 +75,8 @@ async fn look(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Halt> {
     Ok(synced)
 }
 
-/// Sorts out what needs no reading: strangers, those who miss nothing, those who miss too much.
-/// What remains is to be read.
+/// Sorts out the conversations that need no reading: of non-members, without missed messages, with too many missed.
+/// The others remain to be read.
 fn sort(held: &[Held], standings: &HashMap<ConversationId, Standing>, synced: &mut Synced) -> Vec<Missing> {
     let mut wanted = Vec::new();
     let (mut messages, mut changes) = (0, 0);

@@ -1,4 +1,4 @@
-//! What only an operator asks for.
+//! The operator's orders to workers.
 
 mod redact;
 mod store;
@@ -10,7 +10,7 @@ pub use self::trace::KeptMessage;
 
 use crate::feature::{Feature, on};
 
-/// What only an operator asks for, by commands.
+/// The operator's orders to workers, sent by commands.
 pub const FEATURE: Feature = Feature {
     name: "operator",
     events: &[on!(RedactMessage => redact::redact)],

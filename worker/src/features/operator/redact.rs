@@ -1,4 +1,4 @@
-//! An operator takes the content of a message away: a court, a leak, a person who must be forgotten.
+//! An operator empties a message: a court order, a leak, a person's right to be forgotten.
 
 use common::lanes::{Effects, Outcomes, Request};
 use protocol::events::row::{Acknowledged, Judged, Way, read_json};
@@ -10,14 +10,14 @@ use crate::conversation::everyone;
 use crate::ctx::Ctx;
 use crate::features::messages::{Missing, Standing};
 
-/// `redactMessage`: what an operator puts on a conversation's lane. No client can say it: it is in no table
+/// `redactMessage`: an operator's order on a conversation's lane. No client can send it: it is in no table
 /// of a gateway, and a gateway makes lane subjects from its table only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedactMessage {
-    /// Where.
+    /// The conversation.
     pub conversation_id: ConversationId,
-    /// Which message.
+    /// The message.
     pub seq: u64,
 }
 
@@ -36,7 +36,7 @@ impl RedactMessage {
     }
 }
 
-/// Empties the message, and tells everybody in the conversation what it is now.
+/// Empties the message, and sends its new form to all members.
 ///
 /// Safe to run twice: a repeat is one more change with the same outcome.
 pub(super) async fn redact(ctx: &Ctx, batch: &[Request<'_, RedactMessage>]) -> Outcomes {

@@ -1,4 +1,4 @@
-//! What only an operator asks for: accounts of any role, and the logins of an account.
+//! Statements of the operator's commands: accounts of any role, and the logins of an account.
 
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ const ENDED_OF: Statement = statement(
 );
 
 impl Store {
-    /// Blocks an account, and so ends its logins; or takes the block away. False: there is no such
-    /// account.
+    /// Blocks an account, and so ends its logins; or unblocks it. False: the account does not
+    /// exist.
     ///
     /// # Errors
     /// The store has no answer.
@@ -66,7 +66,7 @@ impl Store {
         Ok(!self.query(&BLOCK, &[&user.0, &is_blocked]).await?.is_empty())
     }
 
-    /// The logins of a user that ended and whose access tokens may be alive.
+    /// The ended logins of a user whose access tokens may still be valid.
     ///
     /// # Errors
     /// The store has no answer.
@@ -75,10 +75,10 @@ impl Store {
         Ok(rows.iter().map(|row| LoginId(row.get("id"))).collect())
     }
 
-    /// Makes an account of this role, in one statement: there is no moment in which it is another.
+    /// Creates an account of this role, in one statement: it never has another role.
     ///
     /// # Errors
-    /// The store has no answer. `Ok(Err(_))`: somebody else has that e-mail or phone.
+    /// The store does not answer. `Ok(Err(_))`: another account has that e-mail or phone.
     pub async fn create_account_of(
         &self,
         new: NewAccount<'_>,

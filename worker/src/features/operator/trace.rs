@@ -1,7 +1,7 @@
-//! What the database knows of a message whose guid an operator has. Never its contents.
+//! The database's knowledge of a message whose guid an operator has. Never its contents.
 //!
-//! There is no index on guids alone: every insert would pay for it. So the conversation and the
-//! sender have to be known, from the programs that remember the message, or from the operator.
+//! There is no index on guids alone, because every insert would pay for it. So the conversation or the
+//! sender must be known, from the programs that remember the message, or from the operator.
 
 use common::limits::TRACE_PLACES_MAX;
 use protocol::Timestamp;
@@ -15,17 +15,17 @@ use crate::store::{Result, Row, Statement, Store, statement};
 pub struct KeptMessage {
     /// Who sent it.
     pub sender: UserId,
-    /// Where to.
+    /// The conversation.
     pub conversation: ConversationId,
     /// Its row.
     pub message: MessageId,
     /// Its place in the conversation.
     pub seq: u64,
-    /// When it was saved, by the database's clock.
+    /// The time when it was saved, by the database's clock.
     pub created_at: Timestamp,
     /// Members of its conversation now, without the sender.
     pub others: u32,
-    /// How many of them have read this far.
+    /// The number of other members who have read it.
     pub read: u32,
 }
 
@@ -89,7 +89,7 @@ impl Store {
         Ok(rows.iter().map(kept).collect())
     }
 
-    /// Where this user may have sent something: the newest conversations that know the user.
+    /// The conversations that this user may have written to: the newest ones with this user.
     ///
     /// # Errors
     /// The store has no answer.

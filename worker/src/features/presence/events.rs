@@ -1,4 +1,4 @@
-//! Who is online, and who sees it: `getOnlineUsers`, and what `teller.rs` tells.
+//! Presence: `getOnlineUsers`, and the announcements that `teller.rs` makes.
 //!
 //! People see each other through conversations they share, unless one has blocked the other
 //! (`store.rs`).
@@ -45,11 +45,11 @@ pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, GetOnlineUsers>]) -> 
     Ok(outcomes.collect::<Vec<Result<Effects, Reject>>>())
 }
 
-/// What somebody sees of others.
+/// The other users that a user sees.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     online: Vec<UserId>,
-    /// Where one of them is.
+    /// The conversations with one of them.
     conversations: Vec<ConversationId>,
 }
 
@@ -62,7 +62,7 @@ async fn seen(ctx: &Ctx, users: &[UserId]) -> Result<HashMap<UserId, Seen>, Halt
     Ok(look(&circles, &online.into_iter().collect()))
 }
 
-/// Everybody who is seen in these.
+/// All users who are seen in these.
 fn everybody(circles: &[Circle]) -> Vec<UserId> {
     let mut users: Vec<UserId> = circles.iter().flat_map(|circle| circle.others.iter().copied()).collect();
     users.sort_unstable();
@@ -89,7 +89,7 @@ fn look(circles: &[Circle], online: &HashSet<UserId>) -> HashMap<UserId, Seen> {
     seen
 }
 
-/// What those who see these users are told of their coming and going.
+/// The announcements of these users' presence, for the users who see them.
 pub(crate) async fn news(ctx: &Ctx, changes: &[Presence]) -> Result<Vec<Effects>, Halt> {
     let users: Vec<UserId> = changes.iter().map(|change| change.user).collect();
     let circles = ctx.store.circles(&users).await?;
@@ -108,7 +108,7 @@ pub(crate) async fn news(ctx: &Ctx, changes: &[Presence]) -> Result<Vec<Effects>
     Ok(told.collect())
 }
 
-/// What the original's clients see anew, of those who see these users.
+/// The new lists for the original's clients, for the users who see these users.
 pub(crate) async fn lists(ctx: &Ctx, watchers: &[UserId]) -> Result<Vec<Effects>, Halt> {
     let mut seen = seen(ctx, watchers).await?;
     let told = watchers.iter().map(|watcher| {
@@ -130,7 +130,7 @@ fn online_key(user: UserId) -> u64 {
     mix(user.0.cast_unsigned(), 4)
 }
 
-/// Those who see each user.
+/// The users who see each user.
 fn contacts(circles: &[Circle]) -> HashMap<UserId, Arc<[UserId]>> {
     let mut contacts: HashMap<UserId, Vec<UserId>> = HashMap::new();
     for circle in circles {

@@ -1,4 +1,4 @@
-//! Which users are online, and who sees it.
+//! Presence: which users are online, and which users see it.
 
 mod events;
 mod store;
@@ -11,7 +11,7 @@ pub(crate) use self::teller::watch;
 
 use crate::feature::{Feature, on};
 
-/// Which users are online.
+/// Presence: which users are online.
 pub const FEATURE: Feature = Feature {
     name: "presence",
     events: &[on!(GetOnlineUsers => events::online)],

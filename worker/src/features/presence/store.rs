@@ -1,4 +1,4 @@
-//! Who sees whom come and go: people who share a conversation that is not too large.
+//! Which users see each other's presence: those who share a conversation that is not too large.
 
 use common::limits::{PRESENCE_CONVERSATIONS_MAX, PRESENCE_PARTICIPANTS_MAX};
 use protocol::ids::{ConversationId, UserId};
@@ -10,16 +10,16 @@ use crate::store::{Result, Statement, Store, statement};
 pub struct Circle {
     /// Who looks.
     pub user: UserId,
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Whom it sees, and who sees it.
+    /// The users that it sees, and that see it.
     pub others: Vec<UserId>,
 }
 
 pub(crate) const STATEMENTS: &[Statement] = &[CIRCLES];
 
 /// $2 conversations of each user, and $3 others of each: first those the user made, reads or writes in,
-/// then the last active. So nobody is hidden by conversations that strangers make. Neither sees the other when
+/// then the last active. So conversations that strangers make hide no contact. Two users do not see each other when
 /// one has blocked the other.
 const CIRCLES: Statement = statement(
     "circles",
@@ -45,8 +45,8 @@ select mine.user_id, mine.conversation_id,
 );
 
 impl Store {
-    /// The conversations through which these users see others come and go, and are seen. Those with
-    /// more than [`PRESENCE_PARTICIPANTS_MAX`] members, or nobody else, are not among them.
+    /// The conversations through which these users see others come and go, and are seen. Conversations with
+    /// more than [`PRESENCE_PARTICIPANTS_MAX`] members, or without another member, are excluded.
     ///
     /// # Errors
     /// The store has no answer.

@@ -1,8 +1,8 @@
-//! Who came and who went, told to those who see it.
+//! Announces which users came online and went offline.
 //!
-//! The directory knows whose contacts must be told (`Directory::claim_presence`); every worker looks
-//! there twice a second and takes what it can tell. A gateway that dies says nothing, so workers
-//! also clear the seats of dead nodes. A worker keeps a lease itself: only who has one can tell a dead
+//! The directory knows whose contacts must be told (`Directory::claim_presence`); every worker checks it
+//! twice a second and claims what it can announce. A gateway that dies announces nothing, so workers
+//! also clear the seats of dead nodes. Each worker keeps a lease itself: only a program with a lease can tell a dead
 //! node from a Redis that was away, even when no gateway is left.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::ctx::Ctx;
 use crate::metrics;
 use common::lanes::{Effects, Halt, Peer, To};
 
-/// Looks and tells until `draining`.
+/// Checks and announces until `draining`.
 pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
     let mut ticks = interval(Duration::from_millis(PRESENCE_TICK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,7 +56,7 @@ pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
     }
 }
 
-/// Clears what dead nodes left, and tells of some users. Answers how many; or why it failed.
+/// Clears the seats of dead nodes, and announces some users. Returns their number, or why it failed.
 async fn turn(ctx: &Ctx, users_max: usize) -> Result<usize, &'static str> {
     let reaped = ctx.directory.reap(ctx.node).await.map_err(|err| away(&Halt::from(err)))?;
     if reaped.nodes > 0 {
@@ -118,15 +118,15 @@ async fn deliver(ctx: &Ctx, effects: &[Effects]) -> Result<(), Halt> {
 fn away(halt: &Halt) -> &'static str {
     match halt {
         Halt::Away(peer, err) => {
-            debug!(peer = peer.name(), "Presence waits: {err:#}");
+            debug!(peer = peer.name(), "Presence announcements wait: {err:#}");
             peer.name()
         }
         Halt::Stuck(cause, err) => {
-            debug!(cause = cause.name(), "Presence waits: {err:#}");
+            debug!(cause = cause.name(), "Presence announcements wait: {err:#}");
             cause.name()
         }
         Halt::Fault(err) => {
-            warn!("Presence could not be told: {err:#}");
+            warn!("Presence could not be announced: {err:#}");
             "fault"
         }
     }

@@ -1,8 +1,8 @@
-//! Somebody types.
+//! The typing indicator.
 //!
-//! Worthless in five seconds, so it may be judged by a membership that was read a moment ago
-//! ([`TYPING_AUDIENCE_MS_MAX`]). Clients say it with every key they press; of a batch only the last
-//! thing that somebody did is told, and nothing is told again within [`TYPING_REPEAT_MS_MIN`].
+//! Worthless after 5 s, so it may use a membership that was read a moment ago
+//! ([`TYPING_AUDIENCE_MS_MAX`]). Clients send it with every key; of a batch only each user's last
+//! state is announced, and the same state is not announced again within [`TYPING_REPEAT_MS_MIN`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::feature::{Feature, on};
 use crate::metrics;
 use crate::store::StoreError;
 
-/// Who is in a conversation, and what they were told, a moment ago. Cheap to clone; all clones
-/// share it. Each worker has its own: two workers may tell a thing twice.
+/// The members of recent conversations, and what was last announced to them. Cheap to clone; all clones
+/// share it. Each worker has its own: two workers may announce the same state twice.
 #[derive(Clone, Default)]
 pub struct RecentMembers(Arc<Mutex<Memory>>);
 
@@ -47,7 +47,7 @@ impl Told {
 #[derive(Clone)]
 struct Recent {
     until: Instant,
-    /// None: there is no such conversation.
+    /// None: the conversation does not exist.
     audience: Option<Arc<Members>>,
 }
 
@@ -55,7 +55,7 @@ struct Recent {
 pub const FEATURE: Feature =
     Feature { name: "typing", events: &[on!(Typing => relay)], routes: &[], statements: &[] };
 
-/// `typing`: show the others of the conversation that somebody types, or stopped.
+/// `typing`: tells the other members that a user types, or has stopped.
 pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
     let told = ctx.own::<RecentMembers>().select(batch, Timestamp::now(), Instant::now());
     let wanted = batch.iter().zip(&told).filter(|(_, told)| **told).map(|(one, _)| one.event.conversation);
@@ -87,7 +87,7 @@ fn typing_key(conversation: ConversationId, user: UserId) -> u64 {
 }
 
 impl RecentMembers {
-    /// Which events of a batch are worth telling. The others are counted, with the reason.
+    /// The events of a batch that are announced. The others are counted, with the reason.
     fn select(&self, batch: &[Request<'_, Typing>], wall: Timestamp, now: Instant) -> Vec<bool> {
         let mut last = HashMap::with_capacity(batch.len());
         for (at, one) in batch.iter().enumerate() {
