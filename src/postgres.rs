@@ -54,7 +54,7 @@ struct Site {
     port: u16,
 }
 
-/// Who runs the server when we are root.
+/// The user that runs the server when this process is root.
 #[derive(Clone, Copy)]
 struct User {
     id: u32,

@@ -292,7 +292,7 @@ pub struct SocketView {
     pub login: LoginId,
     /// `native` or `socket.io`.
     pub form: String,
-    /// When it was opened.
+    /// The time when it was opened.
     pub since: Timestamp,
 }
 

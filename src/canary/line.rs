@@ -102,7 +102,7 @@ pub struct Line {
     pub told: mpsc::Sender<Heard>,
 }
 
-/// How a socket ended.
+/// The end of a socket.
 enum End {
     /// The line is not wanted any more.
     Done,

@@ -32,7 +32,7 @@ pub struct OperatorPeers {
     named: Named,
     /// How long an ended login must be remembered.
     pub access_ttl: Duration,
-    /// Who asks: an id of this one run.
+    /// The node id of this run, for answers.
     pub node: NodeId,
 }
 

@@ -19,14 +19,14 @@ static MIGRATED: OnceCell<()> = OnceCell::const_new();
 
 /// A migrated, empty database. A failed test leaves its own behind, to be looked at.
 pub struct Database {
-    /// Where it is.
+    /// The URL of the database.
     pub url: String,
     name: String,
     server: String,
 }
 
 impl Database {
-    /// Its name begins with `what`. None: there is no PostgreSQL here, and the test is left out.
+    /// A database whose name begins with `what`. None: there is no PostgreSQL here, and the test is left out.
     pub async fn fresh(what: &str) -> Option<Self> {
         let server = variable("DATABASE_URL")?;
         let name = format!("{what}_{}", NodeId::random());

@@ -47,7 +47,7 @@ pub fn exchange(
     Ok((head.to_owned(), body.to_owned()))
 }
 
-/// What `Authorization` says of somebody with this token.
+/// The value of `Authorization` for this token.
 pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
@@ -59,7 +59,7 @@ fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Somebody with an account.
+/// A person with an account.
 pub struct Person {
     pub id: i64,
     pub email: String,

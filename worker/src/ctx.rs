@@ -33,7 +33,7 @@ pub struct Ctx {
     pub store: Store,
     /// The remembered conversations.
     pub owner: Owner,
-    /// Who is where.
+    /// The directory.
     pub directory: Directory,
     /// Handlers do not publish; `fanout` does, and the API for what goes on a lane.
     pub bus: Bus,

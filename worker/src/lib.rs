@@ -1,4 +1,4 @@
-//! The worker: what happens, and who must know?
+//! The worker: what happens, and which users must know?
 //!
 //! Events come off the lanes in batches, become rows, and leave as deliveries. REST is the same
 //! flow over requests. Modules in the order in which a message passes them.

@@ -21,7 +21,7 @@ pub(crate) struct Inspector {
     pub recorder: Recorder,
     /// The lanes as this worker's consumers hold them.
     pub views: Vec<LaneView>,
-    /// Who is alive.
+    /// The live workers.
     pub live: watch::Receiver<Vec<NodeId>>,
     pub readiness: Readiness,
     pub lifecycle: Lifecycle,

@@ -35,8 +35,8 @@ impl Fitness {
         Self { own_beat: now, store_away: None, looked: now }
     }
 
-    /// It looks each [`BEAT_MS`]. Who comes much later stood still, and knows nothing of its peers yet: if it gave its shards away
-    /// for that, they would wait once more, for whoever gets them.
+    /// Called each [`BEAT_MS`]. A worker that is called much later was frozen, and knows nothing of its peers yet: if
+    /// it gave its shards away for that, messages would wait once more, for the next worker.
     fn looks(&mut self, now: Instant) {
         if now - self.looked >= Duration::from_millis(2 * BEAT_MS) {
             self.own_beat = now;
@@ -58,8 +58,8 @@ impl Fitness {
     }
 }
 
-/// Who shares the lanes: those alive, but for this worker while it lacks something. Alone, or when
-/// nobody else can work either, it stays: there is nobody to give its shards to.
+/// The workers that share the lanes: the live ones, without this worker while it lacks something. If it is alone,
+/// or no other worker can work either, it stays, because no worker could take its shards.
 fn sharers(roll: &mut Roll, node: NodeId, is_fit: bool, now: Instant) -> Vec<NodeId> {
     let mut live = roll.live(now);
     if !is_fit && live.len() > 1 {

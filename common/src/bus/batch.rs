@@ -4,8 +4,8 @@
 //! pushed meanwhile waits and becomes the next batch. At low load a batch is one envelope and
 //! waits for nothing; at high load batches grow by themselves.
 //!
-//! Who repeats what was lost with a connection? On durable routes the window does: it is rewound.
-//! On transient ones the caller does, and the window is cleared.
+//! Envelopes lost with a connection are repeated on durable routes by the window, which is rewound, and
+//! on transient ones by the caller: there the window is cleared.
 //!
 //! Invariant: batches are sent, and after [`Window::rewind`] sent again, in the order of their
 //! serials, and each has the same envelopes every time.

@@ -95,7 +95,7 @@ impl Ledger {
         words
     }
 
-    /// What it was before.
+    /// Sets the state of a delivery; returns the state before.
     fn turn(&mut self, tag: u64, state: State) -> Option<State> {
         let entry = self.open.entry(tag);
         let before = match &entry {

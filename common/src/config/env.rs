@@ -18,7 +18,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text. Whoever calls this keeps it out of logs.
+    /// The text. The caller keeps it out of logs.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -150,9 +150,9 @@ impl Directory {
 
     /// Clears the seats of dead nodes: users without another one are offline
     /// [`PRESENCE_GRACE_MS`](crate::limits::PRESENCE_GRACE_MS) after the node was last heard of.
-    /// Somebody must do so about every second; all may. Nothing is done unless `judge`, the caller's
-    /// node, has kept its lease for the length of one: else it may be Redis that lost them, or whose
-    /// clock was set, and the others renew theirs in a moment.
+    /// One worker must call this about every second; all may. It does nothing unless `judge`, the caller's
+    /// node, has kept its own lease for the length of one: otherwise Redis may have lost the leases, or its
+    /// clock was set, and the nodes renew them in a moment.
     pub async fn reap(&self, judge: NodeId) -> Result<Reaped, DirectoryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.reap(judge)),

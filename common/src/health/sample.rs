@@ -47,7 +47,7 @@ impl Stretch {
         Self { before, now }
     }
 
-    /// How long it is.
+    /// The length of the stretch.
     pub fn seconds(&self) -> f64 {
         self.now.at.saturating_duration_since(self.before.at).as_secs_f64()
     }

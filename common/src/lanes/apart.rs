@@ -1,12 +1,12 @@
 //! Keys whose events wait apart, because the store ends every statement that names them.
 //!
-//! Somebody holds the row of one conversation, or its statement is too slow: its events must not
-//! stop the others of its shard. They go round the retry ladder ([`APART_RUNG`]) instead, without an
-//! end, until one of them gets through; one try after each pause costs the shard a statement's limit.
+//! When another transaction holds the row of one conversation, or its statement is too slow, its events must not
+//! stop the others of its shard. They go up the retry ladder ([`APART_RUNG`]) instead, again and
+//! again, until one of them succeeds; one try after each pause costs the shard a statement's limit.
 //!
-//! Their order stays. An event that is sent round is remembered until one of its key gets through, and
-//! what is tried is always the oldest of those: events that come back sooner go round once more, new ones
-//! behind them. What does not come back in [`APART_ORDER_MS`] is not waited for.
+//! Their order stays. An event on the ladder is remembered until one of its key succeeds, and
+//! the worker always tries the oldest of those: events that come back sooner go up once more, with new ones
+//! behind them. The worker does not wait for an event that has not come back after [`APART_ORDER_MS`].
 //!
 //! Each worker keeps its own list. It is a list of suspicions: losing it costs one more search, and the
 //! order of those that are on their way.

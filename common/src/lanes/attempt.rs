@@ -57,7 +57,7 @@ pub struct Engine {
     pub apart: Apart,
     /// Cancelled: stop holding, give back.
     pub leaving: CancellationToken,
-    /// What happens.
+    /// The handler.
     pub handle: Handle,
 }
 

@@ -108,7 +108,7 @@ impl Cause {
     }
 }
 
-/// What handling needs.
+/// The peers that a handler needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// PostgreSQL.

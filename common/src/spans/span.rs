@@ -20,7 +20,7 @@ pub enum Kind {
 pub enum Value {
     /// A word out of few.
     Word(&'static str),
-    /// How many.
+    /// A number.
     Count(usize),
 }
 

@@ -74,7 +74,7 @@ impl Waiting {
     }
 }
 
-/// What a push did.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// Nothing waited before: the socket's task sleeps and must be woken.

@@ -1,6 +1,6 @@
 //! How packets travel between a client and its socket's task.
 
-/// What travels.
+/// Packets of the wire forms.
 pub mod packet;
 
 /// RFC 6455 frames: read, assembled, written.

@@ -15,7 +15,7 @@ use crate::process::{Started, Watched, free_port};
 /// Signs the tokens of this bench; long enough for the programs to accept it.
 pub const SECRET: &str = "a secret of the bench, for loopback only";
 
-/// Where things are.
+/// The addresses of the programs.
 #[derive(Clone)]
 pub struct Places {
     /// Release binaries.
@@ -90,7 +90,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// So many, without limits.
+    /// This many, without limits.
     pub fn of(gateways: usize, workers: usize) -> Self {
         Self { gateways, workers, limited: false, env: vec![] }
     }

@@ -111,7 +111,7 @@ impl Herd {
         self.shared.astray.load(Relaxed)
     }
 
-    /// Waits until so many events were heard since `before`.
+    /// Waits until this many events were heard since `before`.
     ///
     /// # Errors
     /// They do not come.

@@ -196,7 +196,7 @@ impl Held {
         Ok(Self { cluster, keepers, idle, put_off, open_s, empty, before })
     }
 
-    /// Opens those that talk and lets them, for so long. Blocks.
+    /// Opens the sockets that exchange messages and runs them for this long. Blocks.
     fn talk(&self, places: &Places, seconds: u64) -> anyhow::Result<Talk> {
         let gateways = self.cluster.gateways.len() as u32;
         let options = Options {

@@ -1,7 +1,7 @@
 //! A process that keeps a part of the sockets, because a process may open only so many files.
 //!
-//! It does what it is told on standard input, a word per line, answers each with a line of JSON,
-//! and ends with its input: whoever started it cannot leave it behind.
+//! It reads commands from standard input, a word per line, answers each with a line of JSON,
+//! and ends with its input, so that its parent cannot leave it behind.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
@@ -51,7 +51,7 @@ enum Word {
     Alive,
     /// How many were lost since this was asked last?
     Lost,
-    /// Wait until so many events in all were heard in their order.
+    /// Wait until this many events in all were heard in their order.
     Hear(u64),
 }
 
@@ -112,7 +112,7 @@ impl Keeper {
         self.ask(&Word::Lost).await
     }
 
-    /// Waits until the sockets heard so many events in all, each in its order.
+    /// Waits until the sockets heard this many events in all, each in its order.
     ///
     /// # Errors
     /// They do not come.

@@ -77,7 +77,7 @@ impl Watched {
         all.into_iter().filter(move |(pid, _)| is_family(*pid))
     }
 
-    /// Memory that nobody else has, with that of everything it started, KiB.
+    /// Private memory of the process and of everything it started, KiB.
     pub fn private_kib(&self) -> u64 {
         self.relatives().map(|(pid, _)| status_kib(pid, "RssAnon:")).sum()
     }
@@ -138,7 +138,7 @@ pub async fn end_on_signal() {
 /// A program that this bench started; ends with it.
 pub struct Started {
     child: Child,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: Address,
     name: String,
 }

@@ -31,7 +31,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, of so many gateways, workers and brokers. What went wrong is on standard error
+    /// Starts it, with these numbers of gateways, workers and brokers. Errors are on standard error
     /// already.
     pub fn up([gateways, workers, brokers]: [&str; 3]) -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;

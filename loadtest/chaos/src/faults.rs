@@ -14,7 +14,7 @@ pub struct Fault {
     pub name: &'static str,
     /// Meanwhile.
     pub load: Load,
-    /// What it may cost.
+    /// The limits of a row.
     pub bar: Bar,
     /// Before the load begins.
     before: &'static [Step],
@@ -28,9 +28,9 @@ pub struct Fault {
 pub enum Bar {
     /// Nothing.
     None,
-    /// Nothing is acknowledged or shown later than so many seconds after the last step.
+    /// Nothing is acknowledged or shown later than this many seconds after the last step.
     AfterTheEnd(u64),
-    /// Nothing is acknowledged or shown later than so many seconds after it was due.
+    /// Nothing is acknowledged or shown later than this many seconds after it was due.
     Late(u64),
     /// No socket is closed.
     NobodyIsCut,

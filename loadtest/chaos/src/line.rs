@@ -1,5 +1,5 @@
-//! A line that passes nothing on and stays open: what a network is to both ends when it is cut in
-//! the middle. A switch between a gateway and the brokers lost its power; nobody hears of it.
+//! A line that forwards nothing and stays open: what a network is to both ends when it is cut in
+//! the middle. For example, a switch between a gateway and the brokers loses its power, and neither end is told.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

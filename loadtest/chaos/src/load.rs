@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 /// cluster, the generator and the fault share two cores.
 const RATE: u64 = 300;
 
-/// Messages of those who send as fast as they may.
+/// Messages of senders at full speed.
 const FLAT_OUT: u64 = 5_000;
 
 /// How much, and where.
@@ -17,12 +17,12 @@ const FLAT_OUT: u64 = 5_000;
 pub enum Load {
     /// 300 messages per second, due at fixed times, in 100 conversations, and 300 sockets that only wait.
     Steady,
-    /// 50 people in one conversation, all of whom read and send as fast as they hear that it was taken.
+    /// 50 people in one conversation; all read, and each sends as soon as the last message was acknowledged.
     OneRoom,
 }
 
 impl Load {
-    /// For so many seconds.
+    /// For this many seconds.
     ///
     /// # Errors
     /// swarm does not take the options.

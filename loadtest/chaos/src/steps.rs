@@ -13,15 +13,15 @@ pub enum Step {
     All(&'static str, &'static [&'static str]),
     /// Seconds pass.
     Wait(u64),
-    /// These steps from the first on, until so many seconds have passed.
+    /// These steps again and again, until this many seconds have passed.
     Again(u64, &'static [Step]),
-    /// Whatever is down is started.
+    /// Every part that is down is started.
     StartAll,
-    /// The Redis primary of the moment is killed, then comes this, and what was killed is started after so long.
+    /// The current Redis primary is killed, then these steps run, and the node is started after this many seconds.
     RedisPrimaryAwayFor(u64, &'static [Step]),
     /// A part is restarted, and its way to the peer that this variable names is a line that can be cut.
     OnTheLine(&'static str, &'static str),
-    /// Nothing passes that line, nor does anybody hear that it ended.
+    /// The line forwards nothing, and neither end learns that it is cut.
     CutLine,
     /// It passes again.
     MendLine,

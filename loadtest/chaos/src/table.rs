@@ -16,7 +16,7 @@ const END: &str = "<!-- end of what `make chaos` writes -->";
 pub struct Row {
     /// The fault.
     pub name: &'static str,
-    /// What it may cost.
+    /// The limits of a row.
     pub bar: Bar,
     /// From its first step to the end of its last.
     pub lasted: Duration,

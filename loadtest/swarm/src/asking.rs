@@ -86,7 +86,7 @@ impl Asking {
         }
     }
 
-    /// True: ask now, in so many parts.
+    /// True: ask now, in this many parts.
     pub fn begin(&mut self, now: u64, parts: usize) -> bool {
         if self.awaited > 0 && now >= self.since_us + ANSWER_US_MAX {
             self.awaited = 0;

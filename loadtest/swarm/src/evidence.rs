@@ -155,7 +155,7 @@ impl Default for View {
 pub struct Row {
     /// Place in the conversation.
     pub seq: u64,
-    /// Which message.
+    /// The guid of the message.
     pub key: Key,
     /// The row's id.
     pub id: i64,

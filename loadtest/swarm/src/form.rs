@@ -18,7 +18,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Where to upgrade.
+    /// The path of the upgrade.
     pub fn path(self) -> &'static str {
         match self {
             Self::Native => "/ws",
@@ -32,7 +32,7 @@ impl Form {
 pub enum Heard<'a> {
     /// The socket is authenticated and deliverable.
     Ready,
-    /// Engine.IO's open packet: now say who we are.
+    /// Engine.IO's open packet: now send the token.
     Open,
     /// Engine.IO's ping: answer `3`.
     Ping,

@@ -3,7 +3,7 @@
 //! *Lost*: acknowledged, and not in the history; or in the history, and a member did not see it
 //! even after the final `sync`. *Doubled*: one guid in two rows, two messages under one seq, or
 //! two answers that contradict each other. *Reordered*: see [`order`]. *Gaps*: seqs missing from
-//! 1..=head of a history. A history that could not be read acquits nobody: *unread*.
+//! 1..=head of a history. *Unread*: a history that could not be read, which proves nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::evidence::{Conversation, Evidence, Key, Record};
 /// Examples kept per run.
 const EXAMPLES_MAX: usize = 20;
 
-/// What came out.
+/// The verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Messages put on the wire at least once.

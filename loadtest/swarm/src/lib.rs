@@ -16,7 +16,7 @@ pub mod judge;
 /// Counts and latencies.
 pub mod tally;
 
-/// What a run prints.
+/// The printed report of a run.
 pub mod report;
 
 /// RFC 6455 as a client speaks it.

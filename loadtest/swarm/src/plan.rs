@@ -7,14 +7,14 @@ use crate::guid::Run;
 pub enum Load {
     /// Not at all.
     Silent,
-    /// At fixed times, whatever the server does: one every so many µs, the first after `phase`.
+    /// At fixed times, whatever the server does: one each this many µs, the first after `phase`.
     Open {
         /// Between two messages.
         interval_us: u64,
         /// Before the first.
         phase_us: u64,
     },
-    /// As fast as acknowledgements come, with so many unacknowledged.
+    /// As fast as acknowledgements arrive, with this many unacknowledged.
     Flat {
         /// Unacknowledged at most.
         window: usize,
@@ -30,7 +30,7 @@ pub struct Plan {
     pub user: u32,
     /// Index, id and number of members of each conversation the user is in.
     pub conversations: Vec<(u32, i64, u32)>,
-    /// How to send.
+    /// The pace of sending.
     pub load: Load,
     /// Messages to send at most.
     pub messages: u32,

@@ -11,7 +11,7 @@ use crate::tally::{Counts, Tally, peak_per_s};
 /// A latency's distribution, ms.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
-    /// How many.
+    /// The number.
     pub count: u64,
     /// Median.
     pub p50: f64,

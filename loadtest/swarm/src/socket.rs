@@ -48,7 +48,7 @@ pub enum Phase {
         /// Until.
         stop_us: u64,
     },
-    /// Everybody asks once more what was missed.
+    /// All clients ask once more what they missed.
     Sync,
     /// All stop.
     Stop,
@@ -86,9 +86,9 @@ impl Shared {
 pub struct Socket {
     /// Of the thread.
     pub shared: Rc<Shared>,
-    /// Who speaks.
+    /// The account of the socket.
     pub player: Rc<RefCell<Player>>,
-    /// How.
+    /// The wire form.
     pub form: Form,
     /// Access token.
     pub token: String,

@@ -20,7 +20,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Who asks.
+    /// The user's account.
     ///
     /// # Errors
     /// 401: the route is public, and the request has no token.

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 /// The result of a route.
 pub type Outcome = Result<ApiResponse, Refusal>;
 
-/// Why not.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     status: u16,

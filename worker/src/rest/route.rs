@@ -53,7 +53,7 @@ impl Method {
     }
 }
 
-/// Who may ask.
+/// The access of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// A client without a token, or with one that has expired.
@@ -117,7 +117,7 @@ pub struct Route {
     pub method: Method,
     /// The path, with its parameters in braces.
     pub path: &'static str,
-    /// Who may ask.
+    /// The access.
     pub permission: Permission,
     /// The budget.
     pub budget: Budget,

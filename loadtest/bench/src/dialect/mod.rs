@@ -33,7 +33,7 @@ pub const PASSWORD: &str = "a-secret-for-loopback";
 /// MQTT's clients send the heartbeats, and say so when they connect.
 const MQTT_PING_S: u16 = 25;
 
-/// Whom a socket speaks to.
+/// The protocol that a socket speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// Ours, and the `ws` script.
@@ -51,7 +51,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Where to upgrade.
+    /// The path of the upgrade.
     pub fn path(self) -> &'static str {
         match self {
             Self::Native => Form::Native.path(),

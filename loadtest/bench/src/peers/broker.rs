@@ -53,8 +53,8 @@ pub async fn waiting(places: &Places, prefix: &str) -> anyhow::Result<u64> {
     Ok(ours.filter_map(|queue| queue["messages"].as_u64()).sum())
 }
 
-/// What RabbitMQ has of one system; its connections, whoever's they are; and how often anybody
-/// declared a queue since it started.
+/// RabbitMQ's queues and bindings of one system; all its connections; and how many times a
+/// queue was declared since it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     queues: BTreeSet<String>,

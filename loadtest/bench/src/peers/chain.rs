@@ -156,7 +156,7 @@ impl<'a> Record<'a> {
         out.extend(self.content.as_bytes());
     }
 
-    /// All records of an AMQP message, whose contents have so many bytes.
+    /// All records of an AMQP message, whose contents have this many bytes.
     fn all(body: &'a [u8], bytes: usize) -> impl Iterator<Item = anyhow::Result<Self>> {
         body.chunks(HEAD + GUID + bytes).map(|record| {
             let (due, rest) = record.split_first_chunk::<8>().context("a record")?;

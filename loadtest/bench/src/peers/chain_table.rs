@@ -32,7 +32,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Connects, and makes so many conversations that nobody is in.
+    /// Connects, and creates this many conversations without members.
     ///
     /// # Errors
     /// PostgreSQL refuses.

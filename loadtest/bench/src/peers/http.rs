@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// After so long a server may have given up an idle connection.
+/// After this long a server may have closed an idle connection.
 pub const FRESH: Duration = Duration::from_secs(10);
 
 /// A connection that is kept, and made again after a pause.

@@ -23,12 +23,12 @@ pub const WINDOW: usize = 256;
 /// Deliveries unacknowledged at once, and acknowledged together.
 const PREFETCH: u16 = 512;
 const ACK_EVERY: u64 = 64;
-/// Without a delivery for so long, what was taken is acknowledged.
+/// Without a delivery for this long, the taken ones are acknowledged.
 const QUIET: Duration = Duration::from_millis(200);
 /// At a rate: publishes awaiting their confirm at once.
 const CONFIRMS_MAX: usize = 100_000;
 
-/// Confirmed messages per second, nobody consuming.
+/// Confirmed messages per second, without a consumer.
 ///
 /// # Errors
 /// The broker refuses.

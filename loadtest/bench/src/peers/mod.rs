@@ -84,7 +84,7 @@ impl Peer {
         Self::Centrifugo,
     ];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
@@ -222,7 +222,7 @@ impl Running {
         self.server.watched()
     }
 
-    /// Publishes so many contents of `bytes` to all its sockets, numbered.
+    /// Publishes this many contents of `bytes` to all its sockets, numbered.
     ///
     /// # Errors
     /// It does not take them.

@@ -20,7 +20,7 @@ const PREFIX: &str = "bench-idle";
 /// Between these the slope is taken.
 const FEW: usize = 2_000;
 const MANY: usize = 16_000;
-/// Every socket hears one event of so many bytes before its memory is taken.
+/// Every socket hears one event of this many bytes before its memory is measured.
 const BYTES: usize = 200;
 /// After this the memory is read: jemalloc gives freed pages back within ten seconds (its
 /// `dirty_decay_ms`), and opening frees the buffers of as many HTTP connections.
@@ -28,9 +28,9 @@ const REST: Duration = Duration::from_secs(15);
 /// So often the metrics are asked for, and so far apart.
 const SCRAPES: usize = 20;
 const BETWEEN_SCRAPES: Duration = Duration::from_millis(250);
-/// Everybody's heartbeat.
+/// The heartbeat of all servers.
 const HEARTBEAT: Duration = Duration::from_secs(25);
-/// For so many of them the CPU is taken.
+/// The CPU is measured for this many of them.
 const HEARTBEATS: u32 = 3;
 
 /// G1, and G2 if asked for.

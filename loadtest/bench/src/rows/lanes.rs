@@ -115,7 +115,7 @@ async fn low_events(cluster: &Cluster) -> anyhow::Result<f64> {
     cluster.counted_with("worker_events_total", "lane=\"low\"").await
 }
 
-/// Somebody's second device.
+/// The second device of a user.
 #[derive(Clone)]
 struct Typist {
     user: User,

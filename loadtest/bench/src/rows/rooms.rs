@@ -127,7 +127,7 @@ struct Herd {
 }
 
 impl Herd {
-    /// So many users from `first` on, in equal parts on these ports.
+    /// This many users from `first` on, in equal parts on these ports.
     async fn open(numbers: u8, ports: &[u16], dialect: Dialect, members: usize) -> anyhow::Result<Self> {
         let mut keepers = vec![];
         for (at, port) in ports.iter().enumerate() {

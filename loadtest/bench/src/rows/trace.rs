@@ -23,7 +23,7 @@ struct Side {
     _cluster: Cluster,
 }
 
-/// The row, in so many pairs. Blocks.
+/// The row, in this many pairs. Blocks.
 ///
 /// # Errors
 /// A program does not do its part, or the judge convicts.

@@ -23,15 +23,15 @@ use testing::person::exchange;
 pub enum Act {
     /// `deploy/cluster COMMAND PART` for some parts.
     Each(&'static str, &'static [&'static str]),
-    /// So many seconds pass.
+    /// This many seconds pass.
     Pass(u64),
     /// The part is restarted with this in its environment; without any, as it was made.
     With(&'static str, &'static [&'static str]),
-    /// A signal, and nobody waits for what comes of it.
+    /// A signal, without waiting for its effect.
     Signal(&'static str, &'static str),
     /// To the database.
     Sql(&'static str),
-    /// So many descriptors may it have open: few more than it has.
+    /// The limit of its file descriptors becomes this: few more than it has open.
     FewDescriptors(&'static str),
     /// The broker wants two thirds of what is free to be free.
     LittleDisk(&'static str),
@@ -39,9 +39,9 @@ pub enum Act {
     LoadDies,
     /// They are gone, and come again, to the gateways there are now.
     LoadComesAgain,
-    /// Somebody sends what the database refuses.
+    /// A client sends messages that the database refuses.
     Poison,
-    /// Somebody publishes to all gateways what nobody can read.
+    /// A program publishes bytes that no gateway can read to all gateways.
     Nonsense,
     /// Many want in at this gateway.
     Storm(&'static str),

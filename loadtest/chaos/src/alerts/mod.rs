@@ -1,11 +1,11 @@
-//! `make alerts`: every alert is made to fire by a real fault, and how long it took is measured as
-//! Prometheus tells it. The rules, their windows and their patience are those of production.
+//! `make alerts`: a real fault makes every alert fire, and Prometheus tells how long
+//! it took. The rules, their windows and their patience are those of production.
 //!
 //! `ALERTS=NoWorker,StoreAway` runs only the faults of these, and writes only their rows into the
 //! runbook's table.
 //!
-//! Exit code 1: an alert did not fire in time, one fired that nobody expects of the fault, a metric
-//! never moved, or a dashboard asked in vain.
+//! Exit code 1: an alert did not fire in time, an unexpected one fired, a metric
+//! never changed, or a dashboard's query found nothing.
 
 /// What can be done to the cluster.
 mod acts;
@@ -16,7 +16,7 @@ mod cases;
 /// Is everything measured, before anything breaks?
 mod measured;
 
-/// People who do what the load does not.
+/// People with traffic that the load does not have.
 mod people;
 
 /// Prometheus' API.
@@ -25,7 +25,7 @@ mod prometheus;
 /// Which alert belongs to which faults.
 mod seen;
 
-/// What came of it.
+/// The table of results.
 mod table;
 
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ use crate::{pause, say};
 /// Between two looks at what fires.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long everybody may take to be well again.
+/// How long all parts may take to be well again.
 const WELL: Duration = Duration::from_secs(120);
 
 /// How long an alert that is on its way may take to think better of it.
@@ -275,7 +275,7 @@ impl Run {
         Ok(())
     }
 
-    /// What else fired, and whether somebody expects it.
+    /// The other alerts that fired, and whether each is expected.
     fn judge(&mut self) {
         for (group, (cases, others)) in self.groups.iter().enumerate() {
             let is_to_fire = |name: &str| cases.iter().any(|case| case.fires(name));
@@ -319,7 +319,7 @@ impl Run {
     }
 }
 
-/// The faults of which somebody expects this alert; none: all of them.
+/// The faults that may fire this alert; none: all of them.
 fn expected_of(cases: &[&Case], alert: &str) -> String {
     let expected = cases.iter().filter(|case| case.expects(alert));
     let mut names: Vec<&str> = expected.map(|case| case.name).collect();

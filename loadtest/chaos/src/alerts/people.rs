@@ -56,7 +56,7 @@ pub fn hush() {
     }));
 }
 
-/// Two who meet again and again, and one who reads.
+/// Two people who meet again and again, and one who reads.
 pub fn come(ports: [u16; 2], until: &Until) -> anyhow::Result<()> {
     let made = catch_unwind(|| {
         let [alice, bob] = [Person::new(ports[0], "alice"), Person::new(ports[1], "bob")];
@@ -120,7 +120,7 @@ pub fn poisons(port: u16, until: &Until) {
     });
 }
 
-/// Many who want in. Their account is made before anything else breaks.
+/// Many clients that connect at once. Their account is made before anything else breaks.
 pub fn storm(port: u16, until: &Until) -> anyhow::Result<()> {
     let person = catch_unwind(|| Person::new(port, "erin"));
     let person = Arc::new(person.map_err(|_| anyhow::anyhow!("nobody can register"))?);

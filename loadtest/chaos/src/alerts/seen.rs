@@ -71,7 +71,7 @@ impl Seen {
         self.first.get(alert).copied()
     }
 
-    /// What fires.
+    /// The firing alerts.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.firing.iter().map(String::as_str)
     }

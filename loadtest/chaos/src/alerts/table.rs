@@ -17,7 +17,7 @@ pub struct Row {
     pub seconds: Option<Duration>,
     /// Why there are no seconds, when that is as it should be.
     pub note: Option<&'static str>,
-    /// What else fired.
+    /// The other alerts that fired.
     pub also: Vec<String>,
     /// The number of the faults that happened at once; 0: of none.
     pub group: usize,

@@ -29,7 +29,7 @@ pub enum SendOutcome {
     Rejected(Reject),
 }
 
-/// Who waits for what.
+/// The requests that wait, by the message they wait for.
 #[derive(Default)]
 pub struct Answers {
     waiting: Mutex<HashMap<u64, oneshot::Sender<SendOutcome>>>,

@@ -121,7 +121,7 @@ fn gap(one: &Missing, head: u64) -> Gap {
     Gap { conversation_id, head, change_seq: standing.change_seq, changed }
 }
 
-/// What was read.
+/// The messages and changes that were read.
 #[derive(Default)]
 struct Found {
     messages: Vec<MessageView>,

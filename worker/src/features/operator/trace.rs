@@ -13,7 +13,7 @@ use crate::store::{Result, Row, Statement, Store, statement};
 /// A message as an operator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptMessage {
-    /// Who sent it.
+    /// The sender.
     pub sender: UserId,
     /// The conversation.
     pub conversation: ConversationId,
@@ -97,7 +97,7 @@ impl Store {
         Ok(places(&self.query(&OF_SENDER, &[&user.0, &TRACE_PLACES_MAX]).await?))
     }
 
-    /// Who may have sent something here.
+    /// The possible senders in this conversation.
     ///
     /// # Errors
     /// The store has no answer.

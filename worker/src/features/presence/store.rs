@@ -8,7 +8,7 @@ use crate::store::{Result, Statement, Store, statement};
 /// One conversation as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circle {
-    /// Who looks.
+    /// The user.
     pub user: UserId,
     /// The conversation.
     pub conversation: ConversationId,
