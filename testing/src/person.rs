@@ -206,6 +206,7 @@ impl Socket {
     }
 
     /// Whether the server was only busy for this message, and so it was said again.
+    #[expect(clippy::disallowed_methods, reason = "the server says how long to wait")]
     fn repeats_if_busy(&mut self, refusal: &Value) -> bool {
         let sent = refusal["guid"].as_str().and_then(|guid| self.sent.get(guid)).cloned();
         let (Some(data), "busy") = (sent, refusal["code"].as_str().unwrap_or_default()) else { return false };
@@ -228,7 +229,7 @@ impl Socket {
                 Ok(Ok(event)) if is_wanted(&event) => found = Some(event),
                 Ok(Ok(event)) => self.passed.push_back(event),
                 Ok(Err(code)) => panic!("closed: {code:?}"),
-                Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(err) if is_no_answer_yet(&err) => {}
                 Err(err) => panic!("{err}"),
             }
         }
@@ -292,4 +293,9 @@ impl Socket {
             self.bytes.extend(&more[..count]);
         }
     }
+}
+
+/// Nothing came within the time limit, or a signal ended the wait: the caller looks at the clock and waits on.
+fn is_no_answer_yet(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
