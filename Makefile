@@ -1,5 +1,5 @@
-# Everything a person types. `make help` lists the targets; what they need is installed where
-# that is allowed (root, or sudo without a password), else one sentence says what to do.
+# All commands for people. `make help` lists the targets. They install what they need where
+# that is allowed (root, or sudo without a password); otherwise one sentence says what to do.
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench against flame hold soak swarm proof chaos alerts k6 fuzz peers peers-down cluster cluster-status cluster-down deploy-check dashboards clean
 export CARGO_TERM_PROGRESS_WHEN ?= auto
@@ -39,12 +39,12 @@ flame: ## flame graphs of gateway and worker under the whole chain's load: targe
 	cargo build --release --workspace --bins
 	deploy/with-peers cargo run --quiet --release -p bench -- flame
 
-hold: ## SOCKETS=200000 idle sockets for HOLD_SECONDS=60 while some talk: none lost, and what one costs
+hold: ## SOCKETS=200000 idle sockets for HOLD_SECONDS=60 while some exchange messages: none lost, and the cost of one
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
 	ulimit -n "$$(ulimit -Hn)" && deploy/with-peers cargo run --quiet --release -p bench -- hold $${SOCKETS:-200000} $${HOLD_SECONDS:-60} loadtest/HOLD.md
 
-soak: ## half of saturation for SOAK_SECONDS=1200: no program's memory grows, no queue, no error is logged
+soak: ## half of saturation for SOAK_SECONDS=1200: no memory and no queue grows, and no program logs an error
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
 	deploy/with-peers cargo run --quiet --release -p bench -- soak $${SOAK_SECONDS:-1200} loadtest/SOAK.md
@@ -60,14 +60,14 @@ proof: ## all failures of tests/breaking and tests/tools that have a full size (
 	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures:: resume:: lanes:: frozen::
 	PROOF=full CHATCHIT_TESTS=all cargo test --release --test tools -- --nocapture --test-threads 1 killed:: full_disk::
 
-chaos: ## a whole cluster, and every fault under load; one table, written into deploy/RUNBOOK.md
+chaos: ## every fault, under load, on a whole cluster; one table, written into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster
 	cargo build --release --workspace --bins --features chatchit-protocol/next-field
 	mkdir -p target/release/next && cp target/release/gateway target/release/worker target/release/chatchit target/release/next
 	cargo build --release --workspace --bins
 	cargo run --quiet --release -p chaos
 
-alerts: ## a whole cluster, and a fault for every alert (or ALERTS=NoWorker,BusAway): seconds until each fired, into deploy/RUNBOOK.md
+alerts: ## a real fault for every alert (or ALERTS=NoWorker,BusAway): seconds until it fires, into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster
 	cargo build --release --workspace --bins
 	cargo run --quiet --release -p chaos -- alerts $${ALERTS:+--only "$$ALERTS"}
@@ -95,7 +95,7 @@ cluster: ## nginx on PORT=8080, GATEWAYS=2, WORKERS=2, BROKERS=1 (or 3), a canar
 	@[ -n "$$CHATCHIT_BIN" ] || { deploy/need cargo cc && cargo build --release -p chatchit -p chatchit-gateway -p chatchit-worker --bins; }
 	@deploy/cluster up && deploy/cluster status
 
-cluster-status: ## every part of it: its port and what it says
+cluster-status: ## every part of it: its port and its state
 	@deploy/cluster status
 
 cluster-down: ## stop it and delete ./.cluster (KEEP=1: keep the data)
@@ -104,7 +104,7 @@ cluster-down: ## stop it and delete ./.cluster (KEEP=1: keep the data)
 deploy-check: ## the files of deploy/ against the rules of Docker, compose, Helm and Kubernetes
 	@deploy/check
 
-dashboards: ## write grafana/dashboards from grafana/source, and draw them of a cluster under load: target/dashboards
+dashboards: ## write grafana/dashboards from grafana/source, and draw them from a cluster under load: target/dashboards
 	@deploy/need cargo cc cluster
 	@grafana/build
 	cargo build --release -p chatchit -p chatchit-gateway -p chatchit-worker -p swarm --bins
