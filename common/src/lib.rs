@@ -12,6 +12,9 @@ pub mod version;
 /// Randomness of the operating system.
 pub mod random;
 
+/// The numbers that a program's health is told from.
+pub mod vitals;
+
 /// Subjects over RabbitMQ: publish, subscribe, lanes, request and reply.
 pub mod bus;
 

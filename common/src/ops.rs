@@ -82,7 +82,7 @@ impl Ops {
         if let Some(addr) = self.addr() {
             info!("Admin port on http://{addr} (/livez /readyz /health /health/detailed /metrics)");
         }
-        let now = metrics.sample();
+        let now = Sample::take();
         let samples = Arc::new(Mutex::new([now.clone(), now]));
         let context = Context { metrics, readiness, lifecycle, samples };
         let places = Arc::new(Semaphore::new(OPS_CONNECTIONS_MAX));
@@ -129,7 +129,7 @@ impl Context {
     /// Folds raw samples, and looks how the program does.
     fn keep_up(&self) {
         self.metrics.run_upkeep();
-        let now = self.metrics.sample();
+        let now = Sample::take();
         let mut samples = self.samples.lock();
         samples.swap(0, 1);
         samples[1] = now;
@@ -141,7 +141,7 @@ impl Context {
     /// From the upkeep before the last one until now: long enough for a rate.
     fn stretch(&self) -> Stretch {
         let before = self.samples.lock()[0].clone();
-        Stretch::new(before, self.metrics.sample())
+        Stretch::new(before, Sample::take())
     }
 }
 

@@ -11,18 +11,10 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use crate::health::{self, Sample, process};
-
-/// Seconds, from what a cache answers in to what a backlog takes. Each target has its own bound: a
-/// confirm 20 ms, a call 100 ms, a message 250 ms, a large room 500 ms, the high lane 1 s, a receipt
-/// 2 s, the medium lane 5 s.
-const SECONDS: [f64; 20] = [
-    0.000_25, 0.000_5, 0.001, 0.002, 0.003_5, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5,
-    1.0, 2.0, 5.0, 10.0, 60.0,
-];
+use crate::health::{self, process};
+use crate::vitals::SECONDS;
 
 /// Bytes, from a small frame to the largest batch.
 const BYTES: [f64; 9] =
@@ -61,11 +53,6 @@ impl MetricsHandle {
         let mut text = self.0.render();
         process::render(&mut text);
         text
-    }
-
-    /// All values as they are now.
-    pub fn sample(&self) -> Sample {
-        Sample::read(&self.0.render(), Instant::now())
     }
 
     /// Folds raw samples into their buckets. Without it, or a scrape, memory grows with every

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use common::limits::SOCKET_MEMORY_BYTES;
+use common::vitals::{Count, VITALS};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use protocol::{CloseCode, Lane, Timestamp};
 
@@ -64,21 +65,25 @@ impl Tally {
 }
 
 /// Frames and bytes in one direction.
-pub struct Traffic(Vec<(Counter, Counter)>);
+pub struct Traffic {
+    classes: Vec<(Counter, Counter)>,
+    vital: &'static Count,
+}
 
 impl Traffic {
-    fn new(frames: &'static str, bytes: &'static str) -> Self {
+    fn new(frames: &'static str, bytes: &'static str, vital: &'static Count) -> Self {
         let of = |class: &FrameClass| {
             (counter!(frames, "class" => class.label()), counter!(bytes, "class" => class.label()))
         };
-        Self(FrameClass::ALL.iter().map(of).collect())
+        Self { classes: FrameClass::ALL.iter().map(of).collect(), vital }
     }
 
     /// Counts what was collected.
     pub fn count(&self, tally: &Tally) {
-        for ((frames, bytes), (more_frames, more_bytes)) in self.0.iter().zip(tally.0) {
+        for ((frames, bytes), (more_frames, more_bytes)) in self.classes.iter().zip(tally.0) {
             if more_frames > 0 {
                 frames.increment(more_frames);
+                self.vital.add(more_frames);
             }
             if more_bytes > 0 {
                 bytes.increment(more_bytes);
@@ -102,8 +107,7 @@ pub struct Metrics {
     /// From a ping to its pong, seconds.
     pub heartbeat: Histogram,
     connects_ready: Counter,
-    /// Lag of the runtime, seconds.
-    pub lag: Gauge,
+    lag: Gauge,
     sockets_ready: Counter,
     /// Completed upgrades.
     pub upgrades: Counter,
@@ -171,8 +175,8 @@ impl Metrics {
             lag: gauge!("gateway_lag_seconds"),
             sockets_ready: counter!("gateway_sockets_ready_total"),
             upgrades: counter!("gateway_upgrades_total"),
-            came: Traffic::new("gateway_frames_in_total", "gateway_bytes_in_total"),
-            written: Traffic::new("gateway_frames_out_total", "gateway_bytes_out_total"),
+            came: Traffic::new("gateway_frames_in_total", "gateway_bytes_in_total", &VITALS.frames_in),
+            written: Traffic::new("gateway_frames_out_total", "gateway_bytes_out_total", &VITALS.frames_out),
             writes: counter!("gateway_writes_total"),
             uplinks: counter!("gateway_uplinks_total"),
             uplink_confirm: histogram!("gateway_uplink_confirm_seconds"),
@@ -205,12 +209,23 @@ impl Metrics {
     /// An event went into an outbox here; `since` is the time when a gateway accepted the event that caused it, by the
     /// clock of that gateway.
     pub fn delivered(&self, class: FrameClass, since: Timestamp, now: Timestamp) {
-        self.delivery[class as usize].record((now.0 - since.0).max(0) as f64 / 1_000.0);
+        let took = Duration::from_millis((now.0 - since.0).max(0).unsigned_abs());
+        self.delivery[class as usize].record(took);
+        if class == FrameClass::High {
+            VITALS.delivery.record(took);
+        }
+    }
+
+    /// Lag of the runtime: a task that was due came so late.
+    pub fn late(&self, lag: Duration) {
+        self.lag.set(lag.as_secs_f64());
+        VITALS.lag_seconds.set(lag.as_secs_f64());
     }
 
     /// Reports the current numbers: sockets by form, sockets left in a drain, memory by cause.
     pub fn measured(&self, sockets: [usize; Form::ALL.len()], left: usize, resident_bytes: u64) {
         self.sockets.iter().zip(sockets).for_each(|(gauge, count)| gauge.set(count as f64));
+        VITALS.sockets.set(sockets.iter().sum::<usize>() as f64);
         self.drain_left.set(left as f64);
         let outboxes = self.outboxes.waiting();
         self.outbox_waiting.set(outboxes as f64);
@@ -225,6 +240,9 @@ impl Metrics {
         if !was_ready {
             let result = code.map_or("lost", CloseCode::label);
             counter!("gateway_connects_total", "result" => result).increment(1);
+        }
+        if code == Some(CloseCode::Slow) {
+            VITALS.cut_as_slow.add(1);
         }
         let known = self.closed.iter().find(|(known, _)| Some(*known) == code);
         known.map_or(&self.lost, |(_, counter)| counter).increment(1);
@@ -262,12 +280,14 @@ pub fn api_answered(status: u16, seconds: f64) {
         _ => "5xx",
     };
     counter!("gateway_api_requests_total", "status" => class).increment(1);
+    VITALS.rest.add(1);
     histogram!("gateway_api_request_seconds").record(seconds);
 }
 
 /// A REST request had no answer from the cluster, and why.
 pub fn api_failed(reason: &'static str) {
     counter!("gateway_api_failed_total", "reason" => reason).increment(1);
+    VITALS.rest_failed.add(1);
 }
 
 #[cfg(test)]

@@ -95,6 +95,31 @@ fn health_is_told(cluster: &Cluster) {
         worker["parts"]["store"]["latencyMs"].as_f64() > Some(0.0),
         "it is asked again and again: {worker}"
     );
+    health_says_what_is_scraped(cluster);
+}
+
+/// What a program's health is told from is counted beside what Prometheus scrapes: both say the same.
+fn health_says_what_is_scraped(cluster: &Cluster) {
+    let (gateway, worker) = (&cluster.gateways[0], &cluster.workers[0]);
+    for (program, path, metric, label) in [
+        (gateway, "/sockets", "gateway_sockets_open", ""),
+        (gateway, "/errors/publishesBusy", "bus_publishes_total", r#"result="busy""#),
+        (gateway, "/errors/apiFailed", "gateway_api_failed_total", ""),
+        (gateway, "/errors/directoryFaults", "directory_faults_total", ""),
+        (gateway, "/queues/high/consumers", "bus_lane_consumers", r#"lane="high""#),
+        (worker, "/errors/storeFailures", "worker_store_failures_total", ""),
+        (worker, "/errors/quarantined", "bus_quarantined_total", ""),
+        (worker, "/queues/high/unacked", "bus_lane_unacked_batches", r#"lane="high""#),
+    ] {
+        until(Duration::from_secs(15), path, || {
+            let health: Value = serde_json::from_str(&program.asks("/health/detailed").1).unwrap();
+            let (_, text) = program.asks("/metrics");
+            let series = text.lines().filter(|line| line.starts_with(metric) && line.contains(label));
+            let scraped: f64 =
+                series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+            health.pointer(path).and_then(Value::as_f64) == Some(scraped)
+        });
+    }
 }
 
 #[test]

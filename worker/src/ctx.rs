@@ -9,7 +9,7 @@ use common::auth::Signer;
 use common::bus::Bus;
 use common::config::AuthConfig;
 use common::directory::Directory;
-use common::lanes::Fanout;
+use common::lanes::{Effects, Fanout, Halt, Peer};
 use common::recorder::{Recorder, Ticket};
 use parking_lot::Mutex;
 use protocol::control::Stage;
@@ -50,10 +50,26 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// Delivers effects that happen outside of the lanes.
+    /// The fan-out, for [`tell`](Self::tell) and the lanes.
     pub(crate) fn fanout(&self) -> Fanout {
         let Self { bus, directory, recorder, .. } = self.clone();
         Fanout { bus, directory, recorder }
+    }
+
+    /// Delivers effects that happen outside of the lanes: those of a background task or a route.
+    ///
+    /// # Errors
+    /// The directory or the bus is away: some clients were told, or none.
+    pub async fn tell(&self, effects: &[Effects]) -> Result<(), Halt> {
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let fanout = self.fanout();
+        let busy = fanout.publish(fanout.route(effects).await?).await?;
+        if busy.is_empty() {
+            return Ok(());
+        }
+        Err(Halt::Away(Peer::Bus, anyhow::anyhow!("{} deliveries were not taken", busy.len())))
     }
 
     /// The state of a feature in this process, created at its first use.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::vitals::VITALS;
 use metrics::{counter, histogram};
 use protocol::events::sync::Synced;
 
@@ -29,6 +30,7 @@ pub(crate) fn shed(event: &'static str, reason: &'static str, events: usize) {
 /// A request was answered.
 pub(crate) fn answered(area: &'static str, outcome: &'static str, took: Duration) {
     counter!("worker_requests_total", "area" => area, "outcome" => outcome).increment(1);
+    VITALS.requests.add(1);
     histogram!("worker_request_seconds", "area" => area).record(took.as_secs_f64());
 }
 

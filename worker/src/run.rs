@@ -29,16 +29,15 @@ use tracing::{info, warn};
 use crate::config::WorkerConfig;
 use crate::ctx::Ctx;
 use crate::dispatch::Dispatcher;
-use crate::features::messages::Answers;
-use crate::features::{Feature, accounts, presence};
+use crate::feature::{Feature, Hear, Task};
 use crate::operator::Inspector;
 use crate::peers;
-use crate::requests;
+use crate::requests::{self, Answerer};
 use crate::rest::{Pools, RestState};
 use crate::roll_call::{self, BEATS_SUBJECT};
 use crate::store::Store;
 
-/// The subjects of REST and `sync`, and the group that answers them.
+/// The subjects of requests, and the group that answers them.
 const REQUESTS_PATTERN: &str = "api.*";
 const REQUESTS_GROUP: &str = "api";
 
@@ -51,6 +50,9 @@ pub struct Worker {
     consumer: Consumer,
     requests: GroupSubscription,
     rest: Arc<RestState>,
+    answerer: Answerer,
+    background: Vec<Task>,
+    hears: Vec<Hear>,
     beats: Subscription,
     inbox: Subscription,
     ear: Ear,
@@ -76,7 +78,9 @@ impl Worker {
         let recorder = Recorder::new(config.trace_messages);
         let ctx = Ctx { recorder, ..Ctx::new(node, store, directory, bus.clone(), &config.auth) };
         ctx.store.ping().await?;
-        accounts::look_for_ended_logins(&ctx).await;
+        for prepare in features.iter().flat_map(|feature| feature.prepares) {
+            prepare(&ctx).await;
+        }
 
         let beats = bus.subscribe(Pattern::from(Subject::new(BEATS_SUBJECT)?)).await?;
         let inbox = bus.subscribe(Pattern::from(Subject::deliver(node))).await?;
@@ -96,8 +100,22 @@ impl Worker {
         let consumer = Consumer::start(engine, config.slots, heard).await?;
         let pools = Pools { cheap: config.store_connections_rest, heavy: config.store_connections_heavy };
         let rest = Arc::new(RestState::new(&ctx, features.iter().flat_map(|feature| feature.routes), pools)?);
-        let finish_lanes = config.finish_lanes;
-        Ok(Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live })
+        Ok(Self {
+            ctx,
+            readiness,
+            leaving,
+            finish_lanes: config.finish_lanes,
+            consumer,
+            requests,
+            answerer: Answerer::of(features, Arc::clone(&rest)),
+            rest,
+            background: features.iter().flat_map(|feature| feature.tasks).copied().collect(),
+            hears: features.iter().flat_map(|feature| feature.hears).copied().collect(),
+            beats,
+            inbox,
+            ear,
+            live,
+        })
     }
 
     /// This start of this worker.
@@ -116,8 +134,8 @@ impl Worker {
     /// # Errors
     /// None so far: work that fails is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, beats, inbox, ear, live } =
-            self;
+        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, .. } = self;
+        let Self { answerer, background, hears, beats, inbox, ear, live, .. } = self;
         let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (views, seen) = (consumer.views(), consumer.views());
@@ -130,12 +148,13 @@ impl Worker {
             lifecycle: lifecycle.clone(),
         };
         tasks.spawn(consumer.run(draining.clone(), finish_lanes));
-        tasks.spawn(requests::serve(Arc::clone(&rest), requests, draining.clone()));
-        tasks.spawn(presence::watch(ctx.clone(), draining.clone()));
-        tasks.spawn(accounts::watch_ended_logins(ctx.clone(), draining.clone()));
+        tasks.spawn(requests::serve(answerer, requests, draining.clone()));
+        for task in background {
+            tasks.spawn(task(ctx.clone(), draining.clone()));
+        }
         let helpers = TaskTracker::new();
         let over = CancellationToken::new();
-        helpers.spawn(over.clone().run_until_cancelled_owned(hear_answers(ctx.clone(), inbox)));
+        helpers.spawn(over.clone().run_until_cancelled_owned(hear_deliveries(ctx.clone(), hears, inbox)));
         helpers.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
         helpers.spawn(over.clone().run_until_cancelled_owned(peers::store(
             ctx.clone(),
@@ -174,13 +193,13 @@ impl Worker {
     }
 }
 
-/// Answers to what the API put on a lane come back like those of any socket.
-async fn hear_answers(ctx: Ctx, mut inbox: Subscription) {
+/// Answers to what a route put on a lane come back like those of any socket.
+async fn hear_deliveries(ctx: Ctx, hears: Vec<Hear>, mut inbox: Subscription) {
     while let Some(arrival) = inbox.next().await {
         let Arrival::Envelopes(envelopes) = arrival else { continue };
         for envelope in envelopes {
             match protocol::decode::<Downlink<'_>>(&envelope.body) {
-                Ok(downlink) => ctx.own::<Answers>().hear(&downlink),
+                Ok(downlink) => hears.iter().for_each(|hear| hear(&ctx, &downlink)),
                 Err(err) => warn!("A delivery cannot be read: {err}"),
             }
         }

@@ -100,7 +100,7 @@ impl Bus {
             Backend::Memory(bus) => bus.request(subject, body, deadline).await,
             Backend::Rabbit(bus) => bus.request(subject, body, deadline).await,
         };
-        metrics::request_seconds(&answer).record(asked.elapsed());
+        metrics::requested(&answer, asked.elapsed());
         answer
     }
 

@@ -7,6 +7,7 @@ use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout};
 
 use super::answer::DirectoryError;
+use crate::vitals::VITALS;
 
 /// How long calls take. Labels: `call`.
 const CALL_SECONDS: &str = "directory_call_seconds";
@@ -32,13 +33,16 @@ pub(super) async fn bounded<T>(
 ) -> Result<T, DirectoryError> {
     let start = Instant::now();
     let outcome = timeout(deadline, answer).await;
-    histogram!(CALL_SECONDS, "call" => call).record(start.elapsed());
+    let took = start.elapsed();
+    histogram!(CALL_SECONDS, "call" => call).record(took);
+    VITALS.directory.record(took);
     let (reason, fault) = match outcome {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(fault)) => ("fault", fault),
         Err(_) => ("timeout", anyhow::anyhow!("no answer within {deadline:?}")),
     };
     counter!(FAULTS, "call" => call, "reason" => reason).increment(1);
+    VITALS.directory_faults.add(1);
     Err(DirectoryError(fault.context(call)))
 }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::process;
-use super::sample::Stretch;
+use super::stretch::Stretch;
+use crate::vitals::LaneVitals;
 use protocol::Lane;
 
 /// The strains that take points off the score.
@@ -19,40 +20,34 @@ pub(super) struct Strain {
 
 /// How long a part took to answer in this stretch, on average, milliseconds.
 pub(super) fn latency(part: &str, stretch: &Stretch) -> Option<f64> {
-    let name = match part {
-        "bus" => "bus_confirm_seconds",
-        "directory" => "directory_call_seconds",
-        "store" => "worker_store_statement_seconds",
-        _ => return None,
+    let mean = match part {
+        "bus" => stretch.mean(|vitals| &vitals.confirm),
+        "directory" => stretch.mean(|vitals| &vitals.directory),
+        "store" => stretch.mean(|vitals| &vitals.store),
+        _ => None,
     };
-    stretch.mean(name).map(millis)
+    mean.map(millis)
 }
 
 /// The strains that take points off the score.
 pub(super) fn strain(stretch: &Stretch) -> Strain {
-    let tried = stretch.gained("bus_publishes_total", &[])
-        + stretch.recorded("directory_call_seconds")
-        + stretch.recorded("worker_store_statement_seconds");
-    let failed = stretch.gained("bus_publishes_total", &["result=\"busy\""])
-        + stretch.gained("directory_faults_total", &[])
-        + stretch.gained("worker_store_failures_total", &[]);
+    let tried = stretch.gained(|vitals| &vitals.publishes)
+        + stretch.recorded(|vitals| &vitals.directory)
+        + stretch.recorded(|vitals| &vitals.store);
+    let failed = stretch.gained(|vitals| &vitals.publishes_busy)
+        + stretch.gained(|vitals| &vitals.directory_faults)
+        + stretch.gained(|vitals| &vitals.store_faults);
     Strain {
-        oldest: Lane::ALL.map(|lane| oldest(lane, stretch).unwrap_or(0.0)),
-        errors: if tried > 0.0 { failed / tried } else { 0.0 },
-        lag: stretch.now("gateway_lag_seconds", &[]).unwrap_or(0.0),
+        oldest: Lane::ALL.map(|lane| oldest(stretch.now().lane(lane)).unwrap_or(0.0)),
+        errors: if tried > 0 { failed as f64 / tried as f64 } else { 0.0 },
+        lag: stretch.now().lag_seconds.get().unwrap_or(0.0),
     }
 }
 
 /// Age of the oldest batch in a lane, as far as this program knows.
-fn oldest(lane: Lane, stretch: &Stretch) -> Option<f64> {
-    let label = label(lane);
-    let held = stretch.now("bus_lane_unacked_oldest_seconds", &[label.as_str()]);
-    let waiting = stretch.now("bus_lane_backlog_seconds", &[label.as_str()]);
+fn oldest(lane: &LaneVitals) -> Option<f64> {
+    let (held, waiting) = (lane.unacked_seconds.get(), lane.backlog_seconds.get());
     held.into_iter().chain(waiting).reduce(f64::max)
-}
-
-fn label(lane: Lane) -> String {
-    format!("lane=\"{lane}\"")
 }
 
 fn millis(seconds: f64) -> f64 {
@@ -60,50 +55,49 @@ fn millis(seconds: f64) -> f64 {
     (seconds * 1_000_000.0).round() / 1_000.0
 }
 
-/// The numbers of `/health/detailed`. Null: this program does not know.
+/// The numbers of `/health/detailed`. Null: this program does not know; of errors it knows its own, so 0
+/// where it can make none.
 pub(super) fn details(answer: &mut Value, stretch: &Stretch) {
+    let now = stretch.now();
     let queues = Lane::ALL.map(|lane| {
-        let label = label(lane);
-        let now = |name| stretch.now(name, &[label.as_str()]);
+        let known = now.lane(lane);
         let queue = json!({
-            "waiting": now("bus_lane_waiting_batches"),
-            "unacked": now("bus_lane_unacked_batches"),
-            "oldestSeconds": oldest(lane, stretch),
-            "consumers": now("bus_lane_consumers"),
-            "inFlight": now("bus_in_flight_envelopes"),
-            "perSecond": stretch.rate("worker_events_total", &[label.as_str()]),
+            "waiting": known.waiting.get(),
+            "unacked": known.unacked.get(),
+            "oldestSeconds": oldest(known),
+            "consumers": known.consumers.get(),
+            "inFlight": known.in_flight.get(),
+            "perSecond": stretch.rate(|vitals| &vitals.lane(lane).events),
         });
         (lane.name().to_owned(), queue)
     });
     answer["queues"] = queues.into_iter().collect::<serde_json::Map<_, _>>().into();
     answer["rates"] = json!({
         "overSeconds": stretch.seconds(),
-        "framesInPerSecond": stretch.rate("gateway_frames_in_total", &[]),
-        "framesOutPerSecond": stretch.rate("gateway_frames_out_total", &[]),
-        "eventsPerSecond": stretch.rate("worker_events_total", &[]),
-        "requestsPerSecond": stretch.rate("worker_requests_total", &[])
-            + stretch.rate("gateway_api_requests_total", &[]),
+        "framesInPerSecond": stretch.rate(|vitals| &vitals.frames_in),
+        "framesOutPerSecond": stretch.rate(|vitals| &vitals.frames_out),
+        "eventsPerSecond":
+            Lane::ALL.map(|lane| stretch.rate(|vitals| &vitals.lane(lane).events)).iter().sum::<f64>(),
+        // Of a gateway and a worker in one process each counts its part of the same request.
+        "requestsPerSecond": stretch.rate(|vitals| &vitals.requests).max(stretch.rate(|vitals| &vitals.rest)),
     });
-    let high = [r#"class="high""#];
-    let quantile = |name, labels: &[&str], quantile| stretch.quantile(name, labels, quantile).map(millis);
     answer["latencyMs"] = json!({
-        "deliveryP50": quantile("gateway_delivery_seconds", &high, 0.5),
-        "deliveryP99": quantile("gateway_delivery_seconds", &high, 0.99),
-        "eventP99": quantile("worker_event_seconds", &[], 0.99),
-        "requestP99": quantile("bus_request_seconds", &[], 0.99),
+        "deliveryP50": stretch.quantile(|vitals| &vitals.delivery, 0.5).map(millis),
+        "deliveryP99": stretch.quantile(|vitals| &vitals.delivery, 0.99).map(millis),
+        "eventP99": stretch.quantile(|vitals| &vitals.event, 0.99).map(millis),
+        "requestP99": stretch.quantile(|vitals| &vitals.request, 0.99).map(millis),
     });
-    let total = |name, labels: &[&str]| stretch.now(name, labels);
     answer["errors"] = json!({
-        "publishesBusy": total("bus_publishes_total", &[r#"result="busy""#]),
-        "directoryFaults": total("directory_faults_total", &[]),
-        "storeFailures": total("worker_store_failures_total", &[]),
-        "setAside": total("worker_set_aside_total", &[]),
-        "quarantined": total("bus_quarantined_total", &[]),
-        "apiFailed": total("gateway_api_failed_total", &[]),
-        "socketsCutAsSlow": total("gateway_sockets_closed_total", &[r#"reason="slow""#]),
+        "publishesBusy": now.publishes_busy.get(),
+        "directoryFaults": now.directory_faults.get(),
+        "storeFailures": now.store_faults.get(),
+        "setAside": now.set_aside.get(),
+        "quarantined": now.quarantined.get(),
+        "apiFailed": now.rest_failed.get(),
+        "socketsCutAsSlow": now.cut_as_slow.get(),
         "shareOfLastSeconds": strain(stretch).errors,
     });
-    answer["sockets"] = json!(total("gateway_sockets_open", &[]));
+    answer["sockets"] = json!(now.sockets.get());
     answer["process"] = process::usage().map_or(Value::Null, |usage| {
         json!({
             "residentBytes": usage.resident_bytes,

@@ -15,8 +15,8 @@
 //! 20 points at one in ten.
 //! * Runtime: the lag of the gateway's runtime. 10 points at half a second, when it accepts no new socket.
 
-/// Numbers out of what Prometheus would read.
-mod sample;
+/// What happened between two moments.
+mod stretch;
 
 /// The kernel's numbers of this process.
 pub mod process;
@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 use self::figures::Strain;
 pub use self::metrics::version;
-pub use self::sample::{Sample, Stretch};
+pub use self::stretch::{Sample, Stretch};
 use crate::limits::ADMISSION_LAG_MS_MAX;
 use protocol::Lane;
 use protocol::ids::NodeId;

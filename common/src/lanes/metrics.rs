@@ -5,10 +5,13 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use protocol::{Lane, Timestamp};
 
+use crate::vitals::VITALS;
+
 /// Events worked off, by outcome: done, refused (the client's mistake), set aside.
 pub(crate) fn handled(lane: Lane, outcome: &'static str, events: usize) {
     if events > 0 {
         counter!("worker_events_total", "lane" => lane.name(), "outcome" => outcome).increment(events as u64);
+        VITALS.lane(lane).events.add(events as u64);
     }
 }
 
@@ -22,7 +25,11 @@ pub(crate) fn worked(lane: Lane, events: usize, took: Duration) {
 /// so two clocks are compared.
 pub(crate) fn told(lane: Lane, accepted: impl Iterator<Item = Timestamp>) {
     let (seconds, now) = (histogram!("worker_event_seconds", "lane" => lane.name()), Timestamp::now());
-    accepted.for_each(|at| seconds.record((now.0 - at.0).max(0) as f64 / 1_000.0));
+    accepted.for_each(|at| {
+        let took = Duration::from_millis((now.0 - at.0).max(0).unsigned_abs());
+        seconds.record(took);
+        VITALS.event.record(took);
+    });
 }
 
 /// An event for users: on how many gateways they are, and how many of them.
@@ -53,6 +60,7 @@ pub(crate) fn released(lane: Lane, reason: &'static str, batches: usize) {
 pub(crate) fn set_aside(lane: Lane, reason: &'static str, fate: &'static str) {
     counter!("worker_set_aside_total", "lane" => lane.name(), "reason" => reason, "fate" => fate)
         .increment(1);
+    VITALS.set_aside.add(1);
 }
 
 /// Deliveries of one piece of work, by what became of them.

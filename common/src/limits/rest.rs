@@ -2,12 +2,13 @@
 
 use protocol::limits::HISTORY_SIZE_MAX;
 
-/// Requests that one worker works on at once, REST and `sync` together; over it, it answers `busy`. The
+/// Requests that one worker works on at once, those of REST and of sockets together; over it, it answers `busy`. The
 /// sum of the three below.
 pub const API_REQUESTS_MAX: usize = 256;
 
-/// `sync` requests among them: after a gateway is gone, all of its clients ask at once.
-pub const SYNC_REQUESTS_MAX: usize = 64;
+/// Requests that events of sockets make (`sync`) among them: after a gateway is gone, all of its clients ask at
+/// once.
+pub const EVENT_REQUESTS_MAX: usize = 64;
 
 /// Messages in one answer to `sync`, all conversations together: what fits an envelope.
 pub const SYNC_TOTAL_MESSAGES_MAX: usize = 500;
@@ -87,7 +88,7 @@ pub const CONVERSATIONS_MADE_MAX: i64 = 5_000;
 
 const _: () = {
     assert!(MEMBERS_BURST as usize > crate::limits::PARTICIPANTS_MAX, "the largest group can be made");
-    assert!(SYNC_REQUESTS_MAX + REST_CHEAP_REQUESTS_MAX + REST_HEAVY_REQUESTS_MAX == API_REQUESTS_MAX);
+    assert!(EVENT_REQUESTS_MAX + REST_CHEAP_REQUESTS_MAX + REST_HEAVY_REQUESTS_MAX == API_REQUESTS_MAX);
     assert!(HISTORY_SIZE_MAX / REST_PAGE_ROWS < REST_PAGE_BURST / 10, "the largest page can be paid for");
     assert!(REST_PERSON_REQUESTS_MAX * 4 <= REST_CHEAP_REQUESTS_MAX, "one person leaves room for others");
     assert!(REST_PERSON_HEAVY_MAX * 4 <= REST_HEAVY_REQUESTS_MAX, "one person leaves room for others");

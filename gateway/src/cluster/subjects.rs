@@ -19,6 +19,11 @@ impl Subjects {
         Self(known.collect())
     }
 
+    /// True if events use this subject: no path of REST may lead there.
+    pub fn is_of_event(&self, subject: &Subject) -> bool {
+        self.0.values().any(|known| known == subject)
+    }
+
     /// The subject of this event. None: it is not published.
     pub fn of_event(&self, row: &ClientRow) -> Option<Subject> {
         self.0.get(row.name).cloned()

@@ -127,14 +127,14 @@ pub fn publish(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, mut uplink: Uplink, rep
     );
 }
 
-/// Asks a worker what a socket missed; one at a time per socket.
+/// Asks a worker for the answer to an event; one at a time per socket.
 pub fn ask(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
     let Some(row) = reply.event else { return };
     let (Some(subject), Way::Request { answer: answered, .. }) = (uplinks.subjects.of_event(row), row.way)
     else {
         return;
     };
-    if !slot.start_sync() {
+    if !slot.start_request() {
         uplinks.metrics.uplinks_limited.increment(1);
         answer(uplinks, slot, FrameClass::Control, reply.refused_for_now(Reject::RateLimited, BUSY_RETRY_MS));
         return;
@@ -144,7 +144,7 @@ pub fn ask(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, uplink: &Uplink, reply: Rep
     let tasks = uplinks.tasks.clone();
     tasks.spawn(async move {
         let deadline = Duration::from_millis(REQUEST_MS_MAX);
-        let missed = match uplinks.bus.request(subject, body, deadline).await {
+        let told = match uplinks.bus.request(subject, body, deadline).await {
             Ok(bytes) => protocol::decode::<Result<String, Reject>>(&bytes).unwrap_or_else(|err| {
                 warn!(error = %err, event.name = row.name, "A worker's answer could not be read");
                 Err(Reject::Failed)
@@ -155,8 +155,8 @@ pub fn ask(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, uplink: &Uplink, reply: Rep
                 Err(Reject::Busy)
             }
         };
-        slot.end_sync();
-        let packets = match missed {
+        slot.end_request();
+        let packets = match told {
             Ok(data) => reply.answered_with(answered, &data),
             Err(Reject::Busy) => reply.refused_for_now(Reject::Busy, BUSY_RETRY_MS),
             Err(reject) => reply.refused(RefusalBody::of(reject)),

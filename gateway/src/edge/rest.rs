@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::cluster::node::Node;
+use crate::cluster::subjects::Subjects;
 use crate::edge::http::{bearer, json, refusal, unstored};
 use crate::edge::shares::Waits;
 use crate::metrics;
@@ -77,7 +78,8 @@ async fn forward(
         headers: request_headers(&head.headers),
     };
     let deadline = Duration::from_millis(REQUEST_MS_MAX);
-    let answer = node.bus.request(subject(path)?, protocol::encode(&asked), deadline).await;
+    let answer =
+        node.bus.request(subject(path, &node.uplinks.subjects)?, protocol::encode(&asked), deadline).await;
     let answer = answer.map_err(|err| match err {
         RequestError::NoResponders => Failure::NoResponders,
         RequestError::Timeout => Failure::Timeout,
@@ -130,13 +132,16 @@ fn write_headers(from: ResponseHeaders, to: &mut HeaderMap) {
     }
 }
 
-/// `api.<area>`: the first segment of the path when it is a plain word, else `other`.
-fn subject(path: &str) -> Result<Subject, Failure> {
+/// `api.<area>`: the first segment of the path when it is a plain word and no event is asked on that subject,
+/// else `other`.
+fn subject(path: &str, events: &Subjects) -> Result<Subject, Failure> {
     let area = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let plain = (1..=32).contains(&area.len()) && area.bytes().all(|byte| byte.is_ascii_lowercase());
-    // `api.sync` is a subject of its own.
-    let area = if plain && area != "sync" { area } else { "other" };
-    Subject::new(&format!("api.{area}")).map_err(|_| Failure::Damaged)
+    let named = if plain { Subject::new(&format!("api.{area}")).ok() } else { None };
+    match named.filter(|subject| !events.is_of_event(subject)) {
+        Some(subject) => Ok(subject),
+        None => Subject::new("api.other").map_err(|_| Failure::Damaged),
+    }
 }
 
 impl Failure {
@@ -166,7 +171,10 @@ mod tests {
 
     #[test]
     fn the_area_is_a_plain_word() {
-        let check = |path: &str, expect: &str| assert_eq!(subject(path).unwrap().as_str(), expect, "{path}");
+        let events = Subjects::of(&protocol::events::Events::of(protocol::events::CLIENT));
+        let check = |path: &str, expect: &str| {
+            assert_eq!(subject(path, &events).unwrap().as_str(), expect, "{path}");
+        };
         check("/auth/login", "api.auth");
         check("/conversations", "api.conversations");
         check("/", "api.other");

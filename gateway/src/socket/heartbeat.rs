@@ -25,7 +25,7 @@ pub async fn turn(node: Arc<Node>) {
         let due = tick.tick().await;
         let lag = Instant::now().saturating_duration_since(due);
         node.admission.note_lag(lag);
-        node.metrics.lag.set(lag.as_secs_f64());
+        node.metrics.late(lag);
         let now = Timestamp::now();
         while let Some(serial) = node.expiries.next(now) {
             if let Some(slot) = node.hub.of_serial(serial) {

@@ -47,8 +47,8 @@ pub struct Slot {
     asks: AtomicU8,
     /// Index into [`CloseCode::ALL`] plus one.
     close: AtomicU8,
-    /// A `sync` is in progress.
-    syncing: AtomicU8,
+    /// A request is in progress.
+    asking: AtomicU8,
     outbox: Mutex<Outbox>,
     waker: AtomicWaker,
 }
@@ -63,7 +63,7 @@ impl Slot {
             who: OnceLock::new(),
             asks: AtomicU8::new(0),
             close: AtomicU8::new(0),
-            syncing: AtomicU8::new(0),
+            asking: AtomicU8::new(0),
             outbox: Mutex::default(),
             waker: AtomicWaker::new(),
         }
@@ -184,14 +184,14 @@ impl Slot {
         Wake { visit: asks & VISIT != 0, seated: asks & SEATED != 0, close }
     }
 
-    /// True once: a `sync` may start.
-    pub fn start_sync(&self) -> bool {
-        self.syncing.swap(1, Ordering::AcqRel) == 0
+    /// True once: a request may start.
+    pub fn start_request(&self) -> bool {
+        self.asking.swap(1, Ordering::AcqRel) == 0
     }
 
-    /// The `sync` ended.
-    pub fn end_sync(&self) {
-        self.syncing.store(0, Ordering::Release);
+    /// The request ended.
+    pub fn end_request(&self) {
+        self.asking.store(0, Ordering::Release);
     }
 
     /// Wakes the socket's task.

@@ -27,11 +27,11 @@ use crate::store::{self, Statement};
 
 /// All of them.
 pub const ALL: &[&Feature] = &[
+    &presence::FEATURE,
     &accounts::FEATURE,
     &conversations::FEATURE,
     &messages::FEATURE,
     &typing::FEATURE,
-    &presence::FEATURE,
     &operator::FEATURE,
 ];
 

@@ -1,6 +1,7 @@
 //! What the store measures about itself.
 
 use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram};
+use common::vitals::VITALS;
 use deadpool_postgres::Status;
 use tokio::time::Instant;
 
@@ -59,8 +60,9 @@ impl Timer {
 
     /// Stops and counts.
     pub fn stop<T>(self, outcome: &Result<T>) {
-        histogram!(STATEMENT_SECONDS, "statement" => self.statement)
-            .record(self.start.elapsed().as_secs_f64());
+        let took = self.start.elapsed();
+        histogram!(STATEMENT_SECONDS, "statement" => self.statement).record(took);
+        VITALS.store.record(took);
         let reason = match outcome {
             Ok(_) | Err(StoreError::Reject(_)) => return,
             Err(err) if is_full(err) => "full",
@@ -71,6 +73,7 @@ impl Timer {
             Err(StoreError::Fault(_)) => "fault",
         };
         counter!(FAILURES, "statement" => self.statement, "reason" => reason).increment(1);
+        VITALS.store_faults.add(1);
     }
 }
 

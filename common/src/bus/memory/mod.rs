@@ -199,7 +199,7 @@ impl MemoryBus {
         let rung = usize::from(failed.attempt);
         failed.attempt += 1;
         let Some(delay) = RETRY_LADDER_MS.get(rung) else {
-            metrics::quarantined("attempts").increment(1);
+            metrics::quarantined("attempts");
             lanes.receipts().busy(receipt.as_slice());
             let LaneEnvelope { envelope, attempt } = failed;
             let (reason, set_aside) = (reason.into(), Some(Timestamp::now()));
@@ -233,7 +233,7 @@ impl MemoryBus {
         for lane in Lane::ALL {
             let (batches, oldest) = self.0.lanes.of(lane).held();
             metrics::lane_held(lane, batches, oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
-            metrics::in_flight(Some(lane)).set(self.0.lanes.of(lane).receipts().waiting() as f64);
+            metrics::in_flight(Some(lane), self.0.lanes.of(lane).receipts().waiting());
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn measure(
         tokio::select! {
             () = closing.cancelled() => return,
             _ = ticks.tick() => for (lane, envelopes) in publisher.in_flight() {
-                metrics::in_flight(lane).set(envelopes as f64);
+                metrics::in_flight(lane, envelopes);
             },
             changed = health.changed() => if changed.is_err() { return },
         }

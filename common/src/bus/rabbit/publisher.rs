@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::metrics::{Counter, Histogram};
+use ::metrics::Histogram;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -20,7 +20,7 @@ use tracing::warn;
 
 use super::super::batch::{Outgoing, Window};
 use super::super::envelope::Envelope;
-use super::super::metrics;
+use super::super::metrics::{self, Confirms, Publishes};
 use super::super::outcome::{Health, PublishError, Receipt};
 use super::super::subject::Subject;
 use super::super::topology::{Destination, LANES, LaneRow, Names};
@@ -60,8 +60,8 @@ struct Outlet {
     pacing: Option<Arc<Pacing>>,
     state: Mutex<State>,
     notify: Notify,
-    ok: Counter,
-    confirm_seconds: Histogram,
+    ok: Publishes,
+    confirms: Confirms,
     batch_envelopes: Histogram,
 }
 
@@ -402,7 +402,7 @@ impl Outlet {
             pacing,
             state: Mutex::default(),
             notify: Notify::new(),
-            confirm_seconds: metrics::confirm_seconds(),
+            confirms: Confirms::new(),
             batch_envelopes: metrics::batch_envelopes(),
         }
     }
@@ -428,7 +428,7 @@ impl Outlet {
     ) -> anyhow::Result<()> {
         match outcome? {
             Confirmation::Ack(None) => {
-                self.confirm_seconds.record(sent.elapsed());
+                self.confirms.record(sent.elapsed());
                 self.settle(serial, Ok(()));
                 Ok(())
             }

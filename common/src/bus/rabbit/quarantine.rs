@@ -61,7 +61,7 @@ impl Quarantine {
         let headers = headers(lane, attempts, reason);
         if rung >= RETRY_LADDER_MS.len() {
             self.publish("", &self.names.quarantine(), bytes, headers).await?;
-            metrics::quarantined("attempts").increment(1);
+            metrics::quarantined("attempts");
             return Ok(Fate::Quarantined);
         }
         let queue = self.names.lane(lane, LaneRow::of(lane).shard(envelope.key));
@@ -75,7 +75,7 @@ impl Quarantine {
         error!(lane = lane.name(), bytes = bytes.len(), "A damaged batch is set aside");
         let headers = headers(lane, 0, "damaged");
         self.publish("", &self.names.quarantine(), bytes, headers).await?;
-        metrics::quarantined("damaged").increment(1);
+        metrics::quarantined("damaged");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Someone raises a hand in a conversation. (Of a feature of the product: `protocol/src/events/<noun>.rs`.)
 
 use protocol::events::row::{Acknowledged, Judged, Way, conversation_id, read_json};
-use protocol::ids::ConversationId;
+use protocol::ids::{ConversationId, UserId};
 use protocol::{Lane, Person, Reject, Timestamp, client_events, server_events};
 use serde::{Deserialize, Serialize};
 
@@ -18,17 +18,40 @@ client_events! {
         refusal: Some(RAISE_HAND_ERROR),
         judged: |event| Judged { conversation: Some(event.conversation), ..Judged::default() },
     }
+    GetHands = "getHands" {
+        way: Way::Request { subject: "api.hands", answer: "hands" },
+        acknowledged: Acknowledged::Answered,
+        refusal: Some(GET_HANDS_ERROR),
+        judged: |_| Judged::default(),
+    }
+}
+
+/// `getHands`: the sender asks who has a hand up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetHands {
+    pub conversation: ConversationId,
+}
+
+/// What both say.
+fn conversation(data: &str) -> Result<ConversationId, Reject> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Input {
+        conversation_id: i64,
+    }
+    let input: Input = read_json(data)?;
+    conversation_id(input.conversation_id)
 }
 
 impl RaiseHand {
     fn read(data: &str) -> Result<Self, Reject> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Input {
-            conversation_id: i64,
-        }
-        let input: Input = read_json(data)?;
-        Ok(Self { conversation: conversation_id(input.conversation_id)? })
+        Ok(Self { conversation: conversation(data)? })
+    }
+}
+
+impl GetHands {
+    fn read(data: &str) -> Result<Self, Reject> {
+        Ok(Self { conversation: conversation(data)? })
     }
 }
 
@@ -41,7 +64,23 @@ pub struct HandRaised {
     pub timestamp: Timestamp,
 }
 
+/// `hands`: who has a hand up.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hands {
+    pub users: Vec<UserId>,
+}
+
+/// `handsLowered`: every hand of a conversation was up, and they are lowered.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandsLowered {
+    pub conversation_id: ConversationId,
+}
+
 server_events! {
     HandRaised = "handRaised", Some(Lane::Medium);
+    HandsLowered = "handsLowered", None;
+    Hands = "hands", None;
+    "getHandsError" => GET_HANDS_ERROR, None;
     "raiseHandError" => RAISE_HAND_ERROR, Some(Lane::Medium);
 }

@@ -1,33 +1,41 @@
 //! Raised hands. (Of a feature of the product: `worker/src/features/<noun>/`, a file for each part.)
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use common::lanes::{Effects, Outcomes, Request};
-use protocol::Reject;
+use common::lanes::{Effects, Halt, Outcomes, Request};
 use protocol::ids::{ConversationId, UserId};
+use protocol::{Reject, Sender};
 use serde_json::json;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 use worker::conversation::{admit, everyone};
 use worker::features::Feature;
 use worker::rest::Call;
 use worker::rest::response::{Outcome, Refusal, ok};
 use worker::rest::route::{delete, get};
 use worker::store::{Result, Statement, Store, statement};
-use worker::{Ctx, on};
+use worker::{Ctx, asked, on};
 
-use super::events::{HandRaised, RaiseHand};
+use super::events::{GetHands, HandRaised, Hands, HandsLowered, RaiseHand};
 
 /// Hands that members of a conversation raise.
 pub const FEATURE: Feature = Feature {
-    name: "hands",
     events: &[on!(RaiseHand => raise)],
+    requests: &[asked!(GetHands => hands)],
     routes: &[
         get("/conversations/{id}/hands", |call| Box::pin(raised(call))),
         delete("/hands/{id}", |call| Box::pin(lower(call))).admin(),
     ],
     statements: &[STATEMENTS],
+    tasks: &[|ctx, draining| Box::pin(lower_when_all_are_up(ctx, draining))],
+    ..Feature::named("hands")
 };
 
-const STATEMENTS: &[Statement] = &[RAISE, RAISED, LOWER];
+/// Between two looks for conversations whose hands are all up.
+const LOOK: Duration = Duration::from_millis(50);
+
+const STATEMENTS: &[Statement] = &[RAISE, RAISED, LOWER, LOWER_ALL];
 
 const RAISE: Statement = statement(
     "raise_hands",
@@ -42,6 +50,24 @@ const RAISED: Statement =
     statement("raised_hands", "select user_id from raised_hands where conversation_id = $1 order by user_id");
 
 const LOWER: Statement = statement("lower_hands", "delete from raised_hands where conversation_id = $1");
+
+/// Of two workers that look at once one finds them.
+const LOWER_ALL: Statement = statement(
+    "lower_all_hands",
+    "
+with full_ones as (
+    select p.conversation_id
+      from participants p left join raised_hands h using (conversation_id, user_id)
+     where p.conversation_id in (select conversation_id from raised_hands)
+     group by p.conversation_id
+    having count(*) = count(h.user_id)
+), lowered as (
+    delete from raised_hands using full_ones
+     where raised_hands.conversation_id = full_ones.conversation_id
+    returning raised_hands.conversation_id
+)
+select distinct conversation_id from lowered",
+);
 
 /// `raiseHand`: keep the hands, then tell their conversations. Safe to run twice: a hand is raised once.
 async fn raise(ctx: &Ctx, batch: &[Request<'_, RaiseHand>]) -> Outcomes {
@@ -77,14 +103,48 @@ async fn keep(
     Ok(rows.iter().map(|row| (ConversationId(row.get(0)), UserId(row.get(1)))).collect())
 }
 
+/// Whose hands are up. None: it is not for this user to know.
+async fn seen(store: &Store, user: UserId, id: ConversationId) -> Result<Option<Vec<UserId>>> {
+    let audiences = store.audiences(&[id]).await?;
+    if admit(audiences.get(&id), user).is_err() {
+        return Ok(None);
+    }
+    let rows = store.query(&RAISED, &[&id.0]).await?;
+    Ok(Some(rows.iter().map(|row| UserId(row.get(0))).collect()))
+}
+
 /// `GET /conversations/:id/hands`: for members.
 async fn raised(call: Call<'_>) -> Outcome {
-    let (store, user, id) = (&call.ctx.store, call.user()?, ConversationId(call.id("id")?));
-    let audiences = store.audiences(&[id]).await?;
-    admit(audiences.get(&id), user).map_err(Refusal::from)?;
-    let rows = store.query(&RAISED, &[&id.0]).await?;
-    let users: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    ok(200, "", &json!({ "users": users }))
+    let users = seen(&call.ctx.store, call.user()?, ConversationId(call.id("id")?)).await?;
+    ok(200, "", &json!({ "users": users.ok_or(Refusal::from(Reject::NotAMember))? }))
+}
+
+/// `getHands`: for members.
+async fn hands(ctx: &Ctx, from: &Sender, event: &GetHands) -> std::result::Result<Hands, Reject> {
+    // Of a feature of the product: what failed is logged.
+    let users = seen(&ctx.store, from.user, event.conversation).await.map_err(|_| Reject::Busy)?;
+    Ok(Hands { users: users.ok_or(Reject::NotAMember)? })
+}
+
+/// Lowers the hands of conversations in which all are up, and tells of it.
+async fn lower_when_all_are_up(ctx: Ctx, draining: CancellationToken) {
+    let mut ticks = interval(LOOK);
+    while draining.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(halt) = lower_all(&ctx).await {
+            eprintln!("hands stay up until the next look: {halt:?}");
+        }
+    }
+}
+
+async fn lower_all(ctx: &Ctx) -> std::result::Result<(), Halt> {
+    let rows = ctx.store.query(&LOWER_ALL, &[]).await?;
+    let conversations: Vec<_> = rows.iter().map(|row| ConversationId(row.get(0))).collect();
+    let audiences = ctx.store.audiences(&conversations).await?;
+    let effects = conversations.iter().filter_map(|id| {
+        let told = HandsLowered { conversation_id: *id };
+        Some(Effects::default().broadcast(&everyone(audiences.get(id)?), told))
+    });
+    ctx.tell(&effects.collect::<Vec<_>>()).await
 }
 
 /// `DELETE /hands/:id`: for administrators.

@@ -1,5 +1,6 @@
 //! A feature that the product does not know is added as ARCHITECTURE.md ("How to add a feature") says,
-//! with nothing but what the crates offer: an event, two routes with their permissions, a table, a story.
+//! with nothing but what the crates offer: an event, a request, two routes
+//! with their permissions, a table, a task in the background, a story.
 //! It stands for every feature to come: as long as it compiles and its story passes, a new feature
 //! changes no machinery.
 
@@ -77,9 +78,26 @@ async fn a_hand_is_raised(cluster: Cluster) {
     let lower = format!("DELETE /hands/{conversation}");
     assert_eq!(ask(&cluster, &lower, "none").await.status, 401);
     assert_eq!(ask(&cluster, &lower, &alices).await.status, 403, "she is no administrator");
-    assert_eq!(users(ask(&cluster, &list, &bobs).await), (200, alices_id));
+    assert_eq!(users(ask(&cluster, &list, &bobs).await), (200, alices_id.clone()));
     let admin = cluster.token_as(Role::Admin, mallory.me.as_ref().unwrap(), 60);
     assert_eq!(ask(&cluster, &lower, &admin).await.status, 200);
+    assert_eq!(users(ask(&cluster, &list, &bobs).await), (200, json!([])));
+
+    alice.emit("getHands", hand.clone()).await;
+    alice.expect(Expect::named("hands").with("users", json!([]))).await;
+    mallory.emit("getHands", hand.clone()).await;
+    mallory.expect(refused("getHandsError", "not_a_member")).await;
+    alice.emit("raiseHand", hand.clone()).await;
+    bob.expect(raised("alice")).await;
+    bob.emit("getHands", hand.clone()).await;
+    bob.expect(Expect::named("hands").with("users", alices_id)).await;
+    // Nobody asks for it: a task lowers them when all are up.
+    bob.emit("raiseHand", hand).await;
+    bob.expect(raised("bob")).await;
+    cluster.a_moment().await;
+    for client in [&mut alice, &mut bob] {
+        client.expect(Expect::named("handsLowered").with("conversationId", json!(conversation))).await;
+    }
     assert_eq!(users(ask(&cluster, &list, &bobs).await), (200, json!([])));
     drop((alice, bob, mallory));
     cluster.finish().await;

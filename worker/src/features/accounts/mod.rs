@@ -11,7 +11,6 @@ mod rest;
 mod store;
 
 pub use self::digest::Digest;
-pub(crate) use self::ended::watch as watch_ended_logins;
 pub use self::ended::{EndedLogin, look as look_for_ended_logins};
 pub use self::logins::{NewLogin, Refreshed};
 pub use self::passwords::{Passwords, Verdict};
@@ -23,8 +22,6 @@ use crate::rest::route::{Class, get, post};
 
 /// Accounts: register, log in, refresh, log out, see oneself.
 pub const FEATURE: Feature = Feature {
-    name: "accounts",
-    events: &[],
     routes: &[
         post("/auth/register", |call| Box::pin(rest::register(call))).public(),
         post("/auth/login", |call| Box::pin(rest::login(call))).public(),
@@ -34,4 +31,8 @@ pub const FEATURE: Feature = Feature {
         get("/users/profile", |call| Box::pin(profile::me(call))),
     ],
     statements: &[store::STATEMENTS, logins::STATEMENTS, ended::STATEMENTS],
+    // Before anybody asks the directory: one process begins with an empty one.
+    prepares: &[|ctx| Box::pin(ended::look(ctx))],
+    tasks: &[|ctx, draining| Box::pin(ended::watch(ctx, draining))],
+    ..Feature::named("accounts")
 };

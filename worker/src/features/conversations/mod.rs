@@ -15,8 +15,6 @@ use crate::rest::route::{Class, get, post};
 
 /// Conversations and their participants.
 pub const FEATURE: Feature = Feature {
-    name: "conversations",
-    events: &[],
     routes: &[
         get("/conversations", |call| Box::pin(rest::list(call))).heavy().limited(Class::Page),
         get("/chat/conversations", |call| Box::pin(rest::list(call))).heavy().limited(Class::Page),
@@ -25,4 +23,5 @@ pub const FEATURE: Feature = Feature {
         post("/chat/conversations", |call| Box::pin(rest::create(call))).heavy(),
     ],
     statements: &[store::STATEMENTS],
+    ..Feature::named("conversations")
 };

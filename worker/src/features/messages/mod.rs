@@ -9,9 +9,10 @@ mod pages;
 mod reads;
 mod rest;
 mod store;
-pub(crate) mod sync;
+mod sync;
 
 use protocol::events::message::{MessageRead, SendMessage};
+use protocol::events::sync::Sync;
 
 pub use self::answers::{Answers, SendOutcome};
 pub(crate) use self::columns::message_columns;
@@ -20,7 +21,7 @@ pub use self::history::{History, HistoryPage};
 pub use self::reads::{ReadMark, ReadMarks};
 pub use self::store::{Missing, Read, Standing};
 pub use crate::conversation::{Members, NewMessage, Saved, SavedMessage};
-use crate::feature::{Feature, on};
+use crate::feature::{Feature, asked, on};
 use crate::rest::route::{Class, get, post};
 
 /// Chat messages.
@@ -29,8 +30,8 @@ use crate::rest::route::{Class, get, post};
 /// the messages of a conversation. With paging in the query (`page`, `limit`, `size`, `before`) it
 /// is the seed's, without it the original's.
 pub const FEATURE: Feature = Feature {
-    name: "messages",
     events: &[on!(SendMessage => events::send), on!(MessageRead => reads::read)],
+    requests: &[asked!(Sync => sync::missed)],
     routes: &[
         get("/conversations/{id}/message", |call| Box::pin(rest::history(call))).heavy().limited(Class::Page),
         get("/chat/conversations/{id}/messages", |call| Box::pin(rest::chat_history(call)))
@@ -46,4 +47,6 @@ pub const FEATURE: Feature = Feature {
         pages::STATEMENTS,
         changes::STATEMENTS,
     ],
+    hears: &[|ctx, downlink| ctx.own::<Answers>().hear(downlink)],
+    ..Feature::named("messages")
 };

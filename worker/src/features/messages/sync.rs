@@ -10,7 +10,6 @@ use common::lanes::Halt;
 use common::limits::{
     ENVELOPE_BYTES_MAX, SYNC_CHANGES_MAX, SYNC_MESSAGES_MAX, SYNC_TOTAL_CHANGES_MAX, SYNC_TOTAL_MESSAGES_MAX,
 };
-use protocol::events::ServerEvent;
 use protocol::events::change::ChangedMessage;
 use protocol::events::message::MessageView;
 use protocol::events::sync::{Gap, Held, MissedMessages, ReadUpTo, Sync, Synced};
@@ -25,12 +24,12 @@ use crate::metrics;
 /// Bytes that the answer may take, without its envelope.
 const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
 
-/// The JSON of the data of `synced`.
-pub(crate) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<String, Reject> {
+/// `sync`: what was missed since.
+pub(super) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Reject> {
     match look(ctx, from, event).await {
         Ok(synced) => {
             metrics::synced(&synced);
-            Ok(ServerEvent::from(synced).data().to_owned())
+            Ok(synced)
         }
         Err(Halt::Away(peer, err)) => {
             warn!(peer = peer.name(), "A sync was not answered: {err:#}");

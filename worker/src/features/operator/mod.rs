@@ -12,8 +12,7 @@ use crate::feature::{Feature, on};
 
 /// The operator's orders to workers, sent by commands.
 pub const FEATURE: Feature = Feature {
-    name: "operator",
     events: &[on!(RedactMessage => redact::redact)],
-    routes: &[],
     statements: &[store::STATEMENTS, trace::STATEMENTS],
+    ..Feature::named("operator")
 };

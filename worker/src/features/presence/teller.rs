@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::events as presence;
 use crate::ctx::Ctx;
 use crate::metrics;
-use common::lanes::{Effects, Halt, Peer, To};
+use common::lanes::{Effects, Halt, To};
 
 /// Checks and announces until `draining`.
 pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
@@ -81,7 +81,7 @@ async fn turn(ctx: &Ctx, users_max: usize) -> Result<usize, &'static str> {
 
 async fn tell(ctx: &Ctx, changes: &[Presence]) -> Result<(), Halt> {
     let news = presence::news(ctx, changes).await?;
-    deliver(ctx, &news).await?;
+    ctx.tell(&news).await?;
     let mut watchers: Vec<UserId> = news.iter().flat_map(recipients).collect();
     watchers.sort_unstable();
     watchers.dedup();
@@ -90,7 +90,7 @@ async fn tell(ctx: &Ctx, changes: &[Presence]) -> Result<(), Halt> {
     watchers.retain(|watcher| seated.contains_key(watcher));
     for some in watchers.chunks(PRESENCE_USERS_MAX) {
         let lists = presence::lists(ctx, some).await?;
-        deliver(ctx, &lists).await?;
+        ctx.tell(&lists).await?;
     }
     Ok(())
 }
@@ -101,18 +101,6 @@ fn recipients(effects: &Effects) -> impl Iterator<Item = UserId> {
         To::Socket(_) => None,
     });
     rooms.flat_map(|users| users.iter().copied())
-}
-
-async fn deliver(ctx: &Ctx, effects: &[Effects]) -> Result<(), Halt> {
-    if effects.is_empty() {
-        return Ok(());
-    }
-    let envelopes = ctx.fanout().route(effects).await?;
-    let busy = ctx.fanout().publish(envelopes).await?;
-    if busy.is_empty() {
-        return Ok(());
-    }
-    Err(Halt::Away(Peer::Bus, anyhow::anyhow!("{} deliveries were not taken", busy.len())))
 }
 
 fn away(halt: &Halt) -> &'static str {

@@ -52,8 +52,7 @@ struct Recent {
 }
 
 /// A user types.
-pub const FEATURE: Feature =
-    Feature { name: "typing", events: &[on!(Typing => relay)], routes: &[], statements: &[] };
+pub const FEATURE: Feature = Feature { events: &[on!(Typing => relay)], ..Feature::named("typing") };
 
 /// `typing`: tells the other members that a user types, or has stopped.
 pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes {
