@@ -70,7 +70,10 @@ pub async fn create(peers: &OperatorPeers, out: &Out, new: &NewUser) -> Result<E
                 Conflict::Email => "e-mail",
                 Conflict::Phone => "phone number",
             };
-            out.say(&json!({ "id": null, "taken": what }), &format!("somebody has this {what} already"))?;
+            out.say(
+                &json!({ "id": null, "taken": what }),
+                &format!("another account has this {what} already"),
+            )?;
             return Ok(Ending::Partly);
         }
     };
