@@ -51,10 +51,11 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
             let stage = Stage::Committed { seq: row.seq, repeat: matches!(saved, Saved::Repeat(_)) };
             ctx.recorder.note(of, committed, stage);
         }
-        let mut effects = Effects::default();
         let conversation = new.event.conversation;
         let processed =
             MessageProcessed { guid: new.guid.clone(), message: row.message, seq: row.seq, conversation };
+        // First: its sender does not wait until thousands of others were told.
+        let mut effects = Effects::default().reply(batch[at].from, processed);
         let people = kept.people.get(&conversation);
         let sender = people.and_then(|people| people.audience.member(new.sender));
         if let (true, Some(People { audience, room }), Some(sender)) = (tell, people, sender) {
@@ -64,7 +65,7 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
             let key = preview_key(conversation);
             effects = effects.broadcast(room, coming).broadcast_latest(room, Forms::SocketIo, key, preview);
         }
-        outcomes[at] = Ok(effects.reply(batch[at].from, processed));
+        outcomes[at] = Ok(effects);
     }
     Ok(outcomes)
 }
