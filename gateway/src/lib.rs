@@ -20,8 +20,11 @@ pub mod socket;
 /// This node among the others: events up, deliveries down, seats, logins, the drain.
 mod cluster;
 
-/// Periodic measurements: memory, outboxes, the lanes, the bus.
-mod measure;
+/// Reports the state of the peers to the admin port.
+mod peers;
+
+/// This node's numbers, reported once a second: sockets, memory, lag of the runtime.
+mod gauges;
 
 /// The names of all metrics of the gateway.
 mod metrics;
@@ -116,9 +119,9 @@ impl Gateway {
         parts.spawn(logins::keep_fresh(Arc::clone(&node.logins)));
         parts.spawn(downlink::deliver(Arc::clone(&node.deliveries), deliveries));
         parts.spawn(logins::obey(Arc::clone(&node.logins), control));
-        parts.spawn(measure::watch_bus(Arc::clone(&node)));
-        parts.spawn(measure::watch_lanes(Arc::clone(&node)));
-        parts.spawn(measure::tell_what_is_here(Arc::clone(&node)));
+        parts.spawn(peers::bus(node.bus.clone(), node.readiness.clone()));
+        parts.spawn(peers::workers(node.bus.clone(), node.readiness.clone()));
+        parts.spawn(gauges::tell(Arc::clone(&node)));
         parts.spawn(operator::listen(Arc::clone(&node), ear, lifecycle.clone()));
         let roster = Roster::new(node.id, Part::Gateway, &node.directory, node.verifier.secret_digest());
         parts.spawn(roster.keep(node.readiness.clone()));
@@ -138,7 +141,7 @@ impl Gateway {
         drain::last_words(&node, &lifecycle).await;
         seating::settle(&node.seating, Duration::from_millis(DIRECTORY_MS_MAX)).await;
         parts.shutdown().await;
-        drain::forget(&node).await;
+        drain::forget(&node.directory, node.id).await;
         anyhow::ensure!(!stopped, "a part of the gateway stopped by itself");
         Ok(())
     }

@@ -89,7 +89,7 @@ fn postgres_is_restarted_under_load() {
 
     let report = load.ends_clean();
     assert_eq!(report.counts.reconnects, 0, "no socket was closed");
-    assert_eq!(cluster.of_workers("worker_set_aside_total"), 0.0, "nothing was dropped from the lanes");
+    assert_eq!(cluster.of_workers("lanes_set_aside_total"), 0.0, "nothing was dropped from the lanes");
 }
 
 #[test]

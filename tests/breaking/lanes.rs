@@ -23,7 +23,7 @@ fn messages_pass_a_hundred_thousand_typing_events() {
     talk(&cluster, || {});
     let quiet = talk(&cluster, || {});
 
-    let worked = || cluster.workers[0].counter("worker_events_total");
+    let worked = || cluster.workers[0].counter("lanes_events_total");
     let before = worked();
     let (begin, begun) = mpsc::channel();
     let prefix = cluster.prefix();

@@ -63,8 +63,17 @@ fn alerts() -> Vec<(String, String)> {
 
 /// What is asked in a query: names, as far as they could be a metric's.
 fn names(query: &str) -> BTreeSet<&str> {
-    let ours =
-        ["gateway_", "worker_", "bus_", "directory_", "process_", "health_", "build_info", "chatchit_"];
+    let ours = [
+        "gateway_",
+        "worker_",
+        "lanes_",
+        "bus_",
+        "directory_",
+        "process_",
+        "health_",
+        "build_info",
+        "chatchit_",
+    ];
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| ours.iter().any(|prefix| word.starts_with(prefix))).collect()
 }

@@ -26,7 +26,7 @@ fn is_fair(shards: usize, workers: usize) -> bool {
 /// Each worker says that it takes its part of every ordered lane, together all of it.
 fn all_say_so(workers: &[Program]) -> bool {
     ORDERED.into_iter().all(|lane| {
-        let metric = format!("worker_shards{{lane=\"{lane}\"}}");
+        let metric = format!("lanes_shards{{lane=\"{lane}\"}}");
         let said: Option<Vec<f64>> = workers.iter().map(|worker| worker.metric(&metric)).collect();
         let Some(shards) =
             said.map(|said| said.into_iter().map(|shards| shards as usize).collect::<Vec<_>>())

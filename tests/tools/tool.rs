@@ -39,6 +39,7 @@ fn what_is_missing_is_said_before_anything_is_tried() {
     check("sessions an@b.vn", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("kick 7 --login 1", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("drain 0000000000000001", &["AMQP_URL"]);
+    check("redact 7 1", &["AMQP_URL"]);
     check("trace g-1", &["AMQP_URL", "REDIS_NODES", "DATABASE_URL"]);
     check("migrate", &["DATABASE_URL"]);
     check("user create --email an@b.vn", &["DATABASE_URL"]);
@@ -93,6 +94,7 @@ fn an_operator_looks_at_a_cluster_and_acts_on_it() {
     who_is_there(&tool, &cluster);
     what_waits(&tool, &peers, ports[0], &alice, &bob);
     what_was_set_aside(&tool, ports[0], &alice, &bob);
+    a_message_goes(&tool, ports, &alice, &bob);
     whose_sockets(&tool, ports, &alice, &bob);
     nobody_else_is_obeyed(&tool, ports[0], &bob);
     accounts(&tool, ports[0]);
@@ -287,6 +289,27 @@ fn what_was_set_aside(tool: &Tool, port: u16, alice: &Person, bob: &Person) {
         seen["lanes"].as_array().unwrap().iter().all(|shard| shard["waiting"] == 0 && shard["unacked"] == 0)
     });
     assert_eq!(alice.reads(port, conversation).len(), 1);
+}
+
+fn a_message_goes(tool: &Tool, ports: [u16; 2], alice: &Person, bob: &Person) {
+    let conversation = alice.creates_conversation_with(ports[0], &[bob]);
+    let (mut socket, mut other) = (alice.opens_socket(ports[0]), bob.opens_socket(ports[1]));
+    socket.says("sendMessage", &json!({ "conversationId": conversation, "guid": "goes", "content": WORDS }));
+    assert_eq!(other.hears("messageComing")["content"], WORDS);
+    let said = tool.runs(&format!("redact {conversation} 1")).ends_with(0);
+    assert!(said.out.contains("message 1 of conversation") && !said.out.contains(WORDS), "{}", said.out);
+    for socket in [&mut socket, &mut other] {
+        let changed = socket.hears("messageChanged");
+        assert_eq!((&changed["seq"], &changed["what"]["kind"]), (&json!(1), &json!("redacted")), "{changed}");
+        assert!(!changed.to_string().contains(WORDS), "{changed}");
+    }
+    let left = alice.reads(ports[1], conversation);
+    assert!(left.len() == 1 && !left[0].to_string().contains(WORDS), "{left:?}");
+    // Of what does not exist the order is taken all the same, and nothing happens.
+    assert_eq!(tool.json(&format!("redact {conversation} 2"), 0)["ordered"], true);
+    for line in ["redact", "redact 7", "redact 7 0", "redact x 1"] {
+        tool.runs(line).ends_with(64);
+    }
 }
 
 fn whose_sockets(tool: &Tool, ports: [u16; 2], alice: &Person, bob: &Person) {

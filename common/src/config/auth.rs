@@ -100,15 +100,10 @@ const fn days(days: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::env::tests::problems;
     use super::*;
 
     const STRONG: &str = "pZ4n0Qy7sVb1mK9xTf3LwR8dGh2JcE6u";
-
-    fn problems(read: impl FnOnce(&mut Env), pairs: &[(&str, &str)]) -> Vec<String> {
-        let mut env = Env::from_pairs(pairs.iter().copied());
-        read(&mut env);
-        env.finish().err().map_or_else(Vec::new, |err| err.0)
-    }
 
     #[test]
     fn outside_development_only_a_real_secret_is_accepted() {

@@ -174,13 +174,12 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::auth::AuthConfig;
     use super::*;
 
-    const STRONG: &str = "pZ4n0Qy7sVb1mK9xTf3LwR8dGh2JcE6u";
-
-    fn problems(read: impl FnOnce(&mut Env), pairs: &[(&str, &str)]) -> Vec<String> {
+    /// What is wrong with an environment, as the reader of a section finds it.
+    pub(in crate::config) fn problems(read: impl FnOnce(&mut Env), pairs: &[(&str, &str)]) -> Vec<String> {
         let mut env = Env::from_pairs(pairs.iter().copied());
         read(&mut env);
         env.finish().err().map_or_else(Vec::new, |err| err.0)
@@ -219,11 +218,11 @@ mod tests {
     #[test]
     fn a_value_may_come_from_a_file_but_not_from_two_places() {
         let path = std::env::temp_dir().join(format!("chatchit-config-{}", std::process::id()));
-        std::fs::write(&path, format!("{STRONG}\n")).unwrap();
+        std::fs::write(&path, "a secret\n").unwrap();
         let file = path.to_str().unwrap();
 
         let mut env = Env::from_pairs([("JWT_ACCESS_TOKEN_FILE", file), ("EMPTY", "")]);
-        assert_eq!(env.secret(&["JWT_ACCESS_TOKEN"]), Some(Secret::new(STRONG)));
+        assert_eq!(env.secret(&["JWT_ACCESS_TOKEN"]), Some(Secret::new("a secret")));
         assert_eq!(env.text(&["EMPTY", "ABSENT"]), None);
         env.finish().unwrap();
 

@@ -414,8 +414,18 @@ fn what_clients_see_is_in_the_protocol_document() {
 
 #[test]
 fn metrics_and_their_document_name_the_same() {
-    let prefixes =
-        ["gateway_", "worker_", "bus_", "directory_", "store_", "process_", "health_", "build_", "chatchit_"];
+    let prefixes = [
+        "gateway_",
+        "worker_",
+        "lanes_",
+        "bus_",
+        "directory_",
+        "store_",
+        "process_",
+        "health_",
+        "build_",
+        "chatchit_",
+    ];
     let is_name = |word: &str| {
         prefixes.iter().any(|prefix| word.starts_with(prefix))
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')

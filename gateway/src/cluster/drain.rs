@@ -14,19 +14,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::directory::ClusterRate;
+use common::directory::{ClusterRate, Directory};
 use common::lifecycle::Lifecycle;
 use common::limits::GOING_AWAY_GRACE_MS_MAX;
 use protocol::events::ServerEvent;
 use protocol::events::session::GoingAway;
+use protocol::ids::NodeId;
 use protocol::{CloseCode, Urgency};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::cluster::hub::SHARDS;
+use crate::cluster::hub::{Hub, SHARDS};
 use crate::cluster::node::Node;
-use crate::metrics::FrameClass;
+use crate::metrics::{FrameClass, Metrics};
 use crate::socket::slot::Slot;
 use crate::wire::{self, Form};
 
@@ -44,8 +45,9 @@ pub async fn drain(node: &Arc<Node>, lifecycle: &Lifecycle) {
     node.draining.cancel();
     node.readiness.set("drain", Err("draining".into()));
     info!(node.id = %node.id, sockets = node.hub.count(), "Draining");
+    let pace = Pace::new(node.config.reconnects_per_s, node.config.drain);
     tokio::select! {
-        () = move_away(node) => {}
+        () = move_away(&node.hub, &node.directory, &node.metrics, &pace) => {}
         () = lifecycle.aborting() => warn!(sockets = node.hub.count(), "Aborting the drain"),
     }
 }
@@ -91,12 +93,11 @@ impl Pace {
 }
 
 /// Tells the sockets, closes each in its turn, and waits until they are gone.
-async fn move_away(node: &Node) {
+async fn move_away(hub: &Hub, directory: &Directory, metrics: &Metrics, pace: &Pace) {
     let start = Instant::now();
-    let pace = Pace::new(node.config.reconnects_per_s, node.config.drain);
-    let mut stay: Vec<Arc<Slot>> = (0..SHARDS).flat_map(|shard| node.hub.of_shard(shard)).collect();
+    let mut stay: Vec<Arc<Slot>> = (0..SHARDS).flat_map(|shard| hub.of_shard(shard)).collect();
     let (mut closes, mut was_hurried) = (Closes::default(), false);
-    while !stay.is_empty() && node.hub.count() > 0 {
+    while !stay.is_empty() && hub.count() > 0 {
         let share = pace.next(stay.len(), start.elapsed());
         if share.is_hurried && !was_hurried && !pace.deadline.is_zero() {
             was_hurried = true;
@@ -107,9 +108,9 @@ async fn move_away(node: &Node) {
             );
         }
         if !share.is_hurried
-            && let Some(wait) = ask_for(node, &pace, share.count).await
+            && let Some(wait) = ask_for(directory, pace, share.count).await
         {
-            closes.until(node, Instant::now() + wait.min(STEP)).await;
+            closes.until(hub, Instant::now() + wait.min(STEP)).await;
             continue;
         }
         let begun = Instant::now();
@@ -118,22 +119,22 @@ async fn move_away(node: &Node) {
                 yield_now().await;
             }
             let slot = begun + share.span.mul_f64((index + 1) as f64 / share.count as f64);
-            let is_told = tell(node, &socket, slot.saturating_duration_since(Instant::now()));
+            let is_told = tell(metrics, &socket, slot.saturating_duration_since(Instant::now()));
             closes.add(if is_told { slot + pace.grace } else { slot }, socket);
         }
-        closes.until(node, begun + share.span).await;
+        closes.until(hub, begun + share.span).await;
     }
     if let Some(last) = closes.last() {
-        closes.until(node, last).await;
+        closes.until(hub, last).await;
     }
 }
 
 /// Takes a share of the budget of all draining gateways. `Some(wait)`: try again after that.
-async fn ask_for(node: &Node, pace: &Pace, count: usize) -> Option<Duration> {
+async fn ask_for(directory: &Directory, pace: &Pace, count: usize) -> Option<Duration> {
     let burst = (pace.per_second * STEP.as_secs_f64()).max(1.0) as u32;
     let rate = ClusterRate { burst, per_second: pace.per_second };
     let cost = u32::try_from(count).unwrap_or(u32::MAX);
-    match node.directory.take_tokens("drain", cost, rate).await {
+    match directory.take_tokens("drain", cost, rate).await {
         Ok(taken) => taken.err(),
         Err(err) => {
             warn!(error = %err, "It is not known whether other gateways drain: keeping our own pace");
@@ -156,8 +157,8 @@ impl Closes {
     }
 
     /// Closes sockets whose time comes until then; returns earlier when no socket is left.
-    async fn until(&mut self, node: &Node, end: Instant) {
-        while node.hub.count() > 0 {
+    async fn until(&mut self, hub: &Hub, end: Instant) {
+        while hub.count() > 0 {
             let next = self.0.first_entry().filter(|entry| entry.key().0 <= end);
             let due = next.as_ref().map_or(end, |entry| entry.key().0);
             // A timer is never early, and up to a millisecond late.
@@ -173,14 +174,14 @@ impl Closes {
 }
 
 /// Tells a socket its time. False: its form has no such event, or it has no account yet.
-fn tell(node: &Node, socket: &Slot, slot: Duration) -> bool {
+fn tell(metrics: &Metrics, socket: &Slot, slot: Duration) -> bool {
     if socket.form != Form::Native || socket.who().is_none() {
         return false;
     }
     let in_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX);
     let event = ServerEvent::from(GoingAway { in_ms });
     let packet = wire::event_packet(socket.form, event.name(), event.data());
-    if socket.push(packet, Urgency::Keep, FrameClass::Control, &node.metrics) {
+    if socket.push(packet, Urgency::Keep, FrameClass::Control, metrics) {
         socket.wake();
     }
     true
@@ -202,9 +203,9 @@ pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
 }
 
 /// Gives the lease and all seats back. No task that could renew the lease runs any more.
-pub async fn forget(node: &Node) {
-    match node.directory.forget_node(node.id).await {
-        Ok(()) => info!(node.id = %node.id, "Drained"),
+pub async fn forget(directory: &Directory, node: NodeId) {
+    match directory.forget_node(node).await {
+        Ok(()) => info!(node.id = %node, "Drained"),
         // It ends by itself.
         Err(err) => warn!(error = %err, "The directory was not told that this node left"),
     }

@@ -31,7 +31,7 @@ use super::super::topology::{LaneRow, Names};
 use super::acknowledge::say;
 use super::connection::{BrokerLink, Live};
 use super::quarantine::{self, Quarantine};
-use super::{declare, stamp};
+use super::{declare, headers};
 use crate::limits::MEASURE_MS;
 use protocol::{Lane, Timestamp};
 
@@ -432,7 +432,8 @@ impl ShardTask {
     async fn take(&self, stand: &Stand, index: usize, delivery: Delivery) -> anyhow::Result<()> {
         let seat = &stand.seats[index];
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
-        let (attempt, at) = (quarantine::attempt(&delivery.properties), stamp::read(&delivery.properties));
+        let (attempt, at) =
+            (quarantine::attempt(&delivery.properties), headers::published_at(&delivery.properties));
         let bytes = Bytes::from(delivery.data);
         let envelopes = Envelope::decode_batch(bytes.clone());
         let Ok(envelopes) = envelopes else {

@@ -35,11 +35,11 @@ mod lanes;
 /// The retry ladder and the quarantine.
 mod quarantine;
 
-/// The publish time of a lane's batch.
-mod stamp;
+/// Headers of a batch: its publish time and its trace.
+mod headers;
 
-/// Measurements each second.
-mod measure;
+/// How long publishing was impossible.
+mod outages;
 
 /// Depths at the broker.
 mod inspect;
@@ -132,7 +132,7 @@ impl RabbitBus {
         }
         let publisher =
             Publisher::new(publishing.clone(), names.clone(), node, health.clone(), closed.clone());
-        links.spawn(measure::measure(publisher.clone(), health.clone(), closing.clone()));
+        links.spawn(outages::watch(publisher.clone(), health.clone(), closing.clone()));
         let quarantine = Arc::new(Quarantine::new(publishing.clone(), names.clone(), health.clone()));
         let requests = Requests::start(names.clone(), node, publishing.clone(), node_link.clone());
         let started = async {

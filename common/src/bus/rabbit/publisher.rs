@@ -25,8 +25,8 @@ use super::super::outcome::{Health, PublishError, Receipt};
 use super::super::subject::Subject;
 use super::super::topology::{Destination, LANES, LaneRow, Names};
 use super::connection::{BrokerLink, Live};
+use super::headers;
 use super::pacing::Pacing;
-use super::stamp;
 use crate::limits::{ENVELOPE_BYTES_MAX, PUBLISH_BUSY_MS, PUBLISH_CONFIRM_MS_MAX};
 use protocol::ids::NodeId;
 use protocol::{Lane, Timestamp, TraceContext};
@@ -333,10 +333,10 @@ impl Publisher {
         let mut properties = address.properties.clone().with_message_id(id.into());
         if outlet.route.lane().is_some() {
             let age = i64::try_from(outgoing.since.elapsed().as_millis()).unwrap_or_default();
-            properties = stamp::stamped(properties, Timestamp(Timestamp::now().0 - age));
+            properties = headers::published(properties, Timestamp(Timestamp::now().0 - age));
         }
         if let Some(context) = &outgoing.context {
-            properties = stamp::in_trace(properties, context);
+            properties = headers::in_trace(properties, context);
         }
         let options = BasicPublishOptions { mandatory: address.mandatory, ..Default::default() };
         let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());

@@ -112,7 +112,7 @@ fn talk(options: &Options, flood: Option<&Flood>) -> anyhow::Result<[f64; 2]> {
 
 /// Low-lane events that the worker took up.
 async fn low_events(cluster: &Cluster) -> anyhow::Result<f64> {
-    cluster.counted_with("worker_events_total", "lane=\"low\"").await
+    cluster.counted_with("lanes_events_total", "lane=\"low\"").await
 }
 
 /// The second device of a user.

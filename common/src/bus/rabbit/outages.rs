@@ -1,4 +1,4 @@
-//! Measurements each second: the unconfirmed envelopes, and for how long publishing was impossible.
+//! How long publishing was impossible, and the unconfirmed envelopes: counted once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::publisher::Publisher;
 use crate::limits::MEASURE_MS;
 
 /// Until the bus closes.
-pub(super) async fn measure(
+pub(super) async fn watch(
     publisher: Arc<Publisher>,
     mut health: watch::Receiver<Health>,
     closing: CancellationToken,

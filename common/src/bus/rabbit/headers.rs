@@ -1,4 +1,4 @@
-//! The publish time of a lane's batch, carried by its AMQP message.
+//! Headers of a batch: its publish time and its trace.
 //!
 //! The time is the publisher's wall clock. AMQP's own property has whole seconds, for the broker's
 //! page and other tools; ours has milliseconds. An envelope from the retry ladder has none, because its
@@ -11,7 +11,8 @@ use protocol::{Timestamp, TraceContext};
 
 const AT: &str = "x-chatchit-at";
 
-pub(super) fn stamped(properties: BasicProperties, at: Timestamp) -> BasicProperties {
+/// When it was published.
+pub(super) fn published(properties: BasicProperties, at: Timestamp) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert(AT.into(), AMQPValue::LongLongInt(at.0));
     properties.with_headers(headers).with_timestamp(at.0.max(0).cast_unsigned() / 1_000)
@@ -25,7 +26,8 @@ pub(super) fn in_trace(properties: BasicProperties, context: &TraceContext) -> B
     properties.with_headers(headers)
 }
 
-pub(super) fn read(properties: &BasicProperties) -> Option<Timestamp> {
+/// When it was published. None: nobody said so.
+pub(super) fn published_at(properties: &BasicProperties) -> Option<Timestamp> {
     match properties.headers().as_ref()?.inner().get(AT)? {
         AMQPValue::LongLongInt(at) => Some(Timestamp(*at)),
         _ => None,
@@ -37,14 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_read_as_it_was_written() {
+    fn what_was_published_when_is_read_as_it_was_written() {
         let plain = BasicProperties::default();
-        assert_eq!(read(&plain), None);
-        let stamped = stamped(plain, Timestamp(1_234_567));
-        assert_eq!(read(&stamped), Some(Timestamp(1_234_567)));
+        assert_eq!(published_at(&plain), None);
+        let stamped = published(plain, Timestamp(1_234_567));
+        assert_eq!(published_at(&stamped), Some(Timestamp(1_234_567)));
         assert_eq!(*stamped.timestamp(), Some(1_234));
         let traced = in_trace(stamped, &TraceContext::begun(7, 9));
-        assert_eq!(read(&traced), Some(Timestamp(1_234_567)), "both are there");
+        assert_eq!(published_at(&traced), Some(Timestamp(1_234_567)), "both are there");
         let header =
             traced.headers().as_ref().and_then(|headers| headers.inner().get("traceparent").cloned());
         let text = TraceContext::begun(7, 9).to_string();
