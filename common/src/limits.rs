@@ -201,6 +201,10 @@ pub const LANE_BATCH_ENVELOPES_SMALL: usize = 64;
 /// The longest such wait, counted from the last small batch: the limit where confirms are slow.
 pub const LANE_BATCH_GAP_MS: u64 = 4;
 
+/// Users up to which a room is small: all that a piece tells then goes out together, after one look-up of
+/// at most about a millisecond. A larger room's sender hears before its members are looked up.
+pub const ROOM_USERS_SMALL: usize = 512;
+
 /// Events below which a piece of work is small: it waits while another of its lane runs. A piece
 /// costs PostgreSQL and the worker about two milliseconds whatever its size.
 pub const WORK_EVENTS_SMALL: usize = 128;

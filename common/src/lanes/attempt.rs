@@ -31,7 +31,7 @@ use tracing::{debug, error, warn};
 
 use crate::lanes::apart::{Apart, Company, halve};
 use crate::lanes::effects::Effects;
-use crate::lanes::fanout::Fanout;
+use crate::lanes::fanout::{Delivery, Fanout, ahead};
 use crate::lanes::metrics;
 use crate::lanes::schedule::Work;
 use crate::lanes::traced::Traced;
@@ -321,26 +321,32 @@ impl<'a> Shift<'a> {
 
     /// Publishes all deliveries, and waits until the bus has taken them.
     async fn tell(&mut self, effects: &[Effects]) -> Result<(), LetGo> {
-        let mut parcels = loop {
-            match self.engine.fanout.route(effects).await {
-                Ok(parcels) => break parcels,
+        let (first, rest) = ahead(effects);
+        self.publish(first).await?;
+        let deliveries = loop {
+            match self.engine.fanout.route_news(&rest).await {
+                Ok(deliveries) => break deliveries,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
                 // Routing asks only peers; a fault here is theirs as well.
                 Err(Halt::Fault(err) | Halt::Stuck(_, err)) => self.hold(Peer::Directory, &err).await?,
             }
         };
+        self.publish(deliveries).await?;
+        self.resumed();
+        Ok(())
+    }
+
+    async fn publish(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), LetGo> {
         loop {
-            match self.engine.fanout.publish(parcels).await {
-                Ok(busy) if busy.is_empty() => break,
+            match self.engine.fanout.publish(deliveries).await {
+                Ok(busy) if busy.is_empty() => return Ok(()),
                 Ok(busy) => {
-                    parcels = busy;
+                    deliveries = busy;
                     self.hold(Peer::Bus, &anyhow::anyhow!("deliveries were not taken")).await?;
                 }
                 Err(_closed) => return Err(LetGo),
             }
         }
-        self.resumed();
-        Ok(())
     }
 
     /// Sends one envelope up the retry ladder. After the last rung its sender is told.

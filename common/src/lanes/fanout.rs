@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bus::{Bus, Envelope, PublishError, Subject};
 use crate::directory::Directory;
-use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::limits::{ENVELOPE_BYTES_MAX, ROOM_USERS_SMALL};
 use crate::recorder::Recorder;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use parking_lot::Mutex;
@@ -55,15 +55,19 @@ impl Fanout {
     /// # Errors
     /// The directory is away.
     pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Delivery>, Halt> {
-        let told = newest(effects);
-        let rooms = rooms(&told);
+        self.route_news(&newest(effects)).await
+    }
+
+    /// The same for what [`ahead`] left.
+    pub(super) async fn route_news(&self, told: &[News<'_>]) -> Result<Vec<Delivery>, Halt> {
+        let rooms = rooms(told);
         let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
         users.sort_unstable();
         users.dedup();
 
         let nodes = if users.is_empty() { HashMap::new() } else { self.directory.nodes_of(&users).await? };
         metrics::looked_up(nodes.len(), users.len() - nodes.len());
-        let (deliveries, shown_to_nobody) = write(&told, &rooms, &nodes);
+        let (deliveries, shown_to_nobody) = write(told, &rooms, &nodes);
         for of in shown_to_nobody {
             self.recorder.note(of, Timestamp::now(), Stage::Nobody);
         }
@@ -160,7 +164,7 @@ impl Tally {
 
 /// An event to deliver, the time of its cause, and the chat message that it shows or refuses.
 #[derive(Clone, Copy)]
-struct News<'a> {
+pub(super) struct News<'a> {
     told: &'a Told,
     since: Option<Timestamp>,
     origin: Option<Origin>,
@@ -185,6 +189,25 @@ impl<'a> News<'a> {
     fn shows(&self) -> Option<Origin> {
         self.origin.filter(|_| self.told.event.row().shows_message)
     }
+}
+
+/// What can be delivered before the directory is asked, and the rest: a sender does not wait for the
+/// look-up of a large room. Of each key only what stands before its first broadcast, so that its order
+/// stays. Nothing where all rooms are small, because one publish costs less than two.
+pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<News<'_>>) {
+    let news = newest(effects);
+    if rooms(&news).iter().all(|room| room.len() <= ROOM_USERS_SMALL) {
+        return (Vec::new(), news);
+    }
+    let mut begun = HashSet::new();
+    let (ahead, rest): (Vec<_>, Vec<_>) = news.into_iter().partition(|news| match news.told.to {
+        To::Socket(_) => !begun.contains(&news.key),
+        To::Users(_) => {
+            begun.insert(news.key);
+            false
+        }
+    });
+    (write(&ahead, &[], &HashMap::new()).0, rest)
 }
 
 /// The events to deliver, dropping those superseded later in the batch.
@@ -413,5 +436,25 @@ mod tests {
         tally.note(1, Ok(()));
         tally.all.notified().await;
         assert_eq!(*tally.failed.lock(), [(0, PublishError::Busy)]);
+    }
+
+    #[test]
+    fn who_wrote_to_a_large_room_hears_before_it_is_looked_up() {
+        let (large, small) = (users(&(0..=ROOM_USERS_SMALL as i64).collect::<Vec<_>>()), users(&[1, 2]));
+        let from = |serial| Sender { user: UserId(1), socket: Some(SocketId { node: ONE, serial }) };
+        let preview = || LoadLastMessage { conversation_id: ConversationId(7) };
+        let said = |key, serial, room: &Arc<[UserId]>| {
+            let effects = Effects::default().reply(&from(serial), preview()).broadcast(room, preview());
+            Effects { key, ..effects }
+        };
+        let all_small = [said(1, 1, &small), said(2, 2, &small)];
+        assert_eq!((ahead(&all_small).0.len(), ahead(&all_small).1.len()), (0, 4));
+        // The second answer of a key stays behind the first broadcast of that key.
+        let mixed = [said(1, 1, &large), said(1, 2, &large), said(2, 3, &small)];
+        let (first, rest) = ahead(&mixed);
+        let key = |delivery: &Delivery| delivery.envelope.key;
+        assert_eq!(first.iter().map(key).collect::<Vec<_>>(), [1, 2]);
+        let sockets = |news: &News<'_>| matches!(news.told.to, To::Socket(_));
+        assert_eq!(rest.iter().map(sockets).collect::<Vec<_>>(), [false, true, false, false]);
     }
 }
