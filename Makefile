@@ -54,11 +54,11 @@ swarm: ## 50 senders, 200 conversations, 50,000 messages on 2 gateways and 2 wor
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures::a_worker_is_killed
 
-proof: ## all failures of tests/breaking and tests/tools that have a full size (about 15 minutes)
+proof: ## all failures of tests/breaking and tests/by_hand that have a full size (about 15 minutes)
 	@deploy/need cargo cc peers
 	cargo build --release --workspace --bins
 	PROOF=full deploy/with-peers cargo test --release --test breaking -- --nocapture --test-threads 1 failures:: resume:: lanes:: frozen::
-	PROOF=full CHATCHIT_TESTS=all cargo test --release --test tools -- --nocapture --test-threads 1 killed:: full_disk::
+	PROOF=full CHATCHIT_TESTS=all cargo test --release --test by_hand -- --nocapture --test-threads 1 killed:: full_disk::
 
 chaos: ## every fault, under load, on a whole cluster; one table, written into deploy/RUNBOOK.md
 	@deploy/need cargo cc cluster
