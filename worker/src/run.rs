@@ -152,24 +152,24 @@ impl Worker {
         for task in background {
             tasks.spawn(task(ctx.clone(), draining.clone()));
         }
-        let helpers = TaskTracker::new();
+        let watches = TaskTracker::new();
         let over = CancellationToken::new();
-        helpers.spawn(over.clone().run_until_cancelled_owned(hear_deliveries(ctx.clone(), hears, inbox)));
-        helpers.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
-        helpers.spawn(over.clone().run_until_cancelled_owned(peers::store(
+        watches.spawn(over.clone().run_until_cancelled_owned(hear_deliveries(ctx.clone(), hears, inbox)));
+        watches.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
+        watches.spawn(over.clone().run_until_cancelled_owned(peers::store(
             ctx.clone(),
             rest,
             readiness.clone(),
         )));
-        helpers
+        watches
             .spawn(over.clone().run_until_cancelled_owned(peers::directory(ctx.clone(), readiness.clone())));
         let shards = peers::shards(seen, ctx.bus.clone(), readiness.clone());
-        helpers.spawn(over.clone().run_until_cancelled_owned(shards));
-        helpers.spawn(over.clone().run_until_cancelled_owned(inspector.listen(ear)));
+        watches.spawn(over.clone().run_until_cancelled_owned(shards));
+        watches.spawn(over.clone().run_until_cancelled_owned(inspector.listen(ear)));
         let roll_call = roll_call::answer(ctx.clone(), readiness.clone(), beats, live);
-        helpers.spawn(draining.clone().run_until_cancelled_owned(roll_call));
+        watches.spawn(draining.clone().run_until_cancelled_owned(roll_call));
         let roster = Roster::new(ctx.node, Part::Worker, &ctx.directory, ctx.signer.secret_digest());
-        helpers.spawn(draining.clone().run_until_cancelled_owned(roster.keep(readiness.clone())));
+        watches.spawn(draining.clone().run_until_cancelled_owned(roster.keep(readiness.clone())));
         info!(node.id = %ctx.node, "Worker up");
 
         lifecycle.draining().await;
@@ -186,8 +186,8 @@ impl Worker {
         }
         leaving.cancel();
         over.cancel();
-        helpers.close();
-        helpers.wait().await;
+        watches.close();
+        watches.wait().await;
         info!(node.id = %ctx.node, "Worker gone");
         Ok(())
     }

@@ -324,7 +324,7 @@ impl<'a> Shift<'a> {
         let (first, rest) = ahead(effects);
         self.publish(first).await?;
         let deliveries = loop {
-            match self.engine.fanout.route_news(&rest).await {
+            match self.engine.fanout.route_notices(&rest).await {
                 Ok(deliveries) => break deliveries,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
                 // Routing asks only peers; a fault here is theirs as well.

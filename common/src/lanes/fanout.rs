@@ -55,11 +55,11 @@ impl Fanout {
     /// # Errors
     /// The directory is away.
     pub async fn route(&self, effects: &[Effects]) -> Result<Vec<Delivery>, Halt> {
-        self.route_news(&newest(effects)).await
+        self.route_notices(&newest(effects)).await
     }
 
     /// The same for what [`ahead`] left.
-    pub(super) async fn route_news(&self, told: &[News<'_>]) -> Result<Vec<Delivery>, Halt> {
+    pub(super) async fn route_notices(&self, told: &[Notice<'_>]) -> Result<Vec<Delivery>, Halt> {
         let rooms = rooms(told);
         let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
         users.sort_unstable();
@@ -164,7 +164,7 @@ impl Tally {
 
 /// An event to deliver, the time of its cause, and the chat message that it shows or refuses.
 #[derive(Clone, Copy)]
-pub(super) struct News<'a> {
+pub(super) struct Notice<'a> {
     told: &'a Told,
     since: Option<Timestamp>,
     origin: Option<Origin>,
@@ -172,7 +172,7 @@ pub(super) struct News<'a> {
     key: u64,
 }
 
-impl<'a> News<'a> {
+impl<'a> Notice<'a> {
     fn of(told: &'a Told, effects: &Effects) -> Self {
         let shows = told.event.row().shows_message;
         let is_about_it = shows || matches!(told.event.outcome(), Some(MessageOutcome::Refused(_)));
@@ -194,16 +194,16 @@ impl<'a> News<'a> {
 /// What can be delivered before the directory is asked, and the rest: a sender does not wait for the
 /// look-up of a large room. Of each key only what stands before its first broadcast, so that its order
 /// stays. Nothing where all rooms are small, because one publish costs less than two.
-pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<News<'_>>) {
-    let news = newest(effects);
-    if rooms(&news).iter().all(|room| room.len() <= ROOM_USERS_SMALL) {
-        return (Vec::new(), news);
+pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<Notice<'_>>) {
+    let notices = newest(effects);
+    if rooms(&notices).iter().all(|room| room.len() <= ROOM_USERS_SMALL) {
+        return (Vec::new(), notices);
     }
     let mut begun = HashSet::new();
-    let (ahead, rest): (Vec<_>, Vec<_>) = news.into_iter().partition(|news| match news.told.to {
-        To::Socket(_) => !begun.contains(&news.key),
+    let (ahead, rest): (Vec<_>, Vec<_>) = notices.into_iter().partition(|notice| match notice.told.to {
+        To::Socket(_) => !begun.contains(&notice.key),
         To::Users(_) => {
-            begun.insert(news.key);
+            begun.insert(notice.key);
             false
         }
     });
@@ -211,24 +211,24 @@ pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<News<'_>>) {
 }
 
 /// The events to deliver, dropping those superseded later in the batch.
-fn newest(effects: &[Effects]) -> Vec<News<'_>> {
+fn newest(effects: &[Effects]) -> Vec<Notice<'_>> {
     let mut seen = HashSet::new();
-    let all = effects.iter().flat_map(|effects| effects.told.iter().map(|told| News::of(told, effects)));
-    let mut news: Vec<News<'_>> = all.collect();
+    let all = effects.iter().flat_map(|effects| effects.told.iter().map(|told| Notice::of(told, effects)));
+    let mut notices: Vec<Notice<'_>> = all.collect();
     // From the end: the last one of a key stays.
-    news.reverse();
-    news.retain(|news| match news.told.urgency {
+    notices.reverse();
+    notices.retain(|notice| match notice.told.urgency {
         Urgency::Keep => true,
-        Urgency::Latest(key) => seen.insert((news.told.event.name(), key)),
+        Urgency::Latest(key) => seen.insert((notice.told.event.name(), key)),
     });
-    news.reverse();
-    news
+    notices.reverse();
+    notices
 }
 
 /// The distinct lists of recipients.
-fn rooms<'a>(news: &[News<'a>]) -> Vec<&'a Arc<[UserId]>> {
+fn rooms<'a>(notices: &[Notice<'a>]) -> Vec<&'a Arc<[UserId]>> {
     let mut seen = HashSet::new();
-    let rooms = news.iter().filter_map(|news| match &news.told.to {
+    let rooms = notices.iter().filter_map(|notice| match &notice.told.to {
         To::Users(users) => seen.insert(users.as_ptr()).then_some(users),
         To::Socket(_) => None,
     });
@@ -237,7 +237,7 @@ fn rooms<'a>(news: &[News<'a>]) -> Vec<&'a Arc<[UserId]>> {
 
 /// The envelopes, and the messages for which there are none.
 fn write(
-    news: &[News<'_>],
+    notices: &[Notice<'_>],
     rooms: &[&Arc<[UserId]>],
     nodes: &HashMap<UserId, Vec<NodeId>>,
 ) -> (Vec<Delivery>, Vec<Origin>) {
@@ -245,24 +245,24 @@ fn write(
     for room in rooms {
         places.insert(room.as_ptr(), by_node(room, nodes));
     }
-    let mut writer = Writer { subjects: HashMap::new(), deliveries: Vec::with_capacity(2 * news.len()) };
+    let mut writer = Writer { subjects: HashMap::new(), deliveries: Vec::with_capacity(2 * notices.len()) };
     let mut to_nobody = Vec::new();
-    for news in news {
-        match &news.told.to {
+    for notice in notices {
+        match &notice.told.to {
             To::Socket(socket) => {
-                let data = news.told.event.data();
-                writer.write(*news, data, socket.node, &mut Recipients::Socket(socket.serial));
+                let data = notice.told.event.data();
+                writer.write(*notice, data, socket.node, &mut Recipients::Socket(socket.serial));
             }
             To::Users(users) => {
                 let Some(place) = places.get_mut(&users.as_ptr()).filter(|place| !place.is_empty()) else {
-                    to_nobody.extend(news.shows());
+                    to_nobody.extend(notice.shows());
                     continue;
                 };
                 let recipients = place.iter().map(|(_, users)| count(users)).sum();
                 metrics::fanned_out(place.len(), recipients);
-                let data = news.told.event.data();
+                let data = notice.told.event.data();
                 for (node, users) in place {
-                    writer.write_to_users(*news, data, *node, users);
+                    writer.write_to_users(*notice, data, *node, users);
                 }
             }
         }
@@ -291,21 +291,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn write_to_users(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
+    fn write_to_users(&mut self, notice: Notice<'_>, data: &str, node: NodeId, to: &mut Recipients) {
         let room = (ENVELOPE_BYTES_MAX - DOWNLINK_BYTES).saturating_sub(data.len()) / RECIPIENT_BYTES;
         match to {
             Recipients::Users(users) if users.len() > room.max(1) => {
                 for part in users.chunks(room.max(1)) {
-                    self.write(news, data, node, &mut Recipients::Users(part.to_vec()));
+                    self.write(notice, data, node, &mut Recipients::Users(part.to_vec()));
                 }
             }
-            to => self.write(news, data, node, to),
+            to => self.write(notice, data, node, to),
         }
     }
 
     /// `to` is lent: it is the same afterwards.
-    fn write(&mut self, news: News<'_>, data: &str, node: NodeId, to: &mut Recipients) {
-        let News { told, since, origin, context, key } = news;
+    fn write(&mut self, notice: Notice<'_>, data: &str, node: NodeId, to: &mut Recipients) {
+        let Notice { told, since, origin, context, key } = notice;
         let users = u32::try_from(count(to)).unwrap_or(u32::MAX);
         let lent = std::mem::replace(to, Recipients::Socket(0));
         let row = told.event.row();
@@ -326,7 +326,11 @@ impl Writer {
         *to = downlink.to;
         let subject = self.subjects.entry(node).or_insert_with(|| Subject::deliver(node)).clone();
         let envelope = Envelope { subject, key, body };
-        self.deliveries.push(Delivery { envelope, context, shows: news.shows().map(|of| (of, node, users)) });
+        self.deliveries.push(Delivery {
+            envelope,
+            context,
+            shows: notice.shows().map(|of| (of, node, users)),
+        });
     }
 }
 
@@ -454,7 +458,7 @@ mod tests {
         let (first, rest) = ahead(&mixed);
         let key = |delivery: &Delivery| delivery.envelope.key;
         assert_eq!(first.iter().map(key).collect::<Vec<_>>(), [1, 2]);
-        let sockets = |news: &News<'_>| matches!(news.told.to, To::Socket(_));
+        let sockets = |notice: &Notice<'_>| matches!(notice.told.to, To::Socket(_));
         assert_eq!(rest.iter().map(sockets).collect::<Vec<_>>(), [false, true, false, false]);
     }
 }

@@ -38,8 +38,11 @@ async fn a_message_is_kept_and_told_to_everyone(cluster: Cluster) {
     let worker = cluster.worker().await;
 
     cluster.publish([says(gateway.sender(alice, 3), conversation, "g-1", "xin chào")]).await;
+    let processed = gateway.next().await;
+    assert_eq!((processed.event.as_str(), &processed.to), ("messageProcessed", &Recipients::Socket(3)));
     let coming = gateway.next().await;
     assert_eq!((coming.event.as_str(), users(&coming)), ("messageComing", vec![alice.0, bob.0]));
+    assert_eq!(coming.data["id"], processed.data["messageId"]);
     assert_eq!(coming.data["content"], "xin chào");
     assert_eq!(coming.data["seq"], 1);
     assert_eq!(coming.data["user"]["firstName"], "alice");
@@ -50,9 +53,6 @@ async fn a_message_is_kept_and_told_to_everyone(cluster: Cluster) {
         ("loadLastMessage", json!({"conversationId": conversation}))
     );
     assert!(matches!(preview.urgency, Urgency::Latest(_)));
-    let processed = gateway.next().await;
-    assert_eq!((processed.event.as_str(), &processed.to), ("messageProcessed", &Recipients::Socket(3)));
-    assert_eq!(processed.data["messageId"], coming.data["id"]);
     worker.drain().await;
     assert_eq!(gateway.rest().await, []);
 }
@@ -111,7 +111,8 @@ async fn a_receipt_is_told_to_everyone_also_the_readers_other_sockets(cluster: C
     let mut gateway = cluster.gateway(&[alice, bob, eve]).await;
     let worker = cluster.worker().await;
     cluster.publish([says(gateway.sender(alice, 1), conversation, "g-1", "read me")]).await;
-    let message = MessageId(gateway.until("messageProcessed").await.data["messageId"].as_i64().unwrap());
+    let message = MessageId(gateway.until("messageComing").await.data["id"].as_i64().unwrap());
+    gateway.until("loadLastMessage").await;
 
     let (bobs, eves) = (gateway.sender(bob, 2), gateway.sender(eve, 3));
     let read = |from, message: MessageId| {
