@@ -21,7 +21,7 @@ pub mod bus;
 /// The machinery of a lane: consume, schedule, handle, deliver, acknowledge.
 pub mod lanes;
 
-/// The directory: sessions, presence, heads, rate limits.
+/// The directory: sessions, presence, ended logins, rate limits.
 pub mod directory;
 
 /// Tokens: the only place that uses `jsonwebtoken`.
@@ -47,6 +47,9 @@ pub mod lifecycle;
 
 /// An operator's questions to all programs, asked and answered over the bus.
 pub mod control;
+
+/// The state of the peers that every program has, for the admin port.
+pub mod peers;
 
 /// The running programs, and whether they sign with the same secret.
 pub mod roster;

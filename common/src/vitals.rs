@@ -1,17 +1,16 @@
-//! The numbers that this process' health is told from, typed.
+//! The typed numbers from which a program computes its health.
 //!
-//! What Prometheus scrapes is for others, and its names and labels are a contract with them; no program
-//! reads its own text. What a program must know of itself is a field here. It is filled where the same is
-//! told to Prometheus, in the `metrics.rs` of each part, so the two say the same
-//! (`tests/read_only/metrics.rs` compares them). A field that no part of this process fills stays at 0
-//! or unknown.
+//! The text that Prometheus scrapes is a contract with others; no program reads its own. A number that a
+//! program needs of itself is a field here. The `metrics.rs` of each part fills it together with the metric
+//! (`tests/read_only/metrics.rs` compares the two). A field that no part of this process fills stays 0 or
+//! unknown.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::Lane;
 
-/// Seconds, from what a cache answers in to what a backlog takes. Each target has its own bound: a
+/// Bounds of the histograms, in seconds: from the answer of a cache to a backlog. Each target has its own bound: a
 /// confirm 20 ms, a call 100 ms, a message 250 ms, a large room 500 ms, the high lane 1 s, a receipt
 /// 2 s, the medium lane 5 s.
 pub const SECONDS: [f64; 20] = [
@@ -19,10 +18,10 @@ pub const SECONDS: [f64; 20] = [
     1.0, 2.0, 5.0, 10.0, 60.0,
 ];
 
-/// Those of this process: two programs in one process share them, as they share what is scraped.
+/// The numbers of this process. Two programs in one process share them, as they share the metrics.
 pub static VITALS: Vitals = Vitals::new();
 
-/// Something that is counted.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -31,12 +30,12 @@ impl Count {
         Self(AtomicU64::new(0))
     }
 
-    /// So many more.
+    /// Adds this many.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many it were so far.
+    /// The count so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -48,7 +47,7 @@ impl Clone for Count {
     }
 }
 
-/// Something that rises and falls.
+/// A gauge.
 #[derive(Debug)]
 pub struct Level(AtomicU64);
 
@@ -57,12 +56,12 @@ impl Level {
         Self(AtomicU64::new(f64::NAN.to_bits()))
     }
 
-    /// It is so much now.
+    /// Sets the current value.
     pub fn set(&self, now: f64) {
         self.0.store(now.to_bits(), Ordering::Relaxed);
     }
 
-    /// How much it is. None: this process does not know.
+    /// The current value. None: this process does not know it.
     pub fn get(&self) -> Option<f64> {
         let now = f64::from_bits(self.0.load(Ordering::Relaxed));
         (!now.is_nan()).then_some(now)
@@ -75,7 +74,7 @@ impl Clone for Level {
     }
 }
 
-/// How long something takes: its sum, and how often it took up to each of [`SECONDS`], or longer.
+/// A histogram of durations: their sum, and their number in each bucket of [`SECONDS`].
 #[derive(Clone, Debug)]
 pub struct Timing {
     nanoseconds: Count,
@@ -87,7 +86,7 @@ impl Timing {
         Self { nanoseconds: Count::new(), buckets: [const { Count::new() }; SECONDS.len() + 1] }
     }
 
-    /// It took so long once more.
+    /// Adds a duration.
     pub fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = SECONDS.partition_point(|bound| *bound < seconds);
@@ -95,38 +94,38 @@ impl Timing {
         self.nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// How often it took something.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(Count::get).sum()
     }
 
-    /// Seconds, all together.
+    /// The sum of the durations, in seconds.
     pub fn seconds(&self) -> f64 {
         self.nanoseconds.get() as f64 / 1e9
     }
 
-    /// How often it took up to each of [`SECONDS`] and no bound below it; last, how often longer.
+    /// The number of durations in each bucket: up to each of [`SECONDS`]; the last bucket holds longer ones.
     pub fn buckets(&self) -> [u64; SECONDS.len() + 1] {
         std::array::from_fn(|place| self.buckets[place].get())
     }
 }
 
-/// What is known of a lane.
+/// The numbers of a lane.
 #[derive(Clone, Debug)]
 pub struct LaneVitals {
     /// Envelopes that were published and are not confirmed yet.
     pub in_flight: Level,
     /// Batches that wait for a worker.
     pub waiting: Level,
-    /// How old the oldest of them is, seconds.
+    /// The age of the oldest of them, in seconds.
     pub backlog_seconds: Level,
     /// Consumers of the shard that has the fewest.
     pub consumers: Level,
     /// Batches that this process holds unacknowledged.
     pub unacked: Level,
-    /// How old the oldest of them is, seconds.
+    /// The age of the oldest of them, in seconds.
     pub unacked_seconds: Level,
-    /// Events worked off, whatever came of them.
+    /// Handled events, whatever their outcome.
     pub events: Count,
 }
 
@@ -144,31 +143,31 @@ impl LaneVitals {
     }
 }
 
-/// All of them. A clone is how they were at one moment.
+/// All numbers. A clone holds the values of one moment.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the comments before groups and the names say it")]
 pub struct Vitals {
-    // The bus: envelopes published, whatever came of them; those answered `busy`; batches until their confirm;
-    // requests until their answer; envelopes set aside for good.
+    // The bus: published envelopes, whatever their outcome; those answered `busy`; the time until a batch is
+    // confirmed and until a request is answered; envelopes in quarantine.
     pub publishes: Count,
     pub publishes_busy: Count,
     pub confirm: Timing,
     pub request: Timing,
     pub quarantined: Count,
-    // By `Lane as usize`.
+    // Index: `Lane as usize`.
     pub lanes: [LaneVitals; Lane::ALL.len()],
-    // Directory and store: how long a call or a statement takes, and those without an answer.
+    // Directory and store: the time of a call or a statement, and the number that failed.
     pub directory: Timing,
     pub directory_faults: Count,
     pub store: Timing,
     pub store_faults: Count,
-    // What works events off: from a gateway's acceptance until what it tells was taken; events that failed
-    // alone; requests answered.
+    // Workers: the time from a gateway's acceptance until the broker has the deliveries; events that failed
+    // alone; answered requests.
     pub event: Timing,
     pub set_aside: Count,
     pub requests: Count,
-    // What holds sockets: how many, their frames, how long events of the high lane take until they are in an
-    // outbox, those cut as slow; REST, and what of it had no answer; how late the runtime is, seconds.
+    // Gateways: open sockets, their frames, the time of high-lane events until they are in an outbox, sockets
+    // closed as slow; REST requests, and those without an answer; the lag of the runtime, in seconds.
     pub sockets: Level,
     pub frames_in: Count,
     pub frames_out: Count,
@@ -180,7 +179,7 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Nothing has happened.
+    /// All numbers at 0 or unknown.
     pub const fn new() -> Self {
         Self {
             publishes: Count::new(),
@@ -207,7 +206,7 @@ impl Vitals {
         }
     }
 
-    /// What is known of this lane.
+    /// The numbers of this lane.
     pub const fn lane(&self, lane: Lane) -> &LaneVitals {
         &self.lanes[lane as usize]
     }

@@ -17,7 +17,7 @@ pub async fn tell(node: Arc<Node>) {
         ticks.tick().await;
         let left = if node.draining.is_cancelled() { node.hub.count() } else { 0 };
         node.metrics.measured(node.hub.counts(), left, process::resident_bytes().unwrap_or_default());
-        // It refuses upgrades by itself, with a time to come again; who is here stays served.
+        // It refuses upgrades by itself, with a time to come again; open sockets are still served.
         let runtime = match node.admission.is_late() {
             true => State::Degraded("the runtime is late: no new sockets are taken".into()),
             false => State::Ok,

@@ -20,8 +20,8 @@ pub mod socket;
 /// This node among the others: events up, deliveries down, seats, logins, the drain.
 mod cluster;
 
-/// Reports the state of the peers to the admin port.
-mod peers;
+/// Reports to the admin port whether workers consume the lanes.
+mod workers;
 
 /// This node's numbers, reported once a second: sockets, memory, lag of the runtime.
 mod gauges;
@@ -119,8 +119,8 @@ impl Gateway {
         parts.spawn(logins::keep_fresh(Arc::clone(&node.logins)));
         parts.spawn(downlink::deliver(Arc::clone(&node.deliveries), deliveries));
         parts.spawn(logins::obey(Arc::clone(&node.logins), control));
-        parts.spawn(peers::bus(node.bus.clone(), node.readiness.clone()));
-        parts.spawn(peers::workers(node.bus.clone(), node.readiness.clone()));
+        parts.spawn(common::peers::bus(node.bus.clone(), node.readiness.clone()));
+        parts.spawn(workers::watch(node.bus.clone(), node.readiness.clone()));
         parts.spawn(gauges::tell(Arc::clone(&node)));
         parts.spawn(operator::listen(Arc::clone(&node), ear, lifecycle.clone()));
         let roster = Roster::new(node.id, Part::Gateway, &node.directory, node.verifier.secret_digest());

@@ -39,7 +39,7 @@ DASHBOARD = dashboard(
               (f"{rate('gateway_frames_built_total')} / ({rate('gateway_downlinks_total')} > 0)", "frames per downlink")),
         lines("Traces of clients", "Where do the traces of messages start: `sampled` by clients, `begun` by the gateway? Which `traceparent` was not used: over the rate (`limited`) or `malformed`?", "ops",
               (rate("gateway_contexts_total", "result"), "{{result}}"), many=True),
-        lines("Dropped downlinks", "How many downlinks per second found no socket (`nobody`: the user has just left) or could not be decoded (`damaged`)?", "ops", (rate("gateway_downlinks_dropped_total", "reason"), "{{reason}}")),
+        lines("Dropped downlinks", "How many downlinks per second does a gateway drop because the user has just left (`nobody`) or because it cannot decode them (`damaged`)?", "ops", (rate("gateway_downlinks_dropped_total", "reason"), "{{reason}}")),
         lines("Lapses", "How often did a gateway tell all its clients to `sync`, because deliveries may have been lost?", "short",
               (f"sum by (instance) (increase({chosen('gateway_lapses_total')}{WINDOW}))", EACH)),
     ),

@@ -9,7 +9,7 @@
 mod left_out;
 
 /// A migrated database for each test.
-mod database;
+mod template;
 
 /// Bus, directory and store of one system.
 mod world;
@@ -23,8 +23,8 @@ pub mod faults;
 
 use std::time::Instant;
 
-pub use self::database::{Database, connect};
 pub use self::left_out::{is_left_out, left_out, variable};
+pub use self::template::{Database, connect};
 pub use self::world::{Kind, World};
 
 /// Tests of processes run in real time.

@@ -206,12 +206,12 @@ impl Socket {
     }
 
     /// Whether the server was only busy for this message, and so it was said again.
-    #[expect(clippy::disallowed_methods, reason = "the server says how long to wait")]
     fn repeats_if_busy(&mut self, refusal: &Value) -> bool {
         let sent = refusal["guid"].as_str().and_then(|guid| self.sent.get(guid)).cloned();
         let (Some(data), "busy") = (sent, refusal["code"].as_str().unwrap_or_default()) else { return false };
         let pause = refusal["retryInMs"].as_u64().expect("busy says for how long");
-        std::thread::sleep(Duration::from_millis(pause));
+        // What comes meanwhile is kept for later.
+        self.awaits(&[], Duration::from_millis(pause));
         self.tries_to_say("sendMessage", &data).unwrap();
         true
     }

@@ -4,29 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::bus::{Bus, Health, LaneView};
-use common::health::{Readiness, State};
+use common::health::Readiness;
 use common::limits::{BEAT_MS, PEERS_WATCH_MS, SHARD_ASTRAY_MS, WRITE_WATCH_MS};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::ctx::Ctx;
 use crate::rest::RestState;
-
-/// The broker.
-pub(crate) async fn bus(bus: Bus, readiness: Readiness) {
-    let mut health = bus.health();
-    loop {
-        let state = match *health.borrow_and_update() {
-            Health::Up => State::Ok,
-            // An alarm of the whole broker: other workers can do no more than this one.
-            Health::Blocked => State::Degraded("the broker refuses publishes".to_owned()),
-            Health::Down => State::Down("there is no connection to the broker".to_owned()),
-        };
-        readiness.report_as("bus", state);
-        if health.changed().await.is_err() {
-            return;
-        }
-    }
-}
 
 /// PostgreSQL. A server that answers is not one that keeps: once the store is down, whatever for,
 /// it is down until a write succeeds. From time to time one is tried although nothing is wrong.

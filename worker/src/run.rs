@@ -134,8 +134,22 @@ impl Worker {
     /// # Errors
     /// None so far: work that fails is held, retried or set aside.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        let Self { ctx, readiness, leaving, finish_lanes, consumer, requests, rest, .. } = self;
-        let Self { answerer, background, hears, beats, inbox, ear, live, .. } = self;
+        let Self {
+            ctx,
+            readiness,
+            leaving,
+            finish_lanes,
+            consumer,
+            requests,
+            rest,
+            answerer,
+            background,
+            hears,
+            beats,
+            inbox,
+            ear,
+            live,
+        } = self;
         let draining = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (views, seen) = (consumer.views(), consumer.views());
@@ -155,7 +169,9 @@ impl Worker {
         let watches = TaskTracker::new();
         let over = CancellationToken::new();
         watches.spawn(over.clone().run_until_cancelled_owned(hear_deliveries(ctx.clone(), hears, inbox)));
-        watches.spawn(over.clone().run_until_cancelled_owned(peers::bus(ctx.bus.clone(), readiness.clone())));
+        watches.spawn(
+            over.clone().run_until_cancelled_owned(common::peers::bus(ctx.bus.clone(), readiness.clone())),
+        );
         watches.spawn(over.clone().run_until_cancelled_owned(peers::store(
             ctx.clone(),
             rest,

@@ -1,10 +1,10 @@
-//! What happened between two moments. Pure but for the moment that is now.
+//! The difference of two samples of the numbers. Pure, except `Sample::take`.
 
 use tokio::time::Instant;
 
 use crate::vitals::{Count, SECONDS, Timing, VITALS, Vitals};
 
-/// How it was at one moment.
+/// The numbers at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
     at: Instant,
@@ -12,13 +12,13 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Now.
+    /// Takes a sample now.
     pub fn take() -> Self {
         Self { at: Instant::now(), vitals: VITALS.clone() }
     }
 }
 
-/// What happened between two samples, and how it is at the later one.
+/// The time between two samples.
 #[derive(Clone, Debug)]
 pub struct Stretch {
     before: Sample,
@@ -26,46 +26,46 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// From one sample to the next.
+    /// From the earlier sample to the later one.
     pub const fn new(before: Sample, now: Sample) -> Self {
         Self { before, now }
     }
 
-    /// How long it is.
+    /// Its length in seconds.
     pub fn seconds(&self) -> f64 {
         self.now.at.saturating_duration_since(self.before.at).as_secs_f64()
     }
 
-    /// How it is at its end.
+    /// The numbers at its end.
     pub const fn now(&self) -> &Vitals {
         &self.now.vitals
     }
 
-    /// How many came in this stretch.
+    /// The increase of a counter.
     pub fn gained(&self, of: impl Fn(&Vitals) -> &Count) -> u64 {
         of(&self.now.vitals).get().saturating_sub(of(&self.before.vitals).get())
     }
 
-    /// How many came per second.
+    /// The increase of a counter per second.
     pub fn rate(&self, of: impl Fn(&Vitals) -> &Count) -> f64 {
         let seconds = self.seconds();
         if seconds > 0.0 { self.gained(of) as f64 / seconds } else { 0.0 }
     }
 
-    /// How often something took its time.
+    /// The number of durations recorded meanwhile.
     pub fn recorded(&self, of: impl Fn(&Vitals) -> &Timing) -> u64 {
         of(&self.now.vitals).count().saturating_sub(of(&self.before.vitals).count())
     }
 
-    /// How long it took on average, seconds. None: nothing came.
+    /// The mean duration in seconds. None: none was recorded.
     pub fn mean(&self, of: impl Fn(&Vitals) -> &Timing) -> Option<f64> {
         let seconds = of(&self.now.vitals).seconds() - of(&self.before.vitals).seconds();
         let count = self.recorded(of);
         (count > 0).then(|| seconds / count as f64)
     }
 
-    /// The bound, in seconds, below which this part of what came took its time; for what is beyond all
-    /// bounds, the last one. None: nothing came.
+    /// A quantile of the durations: the bound of its bucket, in seconds; beyond all bounds, the last one.
+    /// None: none was recorded.
     pub fn quantile(&self, of: impl Fn(&Vitals) -> &Timing, part: f64) -> Option<f64> {
         let (now, before) = (of(&self.now.vitals).buckets(), of(&self.before.vitals).buckets());
         let gained = now.iter().zip(before).map(|(now, before)| now.saturating_sub(before));

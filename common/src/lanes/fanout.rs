@@ -196,7 +196,9 @@ impl<'a> Notice<'a> {
 /// stays. Nothing where all rooms are small, because one publish costs less than two.
 pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<Notice<'_>>) {
     let notices = newest(effects);
-    if rooms(&notices).iter().all(|room| room.len() <= ROOM_USERS_SMALL) {
+    let is_large =
+        |notice: &Notice<'_>| matches!(&notice.told.to, To::Users(room) if room.len() > ROOM_USERS_SMALL);
+    if !notices.iter().any(is_large) {
         return (Vec::new(), notices);
     }
     let mut begun = HashSet::new();

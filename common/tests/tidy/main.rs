@@ -412,6 +412,12 @@ fn what_clients_see_is_in_the_protocol_document() {
     none("PROTOCOL.md follows the code", found);
 }
 
+/// The quoted texts of a file, without its tests.
+fn quoted(source: &Source) -> impl Iterator<Item = &str> {
+    let product = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+    product.split('"').enumerate().filter_map(|(at, text)| (at % 2 == 1).then_some(text))
+}
+
 #[test]
 fn metrics_and_their_document_name_the_same() {
     let prefixes = [
@@ -432,8 +438,7 @@ fn metrics_and_their_document_name_the_same() {
     };
     let mut in_code = BTreeSet::new();
     for source in rust().iter().filter(|source| source.path.ends_with("metrics.rs")) {
-        let product = source.text.split("#[cfg(test)]").next().unwrap_or_default();
-        in_code.extend(product.split('"').skip(1).step_by(2).filter(|text| is_name(text)).map(str::to_owned));
+        in_code.extend(quoted(source).filter(|text| is_name(text)).map(str::to_owned));
     }
     let text = document("METRICS.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
@@ -441,13 +446,11 @@ fn metrics_and_their_document_name_the_same() {
     let mut found: Vec<_> =
         in_code.difference(&in_document).map(|name| format!("{name} is measured, not documented")).collect();
     found.extend(in_document.difference(&in_code).map(|name| format!("{name} is documented, not measured")));
-    // Whoever else says a name reads the text of Prometheus, which is for others: see `common/src/vitals.rs`.
-    let product = ["common/src/", "gateway/src/", "worker/src/", "src/"];
-    for source in rust().iter().filter(|source| product.iter().any(|home| source.path.starts_with(home))) {
-        let text = source.text.split("#[cfg(test)]").next().unwrap_or_default();
-        let said = text.split('"').skip(1).step_by(2).filter(|text| in_code.contains(*text));
-        let elsewhere = said.filter(|_| !source.path.ends_with("metrics.rs"));
-        found.extend(elsewhere.map(|name| format!("{}: {name} is named outside of metrics.rs", source.path)));
+    // A program that names a metric elsewhere reads its own Prometheus text: `common/src/vitals.rs` is for that.
+    for source in rust().iter().filter(|source| structure::is_product(&source.path)) {
+        let names =
+            quoted(source).filter(|text| !source.path.ends_with("metrics.rs") && in_code.contains(*text));
+        found.extend(names.map(|name| format!("{}: {name} is named outside of metrics.rs", source.path)));
     }
     none("METRICS.md follows the code", found);
 }

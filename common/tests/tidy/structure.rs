@@ -12,7 +12,7 @@ const FILE_LINES_MEDIAN: usize = 130;
 const PRODUCT: &[&str] =
     &["protocol/src/", "common/src/", "gateway/src/", "worker/src/", "client/src/", "src/"];
 
-fn is_product(path: &str) -> bool {
+pub(crate) fn is_product(path: &str) -> bool {
     PRODUCT.iter().any(|folder| path.starts_with(folder))
 }
 

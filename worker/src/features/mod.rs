@@ -25,7 +25,7 @@ pub use crate::feature::Feature;
 use crate::rest::route::Route;
 use crate::store::{self, Statement};
 
-/// All of them.
+/// All of them. A worker starts their tasks in this order.
 pub const ALL: &[&Feature] = &[
     &presence::FEATURE,
     &accounts::FEATURE,

@@ -11,14 +11,14 @@ use protocol::{Timestamp, TraceContext};
 
 const AT: &str = "x-chatchit-at";
 
-/// When it was published.
+/// The properties with the publish time.
 pub(super) fn published(properties: BasicProperties, at: Timestamp) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert(AT.into(), AMQPValue::LongLongInt(at.0));
     properties.with_headers(headers).with_timestamp(at.0.max(0).cast_unsigned() / 1_000)
 }
 
-/// W3C's header for AMQP. A batch may belong to several traces and has room for one: it is the first
+/// The properties with W3C's header for AMQP. A batch may belong to several traces and has room for one: it is the first
 /// sampled one's; every message carries its own in its body.
 pub(super) fn in_trace(properties: BasicProperties, context: &TraceContext) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn in_trace(properties: BasicProperties, context: &TraceContext) -> B
     properties.with_headers(headers)
 }
 
-/// When it was published. None: nobody said so.
+/// The publish time. None: the header is missing.
 pub(super) fn published_at(properties: &BasicProperties) -> Option<Timestamp> {
     match properties.headers().as_ref()?.inner().get(AT)? {
         AMQPValue::LongLongInt(at) => Some(Timestamp(*at)),

@@ -26,13 +26,13 @@ client_events! {
     }
 }
 
-/// `getHands`: the sender asks who has a hand up.
+/// `getHands`: the sender asks which users have a hand up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetHands {
     pub conversation: ConversationId,
 }
 
-/// What both say.
+/// The conversation that both events name.
 fn conversation(data: &str) -> Result<ConversationId, Reject> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -64,13 +64,13 @@ pub struct HandRaised {
     pub timestamp: Timestamp,
 }
 
-/// `hands`: who has a hand up.
+/// `hands`: the users who have a hand up.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hands {
     pub users: Vec<UserId>,
 }
 
-/// `handsLowered`: every hand of a conversation was up, and they are lowered.
+/// `handsLowered`: every member had a hand up, and the server lowered all hands.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandsLowered {

@@ -32,7 +32,7 @@ pub const FEATURE: Feature = Feature {
     ..Feature::named("hands")
 };
 
-/// Between two looks for conversations whose hands are all up.
+/// Interval of the checks for conversations in which all hands are up.
 const LOOK: Duration = Duration::from_millis(50);
 
 const STATEMENTS: &[Statement] = &[RAISE, RAISED, LOWER, LOWER_ALL];
@@ -51,7 +51,7 @@ const RAISED: Statement =
 
 const LOWER: Statement = statement("lower_hands", "delete from raised_hands where conversation_id = $1");
 
-/// Of two workers that look at once one finds them.
+/// When two workers check at once, the statement returns a conversation to one of them.
 const LOWER_ALL: Statement = statement(
     "lower_all_hands",
     "
@@ -103,7 +103,7 @@ async fn keep(
     Ok(rows.iter().map(|row| (ConversationId(row.get(0)), UserId(row.get(1)))).collect())
 }
 
-/// Whose hands are up. None: it is not for this user to know.
+/// The users whose hands are up. None: the user is no member.
 async fn seen(store: &Store, user: UserId, id: ConversationId) -> Result<Option<Vec<UserId>>> {
     let audiences = store.audiences(&[id]).await?;
     if admit(audiences.get(&id), user).is_err() {
@@ -121,12 +121,12 @@ async fn raised(call: Call<'_>) -> Outcome {
 
 /// `getHands`: for members.
 async fn hands(ctx: &Ctx, from: &Sender, event: &GetHands) -> std::result::Result<Hands, Reject> {
-    // Of a feature of the product: what failed is logged.
+    // A feature of the product logs what failed.
     let users = seen(&ctx.store, from.user, event.conversation).await.map_err(|_| Reject::Busy)?;
     Ok(Hands { users: users.ok_or(Reject::NotAMember)? })
 }
 
-/// Lowers the hands of conversations in which all are up, and tells of it.
+/// Lowers the hands of conversations in which all are up, and tells their members.
 async fn lower_when_all_are_up(ctx: Ctx, draining: CancellationToken) {
     let mut ticks = interval(LOOK);
     while draining.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -91,7 +91,7 @@ async fn a_hand_is_raised(cluster: Cluster) {
     bob.expect(raised("alice")).await;
     bob.emit("getHands", hand.clone()).await;
     bob.expect(Expect::named("hands").with("users", alices_id)).await;
-    // Nobody asks for it: a task lowers them when all are up.
+    // The background task lowers the hands when every member has raised one.
     bob.emit("raiseHand", hand).await;
     bob.expect(raised("bob")).await;
     cluster.a_moment().await;

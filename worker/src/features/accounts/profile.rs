@@ -7,7 +7,7 @@ use super::store::AccountRow;
 use crate::rest::Call;
 use crate::rest::response::{Outcome, Refusal, ok};
 
-/// The original's placeholder for a password.
+/// What the original returns in place of a password.
 const STARS: &str = "*********";
 
 /// `GET /users/me`: the account behind the token.
