@@ -152,3 +152,24 @@ fn every_limit_has_its_reason_beside_it() {
     assert!(text.contains("const _: () = {"), "relations between limits are asserted");
     none("a limit without a reason", found);
 }
+
+/// `tests/run` tells its two lots apart by the first letter of a test program: these two mostly wait.
+#[test]
+fn only_the_lot_that_waits_begins_with_a_b() {
+    let mut found = Vec::new();
+    for source in rust() {
+        let Some((_, name)) =
+            format!("/{}", source.path).split_once("/tests/").map(|(a, b)| (a.to_owned(), b.to_owned()))
+        else {
+            continue;
+        };
+        let program =
+            name.strip_suffix("/main.rs").or(name.strip_suffix(".rs")).filter(|name| !name.contains('/'));
+        found.extend(
+            program
+                .filter(|name| name.starts_with('b') && !["breaking", "by_hand"].contains(name))
+                .map(str::to_owned),
+        );
+    }
+    none("a test program in the lot of those that wait", found);
+}
