@@ -112,9 +112,15 @@ impl Effects {
     }
 }
 
-/// Two numbers to one, the same in every process (splitmix64's finalizer). Two keys that meet by
-/// accident (1 in 2^64) would replace each other in one outbox, once.
-pub fn mix(one: u64, other: u64) -> u64 {
+/// A key for [`Urgency::Latest`]: `thing` is a word of its own for all that replace each other, `ids` say which one it
+/// is. The same in every process. Two keys that meet by accident (1 in 2^64) would replace each other in one outbox, once.
+pub fn latest_key(thing: &str, ids: &[i64]) -> u64 {
+    let words = thing.bytes().map(u64::from).chain(ids.iter().map(|id| id.cast_unsigned()));
+    words.fold(0, mix)
+}
+
+/// Two numbers to one (splitmix64's finalizer).
+pub(super) fn mix(one: u64, other: u64) -> u64 {
     let mut z = one.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ other.rotate_left(32);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -127,6 +133,22 @@ mod tests {
     use protocol::ids::{ConversationId, NodeId};
 
     use super::*;
+
+    #[test]
+    fn keys_of_different_things_differ() {
+        let keys = [
+            latest_key("preview", &[1]),
+            latest_key("preview", &[2]),
+            latest_key("presence", &[1]),
+            latest_key("typing", &[1, 2]),
+            latest_key("typing", &[2, 1]),
+            latest_key("typing", &[1, 1]),
+            latest_key("typing", &[1]),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key), "{at}");
+        }
+    }
 
     #[test]
     fn an_event_without_a_socket_is_answered_to_nobody() {

@@ -37,6 +37,6 @@ mod metrics;
 pub use self::apart::Apart;
 pub use self::attempt::{Engine, Handle};
 pub use self::consumer::Consumer;
-pub use self::effects::{Effects, To, Told, mix};
+pub use self::effects::{Effects, To, Told, latest_key};
 pub use self::fanout::Fanout;
 pub use self::work::{Cause, Halt, LaneEvent, Outcomes, Peer, Request};

@@ -80,7 +80,7 @@ pub const UNREAD_OWN_MAX: i64 = 500;
 /// writing statement takes no longer. Pages by cursor list it again.
 pub const LIST_OVERLAP_MS: i64 = 10_000;
 
-/// Conversations that a cursor lists as told of that time (about 15 bytes each); one more may be told twice.
+/// Conversations that a cursor lists as told of that time (about 15 bytes each). With more, that time is shorter.
 pub const LIST_TOLD_MAX: usize = 200;
 
 /// Conversations that one person has made and that still exist.

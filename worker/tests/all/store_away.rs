@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::postgres::{Database, text};
 use protocol::ids::NodeId;
+use tokio::sync::watch;
 use worker::features::messages::Saved;
 use worker::store::{Store, StoreError};
 
@@ -15,6 +16,7 @@ async fn connections_that_are_ended_lose_nothing() {
     let alice = db.user("alice").await;
     let talk = db.conversation(&[alice]).await;
     let store = db.store.clone();
+    let (done, mut progress) = watch::channel(0);
     let saving = tokio::spawn(async move {
         let (mut away, mut rows) = (0, BTreeMap::new());
         for part in 0..150 {
@@ -30,6 +32,7 @@ async fn connections_that_are_ended_lose_nothing() {
                 let (Saved::New(row) | Saved::Repeat(row)) = saved else { panic!("{saved:?}") };
                 assert_eq!(rows.insert(row.seq, row.message), None);
             }
+            done.send_replace(part);
         }
         (away, rows)
     });
@@ -38,8 +41,10 @@ async fn connections_that_are_ended_lose_nothing() {
     let mut ended = 0;
     while !saving.is_finished() {
         ended += db.count(end).await;
-        // As long as it takes to save something in between.
-        db.client.batch_execute("select pg_sleep(0.02)").await.unwrap();
+        // Something is saved in between, however long that takes on a busy machine; then they end in the middle of another
+        // part. An error: all is saved.
+        let _ = progress.changed().await;
+        db.client.batch_execute(&format!("select pg_sleep(0.002 * {})", ended % 8)).await.unwrap();
     }
     let (away, rows) = saving.await.unwrap();
     assert!(ended > 0 && away > 0, "{ended} ended, {away} noticed");

@@ -6,9 +6,10 @@
 //! with a time a little before that of the page. So the search for moved ones begins
 //! [`LIST_OVERLAP_MS`] before the page, and a cursor names those of that time that the client has already.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use common::limits::{LIST_OVERLAP_MS, LIST_TOLD_MAX};
+use common::limits::{LIST_OVERLAP_MS, LIST_TOLD_MAX, PAGE_SIZE_MAX};
 use protocol::Timestamp;
 use protocol::ids::ConversationId;
 
@@ -47,10 +48,11 @@ impl ListCursor {
         page: &[Active],
         moved: &[Active],
         now: Timestamp,
-        size: usize,
+        size: i64,
     ) -> Option<Self> {
-        let moved_is_full = moved.len() >= size;
-        if page.len() < size && !moved_is_full {
+        let is_full = |list: &[Active], size| i64::try_from(list.len()).is_ok_and(|rows| rows >= size);
+        let moved_is_full = is_full(moved, PAGE_SIZE_MAX);
+        if !is_full(page, size) && !moved_is_full {
             return None;
         }
         let last = page.last().copied();
@@ -61,10 +63,14 @@ impl ListCursor {
         let since = told_last.map_or(overlap, |told| told.min(overlap));
         let told = before.map(|before| before.told).unwrap_or_default();
         let told = told.into_iter().chain(page.iter().chain(moved).copied());
-        let mut told: BTreeMap<_, _> = told.filter(|(_, at)| *at >= since).collect();
-        while told.len() > LIST_TOLD_MAX {
-            told.pop_first();
-        }
+        let told: BTreeMap<_, _> = told.collect();
+        let mut told: Vec<_> = told.into_iter().collect();
+        told.sort_unstable_by_key(|(_, at)| Reverse(*at));
+        // More than can be named: the search begins later, but not behind what is still to be told.
+        let unnamed = told.get(LIST_TOLD_MAX).map(|(_, at)| Timestamp(at.0 + 1));
+        let since = since.max(unnamed.unwrap_or(since).min(told_last.unwrap_or(now)));
+        told.truncate(LIST_TOLD_MAX);
+        let told = told.into_iter().filter(|(_, at)| *at >= since).collect();
         Some(Self { last_at, last, since, told })
     }
 }
@@ -79,7 +85,62 @@ impl std::fmt::Display for ListCursor {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// A client pages through a list while conversations become active: it reads each of them, none is on two pages, and it
+    /// needs about as many requests as the list has pages.
+    fn walk(listed: i64, size: i64, mut active: impl FnMut(i64) -> Vec<Active>) {
+        let (mut on_pages, mut heard) = (BTreeSet::new(), BTreeSet::new());
+        let (mut cursor, mut times) = (None::<ListCursor>, BTreeMap::new());
+        times.extend((1..=listed).map(|id| (ConversationId(id), Timestamp(1_000_000 + id))));
+        for request in 1..1_000 {
+            let now = Timestamp(1_001_000 + request);
+            times.extend(active(request));
+            let mut rows: Vec<Active> = times.iter().map(|(id, at)| (*id, *at)).collect();
+            rows.sort_unstable_by_key(|(id, at)| Reverse((*at, *id)));
+            let below =
+                |row: &&Active| cursor.as_ref().is_none_or(|it| (row.1, row.0) < (it.last_at, it.last));
+            let page: Vec<_> = rows.iter().filter(below).take(size as usize).copied().collect();
+            let news = |row: &&Active| {
+                cursor.as_ref().is_some_and(|it| row.1 >= it.since && it.told.get(&row.0) != Some(&row.1))
+            };
+            let moved: Vec<_> =
+                rows.iter().rev().filter(news).take(PAGE_SIZE_MAX as usize).copied().collect();
+            assert!(page.iter().all(|(id, _)| on_pages.insert(*id)), "on two pages: {listed} by {size}");
+            heard.extend(page.iter().chain(&moved).map(|(id, _)| id.0));
+            cursor = ListCursor::after(cursor, &page, &moved, now, size);
+            let Some(cursor) = &cursor else {
+                assert!(heard.into_iter().eq(1..=listed), "{listed} by {size}");
+                assert!(
+                    request <= listed / size + listed / PAGE_SIZE_MAX + 2,
+                    "{request} requests: {listed} by {size}"
+                );
+                return;
+            };
+            assert!(cursor.told.len() <= LIST_TOLD_MAX, "{listed} by {size}");
+        }
+        panic!("it does not end: {listed} by {size}");
+    }
+
+    #[test]
+    fn a_list_of_more_busy_conversations_than_a_cursor_names_ends() {
+        for (listed, size) in [(3, 1), (199, 10), (201, 10), (1_000, 10), (1_000, 100), (400, 400)] {
+            walk(listed, size, |_| Vec::new());
+        }
+    }
+
+    #[test]
+    fn whatever_becomes_active_while_the_list_is_read_is_heard() {
+        for (listed, size) in [(40, 10), (450, 10), (450, 100)] {
+            // Seven at each request, some of them again and again, from the bottom as from the top.
+            walk(listed, size, |request| {
+                let ids = (0..7).map(|n| (request * 31 + n * n * 17) % listed + 1);
+                ids.map(|id| (ConversationId(id), Timestamp(1_001_000 + request))).collect()
+            });
+        }
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_was_and_nothing_else_is_one() {

@@ -50,12 +50,11 @@ pub async fn list(call: Call<'_>) -> Outcome {
         Some(Some(cursor)) => call.ctx.store.conversations_from(user, search, cursor, size).await?,
         None => call.ctx.store.conversations_of(user, search, oldest_first, size, (page - 1) * size).await?,
     };
-    let rows = usize::try_from(size).unwrap_or(usize::MAX);
     let active =
         |rows: &[ConversationRow]| rows.iter().map(|row| (row.id, row.updated_at)).collect::<Vec<_>>();
     let (listed_at, moved_at) = (active(&found.conversations), active(&found.moved));
     let next =
-        ListCursor::after(cursor.flatten(), &listed_at, &moved_at, found.now, rows).filter(|_| !oldest_first);
+        ListCursor::after(cursor.flatten(), &listed_at, &moved_at, found.now, size).filter(|_| !oldest_first);
     let total = found.total;
     let data = json!({
         "page": page,

@@ -1,7 +1,7 @@
 //! Conversations and their participants.
 
 use common::limits::{
-    CONVERSATIONS_MADE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX, UNREAD_OWN_MAX,
+    CONVERSATIONS_MADE_MAX, PAGE_SIZE_MAX, PARTICIPANTS_LISTED_MAX, PARTICIPANTS_SHOWN_MAX, UNREAD_OWN_MAX,
 };
 use protocol::events::message::{ConversationKind, MessageView};
 use protocol::ids::{ConversationId, UserId};
@@ -204,7 +204,7 @@ const LIST: Statement = statement(
 );
 
 /// The conversations below the last one of the page before ($5, $6), and, marked, those that moved to the top
-/// since ($7), except those already told of this time ($9, $10): at most $8 of each.
+/// since ($7), except those already told of this time ($9, $10): at most $8 of the former, $11 of the latter.
 const FROM: Statement = statement(
     "conversations_from",
     concat!(
@@ -218,7 +218,7 @@ const FROM: Statement = statement(
           where c_updated_at >= $7::timestamptz
             and not exists (select from unnest($9::bigint[], $10::timestamptz[]) as t (id, at)
                              where t.id = c_id and t.at = c_updated_at)
-          order by c_updated_at, c_id limit $8)
+          order by c_updated_at, c_id limit $11)
     )
     select total.total, clock_timestamp() as now, ",
         dressed!(),
@@ -324,8 +324,9 @@ impl Store {
         let (last_at, since) = (at(cursor.last_at), at(cursor.since));
         let told: Vec<i64> = cursor.told.keys().map(|id| id.0).collect();
         let told_at: Vec<_> = cursor.told.values().map(|told| at(*told)).collect();
+        let (last, moved) = (cursor.last.0, PAGE_SIZE_MAX);
         let params: Params<'_> =
-            &[&user.0, &shown, &looked, &search, &last_at, &cursor.last.0, &since, &limit, &told, &told_at];
+            &[&user.0, &shown, &looked, &search, &last_at, &last, &since, &limit, &told, &told_at, &moved];
         page(&self.query(&FROM, params).await?, |row| row.get("moved"))
     }
 

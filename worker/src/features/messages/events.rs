@@ -1,6 +1,6 @@
 //! Chat messages: send.
 
-use common::lanes::{Effects, Outcomes, Request, mix};
+use common::lanes::{Effects, Outcomes, Request, latest_key};
 use foldhash::{HashSet, HashSetExt};
 use protocol::control::Stage;
 use protocol::events::message::{
@@ -99,5 +99,5 @@ fn view(
 
 /// The key of a conversation's preview, for [`Urgency::Latest`].
 fn preview_key(conversation: ConversationId) -> u64 {
-    mix(conversation.0.cast_unsigned(), 1)
+    latest_key("preview", &[conversation.0])
 }

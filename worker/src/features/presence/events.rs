@@ -16,7 +16,7 @@ use protocol::{Forms, Reject, Timestamp, Urgency};
 use super::store::Circle;
 use crate::ctx::Ctx;
 use crate::metrics;
-use common::lanes::{Effects, Halt, Outcomes, Request, To, Told, mix};
+use common::lanes::{Effects, Halt, Outcomes, Request, To, Told, latest_key};
 
 /// `getOnlineUsers`: which of one's contacts are online; in the form of the original's clients also
 /// in which of one's conversations.
@@ -122,12 +122,12 @@ pub(crate) async fn lists(ctx: &Ctx, watchers: &[UserId]) -> Result<Vec<Effects>
 
 /// The key of a person's coming and going, for [`Urgency::Latest`].
 fn presence_key(user: UserId) -> u64 {
-    mix(user.0.cast_unsigned(), 3)
+    latest_key("presence", &[user.0])
 }
 
 /// The key of what a person sees of others' presence, for [`Urgency::Latest`].
 fn online_key(user: UserId) -> u64 {
-    mix(user.0.cast_unsigned(), 4)
+    latest_key("online list", &[user.0])
 }
 
 /// The users who see each user.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::lanes::{Effects, Outcomes, Request, mix};
+use common::lanes::{Effects, Outcomes, Request, latest_key};
 use common::limits::{LOW_LANE_TTL_MS, TYPING_AUDIENCE_MS_MAX, TYPING_AUDIENCES_MAX, TYPING_REPEAT_MS_MIN};
 use foldhash::{HashMap, HashMapExt};
 use parking_lot::Mutex;
@@ -82,7 +82,7 @@ pub(crate) async fn relay(ctx: &Ctx, batch: &[Request<'_, Typing>]) -> Outcomes 
 
 /// The key of what a person types in a conversation, for [`Urgency::Latest`].
 fn typing_key(conversation: ConversationId, user: UserId) -> u64 {
-    mix(mix(conversation.0.cast_unsigned(), 2), user.0.cast_unsigned())
+    latest_key("typing", &[conversation.0, user.0])
 }
 
 impl RecentMembers {
