@@ -1,8 +1,8 @@
-//! The statement that writes and checks.
+//! The statement that writes a piece and checks the remembered heads and versions.
 //!
-//! One statement moves the heads of all conversations of a piece, if each is where it is remembered to
-//! be, and inserts the messages under the seqs that were decided. One that is elsewhere divides by
-//! zero, which undoes everything. Nothing comes back but success.
+//! One statement moves the heads of all conversations of a piece, if each head and version is as remembered,
+//! and inserts the messages under the seqs that were decided. If one conversation differs, the statement
+//! divides by zero, which undoes everything. It returns nothing but success.
 
 use protocol::Timestamp;
 use protocol::events::message::{CallStatus, CallType, MessageType};
@@ -12,18 +12,18 @@ use super::message::{NewMessage, SavedMessage};
 use crate::store::rows::{moment, signed, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, collided, conflict, has_moved, statement};
 
-/// Messages to write, and what must be true of their conversations.
+/// Messages to write, and the state that their conversations must be in.
 #[derive(Debug)]
 pub(super) struct Piece<'a> {
-    /// Conversation, head and version remembered, head to be; by conversation.
+    /// The heads to move, ordered by conversation.
     pub heads: Vec<Move>,
-    /// The messages in their order.
+    /// The new messages and their rows, in the order of their seqs.
     pub messages: Vec<(&'a NewMessage, SavedMessage)>,
-    /// When.
+    /// The time of all messages of the piece.
     pub at: Timestamp,
 }
 
-/// A conversation's head is to be moved.
+/// Moves a conversation's head from `expected` to `head`, if its `version` is as remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Move {
     pub conversation: ConversationId,
@@ -32,14 +32,14 @@ pub(super) struct Move {
     pub version: i64,
 }
 
-/// What became of a piece.
+/// The outcome of writing a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Appended {
-    /// It is committed.
+    /// The piece is committed.
     Kept,
-    /// Nothing was written: a conversation is not as it is remembered.
+    /// Nothing was written: a conversation differs from what is remembered, or the server is another one.
     Moved,
-    /// Nothing was written: a message of this guid is there.
+    /// Nothing was written: a message with the same conversation, sender and guid exists.
     Repeated,
 }
 
@@ -70,10 +70,10 @@ select 1 / (case when count(*) = $5::bigint then 1 else 0 end) from moved"
     };
 }
 
-/// Plain texts: what most pieces are.
+/// Inserts plain texts; most pieces have nothing else.
 const APPEND: Statement = statement("append", append!("message_type", "'TEXT'"));
 
-/// Messages of any kind.
+/// Inserts messages of any kind.
 const APPEND_ANY: Statement = statement(
     "append_any",
     append!(
@@ -99,7 +99,7 @@ const IDS: Statement =
     statement("message_ids", "select nextval('message_ids') from generate_series(1, $1::bigint)");
 
 impl Store {
-    /// Writes a piece, on a connection to the server that `epoch` stands for.
+    /// Writes a piece, if PostgreSQL is still the server of `epoch`.
     pub(super) async fn append(&self, epoch: u64, piece: &Piece<'_>) -> Result<Appended> {
         let conversations: Vec<i64> = piece.heads.iter().map(|one| one.conversation.0).collect();
         let expected: Vec<i64> = piece.heads.iter().map(|one| signed(one.expected)).collect();
@@ -156,7 +156,7 @@ impl Store {
         }
     }
 
-    /// Which of these are there already: their place, and their row.
+    /// Finds those of the messages that already exist: the index of each in `asked`, and its row.
     pub(super) async fn known_messages(&self, asked: &[&NewMessage]) -> Result<Vec<(usize, SavedMessage)>> {
         let conversations: Vec<i64> = asked.iter().map(|one| one.event.conversation.0).collect();
         let senders: Vec<i64> = asked.iter().map(|one| one.sender.0).collect();
@@ -171,7 +171,7 @@ impl Store {
         Ok(rows.iter().map(read).collect())
     }
 
-    /// So many ids that no message has.
+    /// Reserves `count` message ids from the sequence.
     pub(super) async fn message_ids(&self, count: usize) -> Result<Vec<i64>> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let rows = self.query(&IDS, &[&count]).await?;
@@ -179,7 +179,7 @@ impl Store {
     }
 }
 
-/// Whether the table's defaults say the rest.
+/// Whether the table's defaults suit all columns that [`APPEND`] does not write.
 fn is_plain(new: &NewMessage) -> bool {
     let event = &new.event;
     event.message_type == MessageType::Text

@@ -1,4 +1,4 @@
-//! What becomes of each message of a piece. Pure: what is remembered in, seqs and refusals out.
+//! Decides which messages of a piece are new, repeated or refused. Pure: memory in, seqs and refusals out.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,30 +9,30 @@ use super::audience::admit;
 use super::memory::Remembered;
 use super::message::{SavedMessage, Wanted};
 
-/// What becomes of one message.
+/// The decision on one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// Its sender may not.
+    /// The sender may not write there.
     Refused(Reject),
-    /// It is there already.
+    /// The message already exists, as this row.
     Known(SavedMessage),
-    /// It is new, under this seq.
+    /// The message is new and gets this seq.
     New(u64),
-    /// It is the same as another of the piece.
+    /// The message repeats an earlier one of the piece, at this index.
     Same(usize),
 }
 
-/// What becomes of a piece.
+/// The decision on a piece.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decision {
-    /// For each message.
+    /// One ruling for each message, in the order of the piece.
     pub verdicts: Vec<Ruling>,
-    /// Where the heads will be that move.
+    /// The new head of each conversation that gets new messages.
     pub heads: BTreeMap<ConversationId, u64>,
 }
 
-/// Decides a piece from what is remembered of its conversations, and from the rows that are known by
-/// the place of their message.
+/// Decides a piece from the copies of its conversations and from `rows`: the existing row of a message, by
+/// the message's index in the piece.
 pub(super) fn decide(
     remembered: &HashMap<ConversationId, Remembered>,
     rows: &HashMap<usize, SavedMessage>,

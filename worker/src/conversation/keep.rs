@@ -1,4 +1,4 @@
-//! The way of a piece: recall, decide, write, and again.
+//! The steps of saving a piece: recall, decide, write, retry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,36 +16,36 @@ use super::message::{NewMessage, Saved, SavedMessage, Wanted};
 use crate::metrics;
 use crate::store::{Result, Store};
 
-/// What became of a piece.
+/// The outcome of saving a piece.
 #[derive(Debug)]
 pub struct Kept {
-    /// Who is in its conversations, as of its commit.
+    /// The members of its conversations, as of its commit.
     pub people: HashMap<ConversationId, People>,
-    /// For each message.
+    /// One outcome for each message, in the order of the piece.
     pub saved: Vec<Saved>,
 }
 
-/// Who is in a conversation.
+/// The members of a conversation.
 #[derive(Clone, Debug)]
 pub struct People {
-    /// Its members.
+    /// The members, with names and blocks.
     pub audience: Arc<Members>,
-    /// Their ids.
+    /// The ids of the members to deliver to.
     pub room: Arc<[UserId]>,
 }
 
-/// Who is in conversations, as remembered.
+/// The members of conversations, as remembered.
 #[derive(Debug)]
 pub(crate) struct KnownPeople {
-    /// The server that it came from: a write that checks it goes there.
+    /// The server that they were read from; a write that checks them must go to the same one.
     pub epoch: u64,
-    /// Each with the version that such a write must find.
+    /// The members, and the version that such a write must find.
     pub people: HashMap<ConversationId, (People, i64)>,
 }
 
 impl Owner {
-    /// Who is in these conversations, as remembered; what is not is read. It is believed only together
-    /// with a write that checks the version.
+    /// Returns the members of these conversations, from memory or else from PostgreSQL. Callers may trust
+    /// them only together with a write that checks the version.
     pub(crate) async fn people(
         &self,
         store: &Store,
@@ -62,10 +62,10 @@ impl Owner {
         Ok(KnownPeople { epoch, people: people.collect() })
     }
 
-    /// Keeps what may be kept of a piece, in its order, and answers for each.
+    /// Saves the messages of a piece whose senders may write, in order, and returns the outcome of each.
     ///
     /// # Errors
-    /// The store has no answer. It may have been kept all the same: a repeat has to say so (`again`).
+    /// The store has no answer. The piece may have been saved all the same: a retry must set `again`.
     pub async fn keep(&self, store: &Store, piece: &[Wanted]) -> Result<Kept> {
         let mut conversations: Vec<_> = piece.iter().map(|wanted| wanted.new.event.conversation).collect();
         conversations.sort_unstable();
@@ -73,7 +73,7 @@ impl Owner {
         for careful in [false, true] {
             match once(store, self, piece, &conversations, careful).await {
                 Ok(Some(kept)) => return Ok(kept),
-                // Invariant: after any outcome but success nothing of it is believed.
+                // Invariant: after any outcome but success no copy of these conversations is trusted.
                 Ok(None) => self.forget(conversations.iter().copied()),
                 Err(err) => {
                     self.forget(conversations.iter().copied());
@@ -85,7 +85,8 @@ impl Owner {
     }
 }
 
-/// One try. None: something was not as remembered, and nothing was written.
+/// One attempt. None: a conversation, a message or the server differs from memory, and nothing was written.
+/// `careful`: every message that is not in memory is looked up before the write.
 async fn once(
     store: &Store,
     owner: &Owner,
@@ -100,7 +101,7 @@ async fn once(
     let rows = look_up(store, owner, epoch, piece, careful).await?;
     let mut decision = decide(&copies, &rows, piece);
 
-    // What is told without a write of its own is checked before it is told.
+    // A copy that no write of this piece checks is checked here, before the worker answers from it.
     let unchecked = unchecked(piece, &decision, &cold);
     if !unchecked.is_empty() {
         let versions = store.versions(&unchecked).await?;
@@ -141,7 +142,7 @@ async fn once(
     Ok(Some(Kept { people: copies.into_iter().map(people).collect(), saved }))
 }
 
-/// Reads conversations, and remembers them.
+/// Loads conversations into memory and into `copies`.
 async fn read(
     store: &Store,
     owner: &Owner,
@@ -162,8 +163,8 @@ async fn read(
     Ok(())
 }
 
-/// The rows of messages that are there already: those remembered, and those that are asked for because
-/// a worker died over them, because their sender repeats guids, or because the first try failed.
+/// The rows of messages that already exist, by index. Rows in memory need no query; PostgreSQL is asked for
+/// redelivered messages (a worker may have died over them), for suspect senders, and after a failed attempt.
 async fn look_up(
     store: &Store,
     owner: &Owner,
@@ -196,8 +197,8 @@ async fn look_up(
     Ok(rows)
 }
 
-/// Conversations that were not read just now, of which something is told, and whose version the write
-/// does not check because nothing new is written there.
+/// Conversations that have an answer but no new message, so that the write does not check their version.
+/// Those in `fresh` were loaded just now and need no check.
 fn unchecked(piece: &[Wanted], decision: &Decision, fresh: &[ConversationId]) -> Vec<ConversationId> {
     let told = piece.iter().zip(&decision.verdicts).filter(|(_, verdict)| !matches!(verdict, Ruling::New(_)));
     let told: HashSet<_> = told.map(|(wanted, _)| wanted.new.event.conversation).collect();
@@ -238,9 +239,9 @@ fn saved(decision: &Decision, at: Timestamp, mut id: impl FnMut() -> MessageId) 
     saved
 }
 
-/// The way of those who remember nothing: who may write is read, the conversations are locked, and what
-/// is not there is written. Who left meanwhile hears nothing and says nothing: the statement below the
-/// locks asks once more who may write.
+/// Saves a piece without using memory: reads which senders may write, locks the conversations, and writes
+/// the messages that do not exist yet. Users who left meanwhile receive nothing and write nothing: the
+/// statement below the locks checks senders again.
 async fn locked(store: &Store, piece: &[Wanted], conversations: &[ConversationId]) -> Result<Kept> {
     metrics::conversations("locked", conversations.len());
     let before = store.audiences(conversations).await?;

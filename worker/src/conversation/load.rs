@@ -1,4 +1,4 @@
-//! Reading what is not remembered.
+//! Loads the conversations that are not in memory.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,20 @@ use crate::store::{Result, Row, Statement, Store, statement};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub audience: Members,
-    /// The newest seq.
+    /// The seq of its newest message; 0 if it has none.
     pub head: u64,
-    /// Rises with whatever is remembered beside the head.
+    /// Rises with every change of anything remembered besides the head.
     pub version: i64,
-    /// When its last message was written.
+    /// The time when its last message was written.
     pub updated_at: Timestamp,
-    /// The database's clock.
+    /// The database's clock at the time of reading.
     pub now: Timestamp,
 }
 
 pub(super) const STATEMENTS: &[Statement] = &[AUDIENCES, VERSIONS];
 
-/// Blocks are looked for in conversations of two only: for each member of a group the planner would
-/// look through all its members again, and a group of thousands could not be written to.
+/// Reads blocks in conversations of two only: for each member of a group the planner would scan all
+/// members again, and a group of thousands could not be written to.
 const AUDIENCES: Statement = statement(
     "audiences",
     "
@@ -53,7 +53,7 @@ const VERSIONS: Statement = statement(
 );
 
 impl Store {
-    /// Who is in these conversations; those that do not exist are not in the answer.
+    /// The members of these conversations; those that do not exist are absent from the map.
     ///
     /// # Errors
     /// The store has no answer.
@@ -65,7 +65,7 @@ impl Store {
         Ok(loaded.into_iter().map(|(id, loaded)| (id, loaded.audience)).collect())
     }
 
-    /// The same with head and version, all of one moment.
+    /// Like [`Self::audiences`], with head and version, all from one snapshot.
     pub(crate) async fn load(
         &self,
         conversations: &[ConversationId],
@@ -87,7 +87,7 @@ impl Store {
         Ok(all)
     }
 
-    /// The versions of conversations; those that do not exist are not in the answer.
+    /// The versions of these conversations; those that do not exist are absent from the map.
     pub(super) async fn versions(
         &self,
         conversations: &[ConversationId],
@@ -109,7 +109,7 @@ fn empty(row: &Row) -> Loaded {
     }
 }
 
-/// A person from a row that has its names.
+/// Reads a person from a row with their names; `id` is the column of their id.
 pub(crate) fn person(row: &Row, id: &str) -> Person {
     Person {
         id: UserId(row.get(id)),

@@ -1,4 +1,4 @@
-//! What is remembered, and its bounds: members, not conversations, because one of them may be a giant.
+//! The memory of a worker, bounded by members, not by conversations, because one conversation may be huge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use super::load::Loaded;
 use super::message::SavedMessage;
 use crate::metrics;
 
-/// What one worker remembers. Cheap to clone; the clones share it.
+/// The memory of one worker. Cheap to clone; the clones share it.
 #[derive(Clone, Default)]
 pub struct Owner(Arc<Mutex<Memory>>);
 
-/// A conversation as it was when it was last read or written.
+/// A conversation as of the worker's last read or write.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
     pub audience: Arc<Members>,
-    /// The ids of its members.
+    /// The ids of its members, as the audience of effects.
     pub room: Arc<[UserId]>,
-    /// The newest seq.
+    /// The seq of its newest message; 0 if it has none.
     pub head: u64,
     pub version: i64,
-    /// When its last message was written.
+    /// The time when its last message was written.
     pub updated_at: Timestamp,
 }
 
@@ -37,21 +37,21 @@ type Key = (ConversationId, UserId, Guid);
 
 #[derive(Default)]
 struct Memory {
-    /// The server that all of it came from.
+    /// The server that all of this was read from (see [`Store::epoch`](crate::store::Store::epoch)).
     epoch: u64,
     conversations: HashMap<ConversationId, Held>,
-    /// Members of all conversations together, and one for each conversation.
+    /// The number of members of all conversations together, plus one for each conversation.
     slots: usize,
-    /// Counts recalls: what was recalled longest ago goes first.
+    /// Counts recalls; conversations recalled longest ago are forgotten first.
     tick: u64,
-    /// Guids written lately, in two halves: when the young one is full, the old one goes.
+    /// Messages written recently, in two halves: when `young` is full, it replaces `old`.
     young: HashMap<Key, SavedMessage>,
     old: HashMap<Key, SavedMessage>,
-    /// Senders who repeated a guid that was not remembered, until when they are looked up first.
+    /// Senders that repeated a guid not in memory, and until when their messages are looked up before a write.
     suspects: HashMap<UserId, Instant>,
-    /// Ids that no message has yet.
+    /// Message ids reserved from the sequence and not used yet, highest first.
     ids: Vec<i64>,
-    /// The database's clock, and when it was read.
+    /// The database's clock, and when it was read. None: not read yet.
     clock: Option<(Timestamp, Instant)>,
 }
 
@@ -75,7 +75,7 @@ impl From<Loaded> for Remembered {
 }
 
 impl Owner {
-    /// What is remembered of these conversations, if it came from the server of this epoch.
+    /// Returns the copies of these conversations. If memory is of another epoch, it is emptied first.
     pub(super) fn recall(
         &self,
         epoch: u64,
@@ -99,7 +99,7 @@ impl Owner {
         recalled
     }
 
-    /// Remembers what was read from the server of this epoch.
+    /// Remembers conversations read from the server of `epoch`, and its clock `now`.
     pub(super) fn learn<'a>(
         &self,
         epoch: u64,
@@ -114,7 +114,7 @@ impl Owner {
         let used = memory.tick;
         for (id, copy) in read {
             let held = Held { copy: copy.clone(), used };
-            // A quarter: one giant must not make everything else forgotten.
+            // A quarter at most: one huge conversation must not evict all others.
             if held.slots() <= OWNER_MEMBERS_MAX / 4 {
                 memory.slots += held.slots();
                 let before = memory.conversations.insert(*id, held);
@@ -124,7 +124,7 @@ impl Owner {
         memory.make_room();
     }
 
-    /// The piece is committed: its heads are where they were to be, its guids are known.
+    /// Remembers a committed piece: its heads, its time and its messages.
     pub(super) fn advance(&self, epoch: u64, piece: &Piece<'_>) {
         let mut memory = self.memory();
         if memory.epoch != epoch {
@@ -147,7 +147,7 @@ impl Owner {
         }
     }
 
-    /// Forgets conversations: the next who needs them reads them.
+    /// Forgets conversations; the next piece that needs one loads it.
     pub(crate) fn forget(&self, conversations: impl Iterator<Item = ConversationId>) {
         let mut memory = self.memory();
         let mut count = 0;
@@ -160,7 +160,7 @@ impl Owner {
         metrics::conversations("forgotten", count);
     }
 
-    /// The row of a message that was written lately.
+    /// The row of a recently written message. None: not in memory, or memory is of another epoch.
     pub(super) fn row(&self, epoch: u64, key: &Key) -> Option<SavedMessage> {
         let memory = self.memory();
         if memory.epoch != epoch {
@@ -169,13 +169,14 @@ impl Owner {
         memory.young.get(key).or_else(|| memory.old.get(key)).copied()
     }
 
-    /// Which of these senders are looked up before anything of theirs is written.
+    /// Whether messages of this sender must be looked up before they are written.
     pub(super) fn is_suspect(&self, sender: UserId, now: Instant) -> bool {
         let memory = self.memory();
         !memory.suspects.is_empty() && memory.suspects.get(&sender).is_some_and(|until| *until > now)
     }
 
-    /// This sender repeated a guid that was not remembered.
+    /// Marks a sender that repeated a guid not in memory, for `OWNER_SUSPECT_MS`. Without effect if
+    /// `OWNER_SUSPECTS_MAX` senders are marked.
     pub(super) fn suspect(&self, sender: UserId, now: Instant) {
         let mut memory = self.memory();
         if memory.suspects.len() >= OWNER_SUSPECTS_MAX {
@@ -186,24 +187,24 @@ impl Owner {
         }
     }
 
-    /// So many ids, if there are as many left.
+    /// Takes `count` message ids. None: fewer are left, or they came from another server.
     pub(super) fn take_ids(&self, epoch: u64, count: usize) -> Option<Vec<i64>> {
         let mut memory = self.memory();
         let at = memory.ids.len().checked_sub(count).filter(|_| memory.epoch == epoch)?;
         Some(memory.ids.split_off(at))
     }
 
-    /// More ids.
+    /// Adds message ids, unless they came from another server.
     pub(super) fn give_ids(&self, epoch: u64, ids: Vec<i64>) {
         let mut memory = self.memory();
         if memory.epoch == epoch {
             memory.ids.extend(ids);
-            // Taken from the end: the lowest first.
+            // `take_ids` takes from the end, so the lowest ids go first.
             memory.ids.sort_unstable_by(|one, other| other.cmp(one));
         }
     }
 
-    /// Now, by the database's clock as far as it is known.
+    /// The current time by the database's clock, or by this machine's clock if that is unknown.
     pub(super) fn now(&self, instant: Instant) -> Timestamp {
         let elapsed = |at: Instant| i64::try_from((instant - at).as_millis()).unwrap_or(0);
         self.memory().clock.map_or_else(Timestamp::now, |(then, at)| Timestamp(then.0 + elapsed(at)))
@@ -215,7 +216,7 @@ impl Owner {
 }
 
 impl Memory {
-    /// Over the bound, the half that was used longest ago goes.
+    /// Above the bound, forgets the half that was used longest ago.
     fn make_room(&mut self) {
         if self.slots <= OWNER_MEMBERS_MAX {
             return;

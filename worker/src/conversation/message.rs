@@ -1,47 +1,48 @@
-//! A chat message on its way into a conversation, and what became of it.
+//! A chat message on its way into a conversation, and the outcome of saving it.
 
 use protocol::events::message::SendMessage;
 use protocol::ids::{Guid, MessageId, UserId};
 use protocol::{Reject, Timestamp};
 
-/// A chat message to keep. Who may send it was decided before.
+/// A chat message to save.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// From whom.
+    /// The user who sends it.
     pub sender: UserId,
-    /// What and where to.
+    /// The content and the conversation.
     pub event: SendMessage,
-    /// Under which name; `event.guid` is not looked at.
+    /// The client's name for it, unique per conversation and sender; `event.guid` is ignored.
     pub guid: Guid,
 }
 
-/// What became of a [`NewMessage`].
+/// The outcome of saving a [`NewMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// A new row.
+    /// A new row was written.
     New(SavedMessage),
-    /// It was there already: the row that the first time wrote.
+    /// The message already existed, as this row.
     Repeat(SavedMessage),
-    /// There is no such conversation (any more). Nothing was written for this one.
+    /// There is no such conversation (any more), or the sender may not write there. Nothing was written for
+    /// this message.
     Refused(Reject),
 }
 
-/// Where a chat message went.
+/// The row of a saved message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedMessage {
-    /// Its row.
+    /// The id of the row.
     pub message: MessageId,
-    /// Its place in the conversation.
+    /// The position in the conversation, counted from 1 without gaps.
     pub seq: u64,
-    /// When; never earlier than the message before it.
+    /// The time of saving; never earlier than that of the message before it.
     pub created_at: Timestamp,
 }
 
-/// A message that somebody wants to be kept.
+/// A message to save, and whether it may exist already.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The message.
+    /// The message to save.
     pub new: NewMessage,
-    /// It may be there already: a worker may have died over it.
+    /// True: it may exist already, because a worker may have died after saving it.
     pub again: bool,
 }

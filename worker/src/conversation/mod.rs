@@ -1,43 +1,44 @@
 //! The owner of a conversation: what a worker remembers of it, and the statement that checks it.
 //!
-//! A conversation's shard has one worker at a time, so that worker knows its head, its members and
-//! who blocks whom without asking. What it remembers is a copy, never a truth:
+//! Each shard of conversations has one worker at a time, so that worker knows a conversation's head, members
+//! and blocks without querying PostgreSQL. What it remembers is a copy (a cache), never the truth:
 //!
-//! 1. A copy is believed only together with a write that checks it. Nothing is told before the commit.
-//! 2. A refusal or an answer that writes nothing is checked as well: by `version`, before it is given.
-//! 3. Whoever changes members, roles, blocks, names or deletes raises `version` in the same transaction
-//!    (triggers of the schema), so no change can be missed.
-//! 4. After any outcome but success the conversations of the piece are forgotten.
-//! 5. A new server, an empty memory: what came from another server, or from before its restart, is
-//!    forgotten with the first connection that says so.
-//! 6. One piece of a conversation is under way at a time (the schedule's rule). Two do no harm: the
-//!    statement of the second finds another head.
-//! 7. A message is never older than the one before it: its time is the later of now, by the database's
-//!    clock, and what is remembered.
+//! 1. The worker trusts a copy only together with a write that checks it. It announces nothing before the commit.
+//! 2. A refusal, or an answer that writes nothing, is checked as well: by `version`, before it is given.
+//! 3. Every change of members, roles, blocks or names, and every deletion, raises `version` in the same
+//!    transaction (by triggers of the schema), so the worker cannot miss a change.
+//! 4. After any outcome but success the worker forgets the conversations of the piece.
+//! 5. A new server, an empty memory: once a connection finds another server, or the same one after a restart,
+//!    everything read before is forgotten.
+//! 6. At most one piece of a conversation is in progress at a time (the schedule's rule). Two would do no
+//!    harm: the statement of the second finds another head.
+//! 7. A message is never older than the one before it: its time is the later of the database's current
+//!    time and the time of the last message remembered.
 //!
-//! A write that finds another head or version is undone as a whole: forgotten, loaded, looked up,
-//! decided once more. The second time in a row the conversations are locked first, as those do who
-//! remember nothing; that always succeeds, so rival owners cannot starve each other.
+//! A piece is a list of messages that the worker saves together. If its statement finds another head or
+//! version, nothing is written; the worker forgets the conversations, loads them, looks up the messages and
+//! decides again. After a second failure in a row it locks the conversations first, as a worker without
+//! memory would; that always succeeds, so rival owners cannot starve each other.
 
-/// Who is in a conversation, and who may write.
+/// The members of a conversation, and the check whether a user may write.
 mod audience;
 
-/// A message to keep, and what became of it.
+/// A message to save, and the outcome of saving it.
 mod message;
 
-/// What is remembered, and its bounds.
+/// The memory of a worker, and its bounds.
 mod memory;
 
-/// What becomes of each message of a piece. Pure.
+/// Decides which messages of a piece are new, repeated or refused. Pure.
 mod decide;
 
-/// Reading what is not remembered.
+/// Loads the conversations that are not in memory.
 mod load;
 
-/// The statement that writes and checks.
+/// The statement that writes a piece and checks the remembered heads and versions.
 mod append;
 
-/// The way of a piece: recall, decide, write, and again.
+/// The steps of saving a piece: recall, decide, write, retry.
 mod keep;
 
 use crate::store::Statement;
@@ -49,5 +50,5 @@ pub(crate) use self::load::person;
 pub use self::memory::Owner;
 pub use self::message::{NewMessage, Saved, SavedMessage, Wanted};
 
-/// What is asked here, file by file.
+/// The statements of this folder, file by file.
 pub(crate) const STATEMENTS: &[&[Statement]] = &[load::STATEMENTS, append::STATEMENTS];

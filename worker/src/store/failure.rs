@@ -1,58 +1,57 @@
-//! Why the store has no answer, sorted once: the client's mistake, the database's absence, a
-//! statement that was stopped by what it asked for, or one that can never work.
+//! Errors of the store, classified in one place: the client's mistake, a database that is unavailable, a
+//! statement that PostgreSQL ended because of what it touched, or one that can never work.
 
 use common::lanes::{Cause, Halt, Peer};
 use protocol::Reject;
 use tokio_postgres::error::SqlState;
 
-/// Why the store has no answer.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The client's mistake.
     #[error("{0}")]
     Reject(#[from] Reject),
-    /// The database is away, restarts, has no room, or is not migrated yet: hold what you have and
-    /// ask again.
+    /// The database is down, restarting, out of disk space, or not migrated yet: hold the batch and retry.
     #[error("the store is unavailable: {0:#}")]
     Unavailable(anyhow::Error),
-    /// The database is there and ended this statement alone: what it asked for is locked, too slow
-    /// or too large. Others are not concerned. Ask for less, or later.
+    /// The database works and ended only this statement: its rows are locked, or it is too slow or too large.
+    /// Other statements are not affected. Retry with less, or later.
     #[error("the store ended a statement ({cause}): {1:#}", cause = .0.name())]
     Stuck(Cause, anyhow::Error),
-    /// This can never work, however often it is asked.
+    /// The statement can never work; do not retry it.
     #[error("the store: {0:#}")]
     Fault(anyhow::Error),
 }
 
-/// What every function of the store answers.
+/// The result of every function of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A unique constraint, by its name, stands against it.
+/// The statement violates a unique constraint; its name.
 #[derive(Debug, thiserror::Error)]
 #[error("the unique constraint {0} stands against it")]
 struct Conflict(String);
 
-/// The statement's own condition does not hold.
+/// The statement's own condition does not hold, or the server is another one.
 #[derive(Debug, thiserror::Error)]
 #[error("something is not as it was remembered")]
 struct Moved;
 
-/// A limit of time came first, the server's or ours.
+/// The worker's own time limit ended the call.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Late(String);
 
-/// A write failed for want of room, or because the disk failed.
+/// A write failed because the disk is full or broken, or because the server is read-only.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoRoom(String);
 
-/// Whether a write failed for want of room: it says nothing about reads, which go on.
+/// Whether a write failed for lack of disk space; reads still work then.
 pub(super) fn is_full(err: &StoreError) -> bool {
     matches!(err, StoreError::Unavailable(err) if err.downcast_ref::<NoRoom>().is_some())
 }
 
-/// The name of the unique constraint that stands against a statement.
+/// The name of the unique constraint that a statement violated; None for any other error.
 pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
     match err {
         StoreError::Fault(err) => err.downcast_ref().map(|Conflict(name)| name.as_str()),
@@ -60,17 +59,17 @@ pub(crate) fn conflict(err: &StoreError) -> Option<&str> {
     }
 }
 
-/// Whether nothing was done because something is not as it was remembered.
+/// Whether nothing was written because PostgreSQL's state differs from what the worker remembers.
 pub(crate) fn has_moved(err: &StoreError) -> bool {
     matches!(err, StoreError::Fault(err) if err.is::<Moved>())
 }
 
-/// The server is not the one that was meant.
+/// The error for a server of another epoch than the caller asked for.
 pub(super) fn elsewhere() -> StoreError {
     StoreError::Fault(Moved.into())
 }
 
-/// Whether it took too long.
+/// Whether the call took too long, by PostgreSQL's limits or the worker's.
 pub(super) fn is_late(err: &StoreError) -> bool {
     match err {
         StoreError::Stuck(Cause::Slow | Cause::Lock, _) => true,
@@ -79,35 +78,35 @@ pub(super) fn is_late(err: &StoreError) -> bool {
     }
 }
 
-/// Our own limit of time came.
+/// The error for a call that the worker's own time limit ended.
 pub(super) fn late(what: &str) -> StoreError {
     StoreError::Unavailable(anyhow::Error::new(Late(what.to_owned())))
 }
 
-/// The server has forgotten the prepared statement or its table has changed: a new connection
-/// prepares it anew.
+/// Whether the server has lost the prepared statement, or its table has changed: a new connection
+/// prepares the statement again.
 pub(super) fn outdated(err: &tokio_postgres::Error) -> bool {
     matches!(err.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED | &SqlState::INVALID_SQL_STATEMENT_NAME))
 }
 
-/// Which of them it is.
+/// Classifies an error of the driver.
 pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
     let stuck = err.code().and_then(cause);
     let away = match err.code() {
         Some(code) => is_away(code),
-        // Without a code it never reached the server, or the connection broke; what remains is a
-        // value that does not fit its column.
+        // Without a code the statement never reached the server, or the connection broke; otherwise
+        // a value does not fit its column.
         None => {
             err.is_closed()
                 || std::error::Error::source(&err).is_some_and(|source| source.is::<std::io::Error>())
         }
     };
-    // The public text of PostgreSQL's errors has no values; its detail does, so it is not kept.
+    // The message of a PostgreSQL error contains no values; its detail does, so the detail is dropped.
     let fault = match err.as_db_error() {
         Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => {
             anyhow::Error::new(Conflict(db.constraint().unwrap_or_default().to_owned()))
         }
-        // How a statement says it: it divides by zero.
+        // A statement reports that its condition does not hold by dividing by zero.
         Some(db) if *db.code() == SqlState::DIVISION_BY_ZERO => Moved.into(),
         Some(db) => {
             let words = format!("{} ({})", db.message(), db.code().code());
@@ -122,8 +121,8 @@ pub(super) fn sort(err: tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// What ended a statement alone. A full disk (53100) and too many connections (53300) end others as
-/// well: those are absences.
+/// The cause that ended only this statement. A full disk (53100) and too many connections (53300) affect
+/// other statements as well: those count as unavailable (see [`is_away`]).
 fn cause(code: &SqlState) -> Option<Cause> {
     match code.code() {
         "55P03" => Some(Cause::Lock),
@@ -134,14 +133,14 @@ fn cause(code: &SqlState) -> Option<Cause> {
     }
 }
 
-/// The disk is full (53100) or fails (58030), or the server takes no writes at all (25006).
+/// Whether the disk is full (53100) or broken (58030), or the server accepts no writes at all (25006).
 fn lacks_room(code: &SqlState) -> bool {
     matches!(code.code(), "53100" | "58030" | "25006")
 }
 
-/// By class: connections (08), resources (53), the operator (57), the system (58), a transaction
-/// that was rolled back (40) or idled too long (25P03), a replica that is not the primary yet
-/// (25006); and a schema that is behind or closed to us, which its operator will mend.
+/// Whether the database is unavailable. By class: connections (08), resources (53), operator intervention
+/// (57), system errors (58), a transaction that was rolled back (40) or idle too long (25P03), a replica that is
+/// not the primary yet (25006); and a login (28), database (3D) or schema that its operator has yet to provide.
 fn is_away(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     matches!(class, "08" | "53" | "57" | "58" | "40" | "28" | "3D")
@@ -164,7 +163,7 @@ impl From<StoreError> for Halt {
             StoreError::Unavailable(err) => Self::Away(Peer::Store, err),
             StoreError::Stuck(cause, err) => Self::Stuck(cause, err),
             StoreError::Fault(err) => Self::Fault(err),
-            // Statements over a whole batch answer rejects for each of it.
+            // Statements over a whole batch return a reject per element, never one for the batch.
             StoreError::Reject(reject) => {
                 Self::Fault(anyhow::anyhow!("a reject for a whole batch: {reject}"))
             }

@@ -1,4 +1,4 @@
-//! What the store measures about itself.
+//! The metrics of the store.
 
 use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram};
 use common::vitals::VITALS;
@@ -8,37 +8,37 @@ use tokio::time::Instant;
 use super::failure::{conflict, has_moved, is_full};
 use super::{Result, StoreError};
 
-/// Seconds of a statement, waiting for a connection included. Label `statement`.
+/// Seconds per statement, including the wait for a connection. Label `statement`.
 pub const STATEMENT_SECONDS: &str = "worker_store_statement_seconds";
 
-/// Statements without an answer. Labels `statement`, `reason` (unavailable, full, fault, and the causes
-/// that end one statement alone: lock, slow, size, conflict).
+/// Failed statements. Labels `statement`, `reason` (unavailable, full, fault, and the causes that end only
+/// one statement: lock, slow, size, conflict).
 pub const FAILURES: &str = "worker_store_failures_total";
 
-/// Batches run again because another worker saved one of their messages meanwhile.
+/// Batches retried because a message or a conversation had changed meanwhile: usually another worker was faster.
 pub const COLLISIONS: &str = "worker_store_collisions_total";
 
-/// Reads that a replica could have served. Label `outcome`.
+/// Reads that the replica could have served. Label `outcome`.
 pub const REPLICA_READS: &str = "worker_store_replica_reads_total";
 
-/// What became of one.
+/// The outcome of a read that the replica could have served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaRead {
     /// The replica's rows were used.
     Served,
-    /// It lacks something that the primary has.
+    /// The replica lacks changes that the primary has.
     Behind,
-    /// It did not answer in time.
+    /// The replica did not answer in time.
     Slow,
-    /// It cannot be reached, or answered with an error.
+    /// The replica cannot be reached, or answered with an error.
     Failed,
-    /// The server is no replica, or no longer one.
+    /// The server is not a replica (any more).
     Promoted,
-    /// It was not asked, because it did not answer a moment ago.
+    /// The replica was not asked, because it failed less than `REPLICA_PAUSE_MS` ago.
     Paused,
 }
 
-/// Tells the exporter what these are.
+/// Registers the descriptions of these metrics with the exporter.
 pub fn describe() {
     describe_histogram!(STATEMENT_SECONDS, "Seconds of a statement, waiting for a connection included");
     describe_counter!(FAILURES, "Statements without an answer, by reason");
@@ -46,19 +46,19 @@ pub fn describe() {
     describe_counter!(COLLISIONS, "Batches run again after another worker was faster");
 }
 
-/// Measures one statement.
+/// Measures the time of one statement.
 pub struct Timer {
     statement: &'static str,
     start: Instant,
 }
 
 impl Timer {
-    /// Starts.
+    /// Starts measuring; `statement` is the label.
     pub fn start(statement: &'static str) -> Self {
         Self { statement, start: Instant::now() }
     }
 
-    /// Stops and counts.
+    /// Records the time, and counts a failure by its reason.
     pub fn stop<T>(self, outcome: &Result<T>) {
         let took = self.start.elapsed();
         histogram!(STATEMENT_SECONDS, "statement" => self.statement).record(took);
@@ -68,7 +68,7 @@ impl Timer {
             Err(err) if is_full(err) => "full",
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Stuck(cause, _)) => cause.name(),
-            // An answer, and its asker knows what to do.
+            // The statement was answered, and its caller handles that.
             Err(err @ StoreError::Fault(_)) if has_moved(err) || conflict(err).is_some() => return,
             Err(StoreError::Fault(_)) => "fault",
         };
@@ -77,12 +77,13 @@ impl Timer {
     }
 }
 
-/// A statement waited so long for its connection.
+/// Records how long a statement has waited for its connection since `start`.
 pub fn waited(start: Instant) {
     histogram!("worker_store_wait_seconds").record(start.elapsed().as_secs_f64());
 }
 
-/// How a pool is now (`lanes`, `cheap`, `heavy`): connections `busy`, `idle`, and `free` to be opened; statements that wait.
+/// Sets the gauges of a pool (`lanes`, `cheap`, `heavy`): connections that are `busy`, `idle`, or `free` to be
+/// opened, and statements that wait for one.
 pub fn pool(pool: &'static str, status: &Status) {
     let connections = |state: &'static str, count: usize| {
         gauge!("worker_store_connections", "pool" => pool, "state" => state).set(count as f64);
@@ -93,12 +94,12 @@ pub fn pool(pool: &'static str, status: &Status) {
     gauge!("worker_store_waiting_statements", "pool" => pool).set(status.waiting as f64);
 }
 
-/// Counts a batch that another worker was faster with.
+/// Counts a batch that must be retried because something changed meanwhile.
 pub fn collided() {
     counter!(COLLISIONS).increment(1);
 }
 
-/// Counts a read that a replica served, or that the primary had to.
+/// Counts a read that the replica served, or that the primary served instead.
 pub fn replica_read(outcome: ReplicaRead) {
     let outcome = match outcome {
         ReplicaRead::Served => "served",

@@ -1,42 +1,42 @@
 //! PostgreSQL, through functions named after what the domain does. The only folder that has SQL.
 //!
-//! Promises: every call is one transaction, but for one case one statement; it ends within
-//! [`STATEMENT_MS_MAX`] (the server's own limit) or a second later (ours, for a server that is
-//! gone without saying so), waiting for a connection included separately. A failure is sorted
-//! once, in `failure.rs`.
+//! Promises: every call is one transaction and, with one exception, one statement. A statement ends within
+//! [`STATEMENT_MS_MAX`] (PostgreSQL's own limit) or a second later (the worker's limit, for a server that
+//! vanished without closing the connection). Waiting for a connection has a separate limit. Errors are
+//! classified in one place, `failure.rs`.
 //!
 //! [`STATEMENT_MS_MAX`]: common::limits::STATEMENT_MS_MAX
 //!
-//! Not here: retries over time (the caller holds its batch and asks again), who may do what.
+//! Not here: retries over time (the caller holds its batch and retries), and permissions.
 
-/// Connections to a server, and their limits.
+/// Connections to a server, and their time limits.
 mod pool;
 
 /// TLS to a server.
 mod tls;
 
-/// A read replica: when its rows count.
+/// A read replica, and when its rows may be used.
 mod replica;
 
-/// Whether the primary has room to write.
+/// Whether the primary has disk space to write.
 mod room;
 
-/// Why there is no answer.
+/// Errors of the store, by what the caller should do.
 mod failure;
 
 /// Bringing the schema up to date.
 mod migrate;
 
-/// Reading columns that many rows have.
+/// Readers of columns that many rows have.
 pub mod rows;
 
-/// Seconds by statement, failures by reason.
+/// Metrics: seconds by statement, failures by reason.
 mod metrics;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-// What the statements of features are written with.
+// The types that the features' statements need.
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql};
 
@@ -51,27 +51,27 @@ use self::pool::{Connections, PRIMARY};
 use self::replica::Replica;
 use self::room::{Room, WRITE};
 
-/// The handle. Cheap to clone.
+/// The handle to PostgreSQL. Cheap to clone; the clones share its connections.
 #[derive(Clone)]
 pub struct Store {
     primary: Connections,
     replica: Option<Replica>,
     room: Room,
     url: String,
-    /// The label of what is measured of the pool.
+    /// The label `pool` of the metrics of its connections.
     pool: &'static str,
 }
 
 const PING: Statement = statement("ping", "select 1");
 
-/// What the store asks by itself.
+/// The statements that belong to no feature.
 pub(crate) const STATEMENTS: &[Statement] = &[PING];
 
 impl Store {
-    /// A pool of at most so many connections. The first connection must succeed.
+    /// Opens a pool of at most `connections` connections. The first connection must succeed.
     ///
     /// # Errors
-    /// The URL is not understood, or PostgreSQL cannot be reached with it.
+    /// The URL is not valid, or PostgreSQL cannot be reached with it.
     pub async fn connect(url: &str, connections: usize) -> anyhow::Result<Self> {
         let primary = Connections::to(url, connections, PRIMARY)?;
         let store = Self { primary, replica: None, room: Room::new(), url: url.to_owned(), pool: "lanes" };
@@ -79,37 +79,37 @@ impl Store {
         Ok(store)
     }
 
-    /// From now on histories and what `sync` missed are read from this streaming replica, whenever
-    /// it has what the primary has (see `replica.rs`). It may be away.
+    /// Reads histories, and the messages that a client missed (`sync`), from this streaming replica whenever it
+    /// is as far as the primary (see `replica.rs`). The replica may be down.
     ///
     /// # Errors
-    /// The URL is not understood.
+    /// The URL is not valid.
     pub fn with_replica(self, url: &str, connections: usize) -> anyhow::Result<Self> {
         let replica = Replica::at(url, connections).context("the replica")?;
         Ok(Self { replica: Some(replica), ..self })
     }
 
-    /// The same servers through connections of its own, under a name for its measurements: whatever is
-    /// asked here takes none of the others. Nothing is connected yet.
+    /// A store for the same servers with its own connections, labelled `pool` in the metrics: its statements
+    /// take no connection from the original. It connects when first used.
     ///
     /// # Errors
-    /// A pool cannot be made.
+    /// The pool cannot be created.
     pub fn beside(&self, pool: &'static str, connections: usize) -> anyhow::Result<Self> {
         let primary = Connections::to(&self.url, connections, PRIMARY)?;
         let replica = self.replica.as_ref().map(|replica| replica.beside(connections)).transpose()?;
         Ok(Self { primary, replica, pool, ..self.clone() })
     }
 
-    /// Brings the schema up to date. Any number of programs may do so at once: one works, the
-    /// others wait and find it done.
+    /// Brings the schema up to date. Any number of programs may call this at once: one migrates, the
+    /// others wait and then find nothing to do.
     ///
     /// # Errors
-    /// A migration failed, or one that was applied is not the one this program knows.
+    /// A migration failed, or an applied migration differs from the one that this program knows.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         self.migrate_and_tell().await.map(drop)
     }
 
-    /// The same, and the names of the migrations that were missing.
+    /// Like [`Self::migrate`]; returns the names of the migrations that it applied.
     ///
     /// # Errors
     /// As [`Self::migrate`].
@@ -117,49 +117,51 @@ impl Store {
         self.migrate_with(&[]).await
     }
 
-    /// The same with migrations of features that are not the product's: of each, its name as a file would
-    /// have it (`V<n>__<noun>`), and its SQL.
+    /// Like [`Self::migrate_and_tell`], with additional migrations of features outside the product: the name
+    /// (`V<n>__<noun>`, as in a file name) and the SQL of each.
     ///
     /// # Errors
-    /// As [`Self::migrate`], and for a name that is none.
+    /// As [`Self::migrate`], or a name is not valid.
     pub async fn migrate_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
         migrate::run(&self.url, more).await.context("migrating the database")
     }
 
-    /// Whether PostgreSQL answers.
+    /// Checks that PostgreSQL answers.
     ///
     /// # Errors
-    /// It does not.
+    /// PostgreSQL does not answer.
     pub async fn ping(&self) -> Result<()> {
         self.query(&PING, &[]).await.map(drop)
     }
 
-    /// Why the last write failed, if it failed for want of room and none was seen to succeed since.
+    /// The error of a write that found no disk space; None once [`Self::can_write`] has succeeded since.
     pub fn room(&self) -> watch::Receiver<Option<String>> {
         self.room.watch()
     }
 
-    /// Whether PostgreSQL takes a write that needs new room.
+    /// Checks that PostgreSQL accepts a write that needs new disk space.
     ///
     /// # Errors
-    /// It does not.
+    /// PostgreSQL does not accept it.
     pub async fn can_write(&self) -> Result<()> {
         self.query(&WRITE, &[]).await?;
         self.room.regained();
         Ok(())
     }
 
-    /// Tells how the pool of the primary is now.
+    /// Updates the gauges of the primary's pool.
     pub fn measure(&self) {
         self.primary.measure(self.pool);
     }
 
-    /// Another with each new life of the primary that a connection finds.
+    /// The epoch of the primary: a new number whenever a connection finds another server, or the same one after
+    /// a restart or a promotion. 0 before the first connection.
     pub fn epoch(&self) -> u64 {
         self.primary.epoch()
     }
 
-    /// Runs one statement on the primary, if it is still in this life.
+    /// Runs one statement on the primary, if its epoch is still `epoch`; else the error is one that
+    /// [`has_moved`] recognizes.
     pub(crate) async fn query_on(
         &self,
         epoch: u64,
@@ -183,8 +185,8 @@ impl Store {
         outcome
     }
 
-    /// The same in a transaction whose first statement takes locks, so that the second sees what
-    /// their former holders did.
+    /// Like [`Self::query`], in a transaction whose first statement takes locks, so that the second sees the
+    /// changes of their previous holders.
     pub(crate) async fn query_locked(
         &self,
         lock: (&Statement, Params<'_>),
@@ -204,7 +206,7 @@ impl Store {
         }
     }
 
-    /// The replica, if there is one that may be asked now.
+    /// The replica. None: there is none, or it is paused after an error.
     pub(crate) fn replica(&self) -> Option<&Replica> {
         self.replica.as_ref().filter(|replica| replica.may_be_asked())
     }

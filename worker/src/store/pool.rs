@@ -1,8 +1,8 @@
-//! Connections to one server, and the only two ways to ask it something.
+//! Connections to one server, and the only ways to run a statement on it: alone, or below locks.
 //!
-//! Promises: whatever the server does, and also when it does nothing, a call ends: waiting for a
-//! connection and waiting for the answer have each their limit, on both sides. A connection whose
-//! answer was given up is closed, because the answer may still come on it.
+//! Promises: a call ends, whatever the server does, even if it does nothing: waiting for a connection and
+//! waiting for the answer each have a time limit, and the server has one for the statement. When the worker
+//! gives up on an answer, it closes the connection, because the answer may still arrive on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,57 +24,58 @@ use super::failure::{Result, StoreError, elsewhere, late, outdated, sort};
 use super::metrics;
 use super::tls::Tls;
 
-/// What the store asks, under the name that its metrics have. There are no others: the tests look
-/// at each of them (see [`super::statements`]).
+/// A statement of the store, and its name in the metrics. The store runs no others; tests check the plan of
+/// each (see [`statements`](crate::features::statements)).
 #[derive(Clone, Copy, Debug)]
 pub struct Statement {
-    /// The metrics' label.
+    /// The value of the metrics' label `statement`.
     pub name: &'static str,
-    /// One statement.
+    /// The SQL of one statement.
     pub sql: &'static str,
 }
 
-/// A statement with its name.
+/// Creates a statement from its name and its SQL.
 pub const fn statement(name: &'static str, sql: &'static str) -> Statement {
     Statement { name, sql }
 }
 
-/// The values of a statement.
+/// The parameters of a statement, from `$1` on.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// How long things may take, in milliseconds.
+/// Time limits, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Until there is a connection, new or from the pool.
+    /// Wait for a connection, new or from the pool.
     wait: u64,
-    /// A statement, by the server's clock.
+    /// Run time of a statement, enforced by the server.
     statement: u64,
-    /// The answer, by ours.
+    /// Wait for the answer, enforced by the worker.
     answer: u64,
 }
 
-/// Of the primary.
+/// The limits of the primary.
 pub(super) const PRIMARY: Limits = Limits {
     wait: STORE_WAIT_MS_MAX,
     statement: STATEMENT_MS_MAX,
     answer: STATEMENT_MS_MAX + STATEMENT_GRACE_MS,
 };
 
-/// Of the read replica: the primary can answer too, so there is no time for its reasons.
+/// The limits of the read replica. The primary can answer too, so the worker does not wait longer to learn
+/// from the server why a statement ended.
 pub(super) const REPLICA: Limits =
     Limits { wait: REPLICA_MS_MAX, statement: REPLICA_MS_MAX, answer: REPLICA_MS_MAX };
 
-/// Every connection of a pool begins with these.
+/// Planner settings of every pooled connection.
 ///
-/// Plans are made once per statement and connection, from whatever the tables held then. On young
-/// tables the planner prefers scanning them whole, and keeps to it while they grow; every query
-/// here has its index, so scanning and the merging that feeds on it are ruled out. (Hashing stays:
-/// without it the steps of saving 256 messages are joined in loops, at five times the cost.)
+/// PostgreSQL plans each statement once per connection, from the tables' contents at that time. On small
+/// tables the planner prefers sequential scans, and keeps that plan while the tables grow. Every query here
+/// has an index, so sequential scans and the merge joins built on them are disabled. (Hash joins stay: without
+/// them the steps of saving 256 messages are joined in nested loops, at five times the cost.)
 const PLANNER: &str = " -c plan_cache_mode=force_generic_plan -c random_page_cost=1.1 -c enable_seqscan=off \
                        -c enable_mergejoin=off -c jit=off";
 
-/// The settings of a server's URL with ours: who we are, when a dead line is noticed, and, as
-/// options of the connection so that they hold from its first statement on, the server's limits.
+/// The settings of a server's URL, plus the worker's: the application name, when a dead connection is
+/// noticed, and the server's time limits, as connection options so that they hold from the first statement on.
 pub(super) fn settings(
     url: &str,
     statement_ms: u64,
@@ -99,27 +100,26 @@ pub(super) fn settings(
     Ok((config, tls))
 }
 
-/// One life of one server: another server, a server that was promoted, and one that was started again
-/// have another name.
+/// Names one life of one server: the name differs for another server, and after a restart or a promotion.
 const LIFE: &str = "
     select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time(),
         case when pg_is_in_recovery() then 'standby'
              else left(pg_walfile_name(pg_current_wal_lsn()), 8) end)";
 
-/// Which server the connections are to, as the latest of them says.
+/// The server that the newest connection found.
 #[derive(Default)]
 struct Server {
     life: Mutex<Option<Life>>,
-    /// Of this life; 0 before the first connection.
+    /// The number of this life; 0 before the first connection.
     epoch: AtomicU64,
 }
 
-/// The epoch of the next life that any server begins: no two in this process have the same.
+/// The epoch of the next life that any pool finds, so that no two in this process are the same.
 static EPOCHS: AtomicU64 = AtomicU64::new(1);
 
 struct Life {
     name: String,
-    /// When the first connection found it; older ones are to another server.
+    /// The time of the first connection to it; older connections are to another life.
     since: std::time::Instant,
 }
 
@@ -147,7 +147,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// At most so many, made when they are needed.
+    /// Creates a pool of at most `most` connections, which are opened on demand.
     pub(super) fn to(url: &str, most: usize, limits: Limits) -> anyhow::Result<Self> {
         let (config, tls) = settings(url, limits.statement, LOCK_MS_MAX, PLANNER)?;
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -167,13 +167,13 @@ impl Connections {
         Ok(Self { pool: pool.context("the pool of connections")?, limits, server })
     }
 
-    /// Another when a connection finds another server, or the same after a restart or a promotion: what
-    /// is remembered from before may not be so any more.
+    /// Changes when a connection finds another server, or the same one after a restart or a promotion: anything
+    /// remembered from before may be outdated. 0 before the first connection.
     pub(super) fn epoch(&self) -> u64 {
         self.server.epoch.load(Ordering::Acquire)
     }
 
-    /// One statement, its own transaction, on the server of this epoch only.
+    /// Runs one statement as its own transaction, only on the server of this epoch.
     pub(super) async fn query_on(
         &self,
         epoch: u64,
@@ -183,18 +183,18 @@ impl Connections {
         self.attempt(Some(epoch), None, statement, params).await
     }
 
-    /// Tells how the pool is now.
+    /// Updates the pool's gauges, labelled `pool`.
     pub(super) fn measure(&self, pool: &'static str) {
         metrics::pool(pool, &self.pool.status());
     }
 
-    /// One statement, its own transaction.
+    /// Runs one statement as its own transaction.
     pub(super) async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         self.attempt(None, None, statement, params).await
     }
 
-    /// The same in a transaction whose first statement takes locks, so that the second sees what
-    /// their former holders did.
+    /// Like [`Self::query`], in a transaction whose first statement takes locks, so that the second sees the
+    /// changes of their previous holders.
     pub(super) async fn query_locked(
         &self,
         lock: (&Statement, Params<'_>),
@@ -237,7 +237,7 @@ impl Connections {
         let answer = async {
             let prepared = client.prepare_cached(statement.sql).await?;
             let Some((lock, locked)) = lock else { return client.query(&prepared, params).await };
-            // Dropped before its end, it is rolled back before the connection does anything else.
+            // If dropped before the commit, it is rolled back before the connection does anything else.
             let transaction = client.transaction().await?;
             transaction.query(lock.sql, locked).await?;
             let rows = transaction.query(&prepared, params).await?;
@@ -251,7 +251,7 @@ impl Connections {
                 Ok(Err(_)) => Some("fault"),
                 Err(_) => Some("late"),
             };
-            // Values are never in it: they are parameters.
+            // The text contains no values: they are parameters.
             span.with("db.query.text", Value::Word(statement.sql)).end(failed);
         }
         match answer {

@@ -1,15 +1,15 @@
-//! A read replica: where the messages of a page are read, while it is as far as the primary.
+//! A read replica: serves the messages of a page while it is as far as the primary.
 //!
-//! Who may read, how far the conversation is and how many are in it comes from the primary first
-//! ([`Standing`](super::Standing)), in one short statement; so a replica decides nothing. Its rows
-//! count only if its own head is not below the primary's: a head is committed with its message, so
-//! a replica with that head has every message up to it, and whatever a client has heard of was
-//! committed before the primary was asked. What changes a message moves `change_seq` of its
-//! conversation in the same statement, and that is compared as well (a test holds that there is no
-//! other statement that changes one).
+//! The worker first asks the primary, in one short statement, whether the user may read and how far the
+//! conversation is ([`Standing`](crate::features::messages::Standing)); so the replica decides nothing.
+//! Its rows are used only if its own head is not below the primary's: a head is committed with its message, so
+//! a replica with that head has every message up to it, and everything that a client has heard of was
+//! committed before the primary was asked. Every change of a message also moves `change_seq` of its
+//! conversation in the same statement, and the worker compares that as well (a test checks that no other
+//! statement changes a message).
 //!
-//! Everything else is the primary's: a replica that is behind, slow or away costs at most its
-//! limit of time, and then nothing for a while.
+//! The primary serves everything else: a replica that is behind, slow or down costs at most its time limit,
+//! and then nothing for `REPLICA_PAUSE_MS`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,29 +24,29 @@ use super::failure::is_late;
 use super::metrics::{self, ReplicaRead};
 use super::pool::{Connections, Params, REPLICA, Statement};
 
-/// The handle. Cheap to clone; the clones share the pause.
+/// The handle to the replica. Cheap to clone; the clones share the pause.
 #[derive(Clone)]
 pub(crate) struct Replica {
     connections: Connections,
     url: String,
-    /// It did not answer, and is not asked before this.
+    /// Set after an error: the replica is not asked before this time.
     paused: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Replica {
-    /// Nothing is connected yet: a replica that is away keeps no program from starting.
+    /// Creates the handle without connecting, so that a program starts even if its replica is down.
     pub(super) fn at(url: &str, connections: usize) -> anyhow::Result<Self> {
         let paused = Arc::default();
         Ok(Self { connections: Connections::to(url, connections, REPLICA)?, url: url.to_owned(), paused })
     }
 
-    /// The same server through connections of its own. The pause is shared.
+    /// A handle for the same server with its own connections. The pause is shared.
     pub(super) fn beside(&self, connections: usize) -> anyhow::Result<Self> {
         Ok(Self { connections: Connections::to(&self.url, connections, REPLICA)?, ..self.clone() })
     }
 
-    /// Whether it may be asked now. After a pause one caller tries, and the others wait for what
-    /// becomes of that.
+    /// Whether the replica may be asked now. After a pause one caller tries it; the others use the primary
+    /// until that attempt succeeds.
     pub(super) fn may_be_asked(&self) -> bool {
         let mut paused = self.paused.lock();
         let now = Instant::now();
@@ -63,8 +63,8 @@ impl Replica {
         }
     }
 
-    /// The rows of a statement whose first column says whether the server is a replica, if it
-    /// answers and `is_far_enough`. None: ask the primary.
+    /// Runs a statement whose first column tells whether the server is a replica, and returns its rows if
+    /// `is_far_enough`. None: ask the primary.
     pub(crate) async fn read(
         &self,
         statement: &Statement,
@@ -73,12 +73,12 @@ impl Replica {
     ) -> Option<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let answer = self.connections.query(statement, params).await;
-        // What it does not answer the primary does: that is no failure of the store.
+        // The primary answers instead, so an error of the replica is not a failure of the store.
         if answer.is_ok() {
             timer.stop(&answer);
         }
         let (outcome, why) = match &answer {
-            // A replica that was promoted goes its own way from then on.
+            // A promoted replica diverges from the primary.
             Ok(rows) if rows.iter().any(|row| !row.get::<_, bool>(0)) => {
                 (ReplicaRead::Promoted, "it is no replica".to_owned())
             }

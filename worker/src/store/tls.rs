@@ -1,10 +1,10 @@
-//! TLS to PostgreSQL, as `sslmode` and `sslrootcert` of a server's URL say. The words are libpq's.
+//! TLS to PostgreSQL, as set by `sslmode` and `sslrootcert` of the server's URL. The words are libpq's.
 //!
-//! `disable`: never. `prefer` (the default): when the server offers it. `require`: or there is no
-//! connection. None of these asks who the server is; `verify-ca` asks for a certificate of an
-//! authority that is trusted, `verify-full` also for the server's name in it. As with libpq,
-//! `require` with a `sslrootcert` is `verify-ca`. Trusted are the authorities in the file
-//! `sslrootcert` (PEM), or those of this machine.
+//! `disable`: never. `prefer` (the default; `allow` means the same): if the server offers it. `require`: TLS or
+//! no connection. None of these verifies the server; `verify-ca` requires a certificate of a trusted authority,
+//! `verify-full` also the server's name in it. As with libpq, `require` with a `sslrootcert` is
+//! `verify-ca`. Trusted are the authorities in the file `sslrootcert` (PEM), or those of this machine if there
+//! is none or it is `system`.
 
 use std::future::Future;
 use std::io;
@@ -25,7 +25,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// What of the server's certificate is looked at.
+/// The parts of the server's certificate that are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asks {
     Nothing,
@@ -33,13 +33,13 @@ enum Asks {
     AuthorityAndName,
 }
 
-/// How connections to one server are made.
+/// The TLS configuration for connections to one server.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// Reads, and takes out of the URL, what is said about TLS; `sslmode` stays in the form that the
-    /// driver knows.
+    /// Reads the TLS settings of a URL and removes them from it; `sslmode` stays, in a form that the driver
+    /// accepts.
     pub(super) fn of(url: &str) -> anyhow::Result<(String, Self)> {
         let (mode, root, url) = taken_out(url);
         let (asks, plain_mode) = match (mode.as_deref().unwrap_or("prefer"), &root) {
@@ -58,7 +58,7 @@ impl Tls {
     }
 }
 
-/// `sslmode`, `sslrootcert`, and the URL without them.
+/// Returns `sslmode`, `sslrootcert`, and the URL without them.
 fn taken_out(url: &str) -> (Option<String>, Option<String>, String) {
     let Some((base, query)) = url.split_once('?') else { return (None, None, url.to_owned()) };
     let (mut mode, mut root, mut rest) = (None, None, Vec::new());
@@ -73,7 +73,7 @@ fn taken_out(url: &str) -> (Option<String>, Option<String>, String) {
     (mode, root, url)
 }
 
-/// Percent-decoded; what is no escape stays.
+/// Percent-decodes a text; anything that is not a valid escape stays as it is.
 fn unquoted(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -123,10 +123,10 @@ fn roots(file: Option<&str>) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Judges a server's certificate.
+/// Verifies a server's certificate.
 #[derive(Debug)]
 struct Judge {
-    /// None: any certificate will do.
+    /// None: any certificate is accepted.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     asks_name: bool,
     provider: Arc<CryptoProvider>,
@@ -143,7 +143,7 @@ impl ServerCertVerifier for Judge {
     ) -> Result<ServerCertVerified, Error> {
         let Some(authorities) = &self.authorities else { return Ok(ServerCertVerified::assertion()) };
         match authorities.verify_server_cert(certificate, between, name, ocsp, now) {
-            // The name is looked at last: everything else is right.
+            // The name is checked last, so everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.asks_name => Ok(ServerCertVerified::assertion()),
@@ -179,14 +179,14 @@ impl MakeTlsConnect<Socket> for Tls {
     type TlsConnect = Handshake;
     type Error = io::Error;
 
-    /// A name that is none is a fault only when there is a handshake: a socket file has none.
+    /// An invalid host name is an error only if there is a handshake: a Unix socket has no handshake.
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other);
         Ok(Handshake { config: self.0.clone(), name })
     }
 }
 
-/// One handshake to come.
+/// One TLS handshake that has not started yet.
 pub(super) struct Handshake {
     config: Arc<ClientConfig>,
     name: io::Result<ServerName<'static>>,
@@ -204,7 +204,7 @@ impl TlsConnect<Socket> for Handshake {
     }
 }
 
-/// A connection under TLS.
+/// A connection to PostgreSQL over TLS.
 pub(super) struct DatabaseStream(TlsStream<Socket>);
 
 impl tokio_postgres::tls::TlsStream for DatabaseStream {
