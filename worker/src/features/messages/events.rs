@@ -13,11 +13,11 @@ use crate::conversation::{NewMessage, People, Saved, SavedMessage, Wanted};
 use crate::ctx::Ctx;
 use crate::metrics;
 
-/// `sendMessage`: keep the messages, then tell their conversations.
+/// `sendMessage`: saves the messages, then broadcasts them to the members of their conversations.
 ///
-/// Safe to run twice: a repeated guid gives back the row that the first run wrote. A client's own
-/// repeat is answered to its sender alone; a batch that a dead worker left behind is told to
-/// everyone again, because nobody knows how far that worker came.
+/// Idempotent: a repeated guid returns the row that the first run wrote. A client's own repeat is answered to
+/// its sender only. A redelivered batch is broadcast again, because its previous worker may have died before
+/// delivering all of it.
 pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outcomes {
     let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(Effects::default())).collect();
     let mut wanted = Vec::with_capacity(batch.len());
@@ -54,7 +54,7 @@ pub(crate) async fn send(ctx: &Ctx, batch: &[Request<'_, SendMessage>]) -> Outco
         let conversation = new.event.conversation;
         let processed =
             MessageProcessed { guid: new.guid.clone(), message: row.message, seq: row.seq, conversation };
-        // First: its sender does not wait until thousands of others were told.
+        // First, so that the sender does not wait for deliveries to thousands of other members.
         let mut effects = Effects::default().reply(batch[at].from, processed);
         let people = kept.people.get(&conversation);
         let sender = people.and_then(|people| people.audience.member(new.sender));
