@@ -26,14 +26,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::lanes::metrics;
 use crate::lanes::work::Cause;
 
-/// The keys. Cheap to clone; the clones share the list.
+/// The list of keys. Cheap to clone; the clones share it.
 #[derive(Clone, Default)]
 pub struct Apart(Arc<List>);
 
 #[derive(Default)]
 struct List {
     keys: Mutex<HashMap<(Lane, u64), Wait>>,
-    /// Their number; nearly always zero, and then nothing is locked.
+    /// The number of keys; nearly always zero, and then no lock is taken.
     count: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ struct Wait {
     until: Instant,
     pause: Duration,
     cause: Cause,
-    /// Events that were sent round and did not get through yet, in their order.
+    /// Events that were sent up the ladder and have not succeeded yet, in order.
     order: VecDeque<Sent>,
 }
 
@@ -53,20 +53,20 @@ struct Sent {
 /// What to do with the events of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Company {
-    /// Nothing is known against it.
+    /// The key is not suspected: its events run together with the others.
     With,
-    /// These of them are tried, in this order, but alone: it was to blame a moment ago. The others wait,
-    /// because an older one is still on its way or because trying now would fail again.
+    /// The key was blocked a moment ago: try these of its events, in this order, without other keys. Its other events
+    /// wait, because an older one is still on the ladder or because trying now would fail again.
     Alone(Vec<usize>, Cause),
 }
 
-/// How an event is recognized when it comes back.
+/// A hash by which an event is recognized when it comes back.
 fn name(event: &Envelope) -> u64 {
     xxh3_64(&event.body)
 }
 
 impl Apart {
-    /// Whether nothing is known against any key.
+    /// Whether no key is suspected.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.count.load(Ordering::Relaxed) == 0
     }
@@ -101,11 +101,11 @@ impl Apart {
         Company::Alone(tried, wait.cause)
     }
 
-    /// This key was to blame: its events wait, each time twice as long.
+    /// Records that this key was blocked: its events wait, each time twice as long.
     pub(crate) fn blame(&self, lane: Lane, key: u64, cause: Cause, now: Instant) {
         let mut keys = self.keys();
         if keys.len() >= APART_KEYS_MAX {
-            // What nobody asked for since is no suspicion any more.
+            // Forget keys without new events since.
             keys.retain(|_, wait| wait.until + Duration::from_millis(APART_MS_MAX) > now);
         }
         if let Some(wait) = keys.get_mut(&(lane, key)) {
@@ -119,9 +119,9 @@ impl Apart {
         self.counted(lane, &keys);
     }
 
-    /// An event of this key is sent round: behind those that were before.
+    /// Records that an event of this key is sent up the ladder, after the earlier ones.
     pub(crate) fn sent(&self, lane: Lane, event: &Envelope, now: Instant) {
-        // What everybody takes from has no order.
+        // All workers take from the low lane, so it has no order.
         if lane == Lane::Low {
             return;
         }
@@ -135,7 +135,7 @@ impl Apart {
         }
     }
 
-    /// Events of a key got through; those of it that are still on their way come first from now on.
+    /// Records that events of a key succeeded; its events that are still on the ladder come first from now on.
     pub(crate) fn through<'a>(&self, lane: Lane, events: impl Iterator<Item = &'a Envelope>, now: Instant) {
         if self.is_empty() {
             return;
@@ -157,7 +157,7 @@ impl Apart {
         self.counted(lane, &keys);
     }
 
-    /// Shards changed their workers: events on the ladder may come back to another worker.
+    /// Forgets the order after shards have moved: events on the ladder may come back to another worker.
     pub(crate) fn forget_order(&self) {
         if !self.is_empty() {
             self.keys().values_mut().for_each(|wait| wait.order.clear());
@@ -174,8 +174,8 @@ impl Apart {
     }
 }
 
-/// The events of a run, by place, in two halves by key: within a key their order stays. None: there is
-/// one key only.
+/// Splits the events of a run (indexes) into two halves by key, keeping the order within a key. None: there is
+/// only one key.
 pub(crate) fn halve(run: &[usize], key: impl Fn(usize) -> u64) -> Option<(Vec<usize>, Vec<usize>)> {
     let mut keys: Vec<u64> = run.iter().map(|at| key(*at)).collect();
     keys.sort_unstable();

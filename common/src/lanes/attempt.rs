@@ -37,32 +37,32 @@ use crate::lanes::schedule::Work;
 use crate::lanes::traced::Traced;
 use crate::lanes::work::{Cause, Halt, LaneEvent, Peer};
 
-/// What happens with the events of a batch: each with its effects, or the whole halted and nothing may
-/// be assumed. Safe to run twice.
+/// The handler of a run: returns the effects of each event, or halts the run, in which case nothing may be
+/// assumed about it. Idempotent.
 pub type Handle =
     Arc<dyn for<'a> Fn(&'a [LaneEvent]) -> BoxFuture<'a, Result<Vec<Effects>, Halt>> + Send + Sync>;
 
-/// What every piece of work needs. Cheap to clone.
+/// The parts that every piece of work needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    /// This start of this program.
+    /// The node id of this start of the program.
     pub node: NodeId,
-    /// Where lanes come from, and how what happened is told.
+    /// The bus of the lanes, and the way to publish deliveries.
     pub fanout: Fanout,
-    /// What clients may say: names the refusals.
+    /// The events that clients may send; they name the event that reports a refusal.
     pub events: Arc<Events>,
-    /// Told when a peer is away.
+    /// The readiness report, which shows the peers that are away.
     pub readiness: Readiness,
-    /// Keys whose events wait apart.
+    /// The keys whose events wait apart.
     pub apart: Apart,
-    /// Cancelled: stop holding, give back.
+    /// Cancelled when the program leaves: work on hold is given back to its lane.
     pub leaving: CancellationToken,
     /// The handler.
     pub handle: Handle,
 }
 
 impl Engine {
-    /// Remembers where a chat message is now; nothing else is remembered.
+    /// Records the stage that a chat message has reached; ignores other events.
     fn note(&self, uplink: &Uplink, stage: Stage) {
         if let Some(of) = self.fanout.recorder.is_on().then(|| uplink.origin()).flatten() {
             self.fanout.recorder.note(of, Timestamp::now(), stage);
@@ -70,14 +70,14 @@ impl Engine {
     }
 }
 
-/// The work was given back to its lane.
+/// The error of work that was given back to its lane.
 struct LetGo;
 
-/// Where an event came from.
+/// The place that an event came from.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     batch: &'a LaneBatch,
-    /// Its place in the batch.
+    /// Its index in the batch.
     at: usize,
 }
 
@@ -95,10 +95,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Events that are tried together, by their place in the piece.
+/// Events that are tried together, by their index in the piece.
 struct Run {
     events: Vec<usize>,
-    /// It was ended alone already: a second time it is to blame.
+    /// PostgreSQL has ended it once although it had one key only; the second time the key waits apart.
     suspect: bool,
 }
 
@@ -107,7 +107,7 @@ impl Run {
         Self { events, suspect: false }
     }
 
-    /// Nearly always all of them, and then nothing is copied.
+    /// The events of this run: nearly always all of the piece, and then nothing is copied.
     fn of_all<'a>(&self, taken: &'a [LaneEvent]) -> Cow<'a, [LaneEvent]> {
         match (self.events.first(), self.events.last()) {
             (Some(first), Some(last)) if self.events.is_sorted() && last - first + 1 == self.events.len() => {
@@ -156,9 +156,9 @@ struct Shift<'a> {
     lane: Lane,
     batches: &'a [LaneBatch],
     pause: u64,
-    /// The peer that was away at the last try.
+    /// The peer that was away at the last attempt. None: no peer is away.
     held: Option<Peer>,
-    /// The chat messages that were taken, if the way of messages is remembered.
+    /// The chat messages in this piece, if the recorder is on.
     in_hand: Vec<Origin>,
     traced: Traced,
 }
@@ -184,7 +184,7 @@ impl<'a> Shift<'a> {
                     self.engine.apart.through(self.lane, through, Instant::now());
                     effects.extend(done);
                     if searching {
-                        // Others need not wait for the end of a search that takes seconds.
+                        // Other workers need not wait for the end of a search that takes seconds.
                         run.events.iter().for_each(|at| sources[*at].kept());
                         self.told(&std::mem::take(&mut effects)).await?;
                     }
@@ -192,7 +192,7 @@ impl<'a> Shift<'a> {
                 }
                 Err(halt) => halt,
             };
-            // It may have been done in part: a commit whose answer was lost, one of two runs.
+            // It may be partly done: a commit whose answer was lost, or one of two runs.
             run.events.iter().for_each(|at| taken[*at].again = true);
             match halt {
                 Halt::Away(peer, err) => {
@@ -205,7 +205,7 @@ impl<'a> Shift<'a> {
                     debug!(lane = %self.lane, events = run.events.len(), "A statement was ended ({}): {err:#}", cause.name());
                     match halve(&run.events, |at| sources[at].key()) {
                         Some((one, other)) => runs.extend([Run::of(other), Run::of(one)]),
-                        // A server that stood still for a moment is no fault of this key.
+                        // A short stall of the server is not the fault of this key.
                         None if !run.suspect => runs.push(Run { suspect: true, ..run }),
                         None => {
                             let key = sources[run.events[0]].key();
@@ -231,7 +231,7 @@ impl<'a> Shift<'a> {
                 }
             }
         }
-        // Kept before it is told: the sender hears `messageQueued` before `messageProcessed`.
+        // Before the deliveries, so that the sender gets `messageQueued` before `messageProcessed`.
         self.batches.iter().for_each(LaneBatch::kept);
         self.told(&effects).await?;
         metrics::handled(self.lane, "done", taken.len() - aside);
@@ -267,7 +267,7 @@ impl<'a> Shift<'a> {
             }
         }
         together.sort_unstable();
-        // The others first: a suspect costs a statement's limit of time.
+        // The others first: a suspect may cost a whole statement timeout.
         runs.extend((!together.is_empty()).then_some(Run::of(together)));
         Ok(runs)
     }
@@ -313,7 +313,7 @@ impl<'a> Shift<'a> {
         }
     }
 
-    /// Handles a run. A panic is a fault like another.
+    /// Handles a run. A panic counts as a fault.
     async fn attempt(&self, run: &[LaneEvent]) -> Result<Vec<Effects>, Halt> {
         let outcome = AssertUnwindSafe((self.engine.handle)(run)).catch_unwind().await;
         outcome.unwrap_or_else(|panic| Err(Halt::Fault(anyhow::anyhow!("a panic: {}", panic_text(&*panic)))))
@@ -327,7 +327,7 @@ impl<'a> Shift<'a> {
             match self.engine.fanout.route_notices(&rest).await {
                 Ok(deliveries) => break deliveries,
                 Err(Halt::Away(peer, err)) => self.hold(peer, &err).await?,
-                // Routing asks only peers; a fault here is theirs as well.
+                // Routing only asks the directory, so any fault here counts as its absence.
                 Err(Halt::Fault(err) | Halt::Stuck(_, err)) => self.hold(Peer::Directory, &err).await?,
             }
         };
@@ -349,7 +349,7 @@ impl<'a> Shift<'a> {
         }
     }
 
-    /// Sends one envelope up the retry ladder. After the last rung its sender is told.
+    /// Sends one envelope up the retry ladder. After the last rung the sender gets a refusal.
     async fn set_aside(
         &mut self,
         source: &LaneEnvelope,
@@ -357,7 +357,7 @@ impl<'a> Shift<'a> {
         uplink: Option<&Uplink>,
     ) -> Result<Option<Effects>, LetGo> {
         let reason = format!("{err:#}");
-        // Who has the trace finds the fault, and the other way round.
+        // The trace id leads from the trace to the fault, and back.
         let trace = uplink.and_then(|uplink| uplink.context).map(|context| context.trace_id());
         let label = if uplink.is_some() { "fault" } else { "undecodable" };
         loop {
@@ -384,7 +384,7 @@ impl<'a> Shift<'a> {
         }
     }
 
-    /// Sends one envelope round the ladder: never up, however often.
+    /// Sends one envelope to its rung of the ladder again: never to a higher one, however often.
     async fn set_apart(
         &mut self,
         source: &LaneEnvelope,
@@ -413,12 +413,12 @@ impl<'a> Shift<'a> {
         Ok(())
     }
 
-    /// Waits a little before the next try, unless the work shall be given back.
+    /// Waits a little before the next attempt. `Err`: the work must be given back.
     async fn hold(&mut self, peer: Peer, err: &anyhow::Error) -> Result<(), LetGo> {
         metrics::held(self.lane, peer.name());
         if self.held != Some(peer) {
             warn!(lane = %self.lane, peer = peer.name(), "Holding work until the peer is back: {err:#}");
-            // How the bus is, is watched: it says itself when it is away, and when it only blocks.
+            // The bus reports its own state: whether it is away or only blocks.
             if peer != Peer::Bus {
                 self.engine.readiness.set(peer.name(), Err(format!("{err:#}")));
             }
@@ -438,7 +438,7 @@ impl<'a> Shift<'a> {
         if revoked || self.engine.leaving.is_cancelled() { Err(LetGo) } else { Ok(()) }
     }
 
-    /// The peer that was away has answered.
+    /// Ends the hold: the peer that was away has answered.
     fn resumed(&mut self) {
         if let Some(peer) = self.held.take() {
             if peer != Peer::Bus {

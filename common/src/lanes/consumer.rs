@@ -35,7 +35,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Starts to consume or stand by for every lane, and takes nothing yet.
+    /// Starts consumers or standbys for every lane, and takes no batch yet.
     ///
     /// # Errors
     /// The bus did not answer.
@@ -50,7 +50,7 @@ impl Consumer {
         Ok(Self { engine, lanes, schedule: Schedule::new(slots), live, shared_with: Vec::new() })
     }
 
-    /// A look at what is held of each lane.
+    /// A view of the shards held of each lane.
     pub fn views(&self) -> Vec<LaneView> {
         self.lanes.iter().map(LaneConsumer::view).collect()
     }
@@ -65,7 +65,7 @@ impl Consumer {
             let quiet = draining.is_cancelled() && under_way.is_empty();
             let gap_ends = self.schedule.gap_ends(Instant::now());
             let [high, medium, low] = &mut self.lanes;
-            // Receiving is cancel-safe on all of these.
+            // All of these receives are cancel-safe.
             let arrived = tokio::select! {
                 batch = high.next() => batch,
                 batch = medium.next() => batch,
@@ -88,7 +88,7 @@ impl Consumer {
             self.schedule.push(batch.lane, batch.shard, batch.envelopes.len(), batch);
         }
 
-        // The bus ended, or the worker leaves: nothing is held any longer.
+        // The bus ended, or the worker leaves: give back all work on hold.
         self.engine.leaving.cancel();
         self.lanes.iter().for_each(|lane| lane.hold(&[]));
         self.give_back("leaving", |_| true);
@@ -98,15 +98,15 @@ impl Consumer {
         }
     }
 
-    /// Starts as much work as there are slots for.
+    /// Starts work while there are free slots.
     fn hand_out(&mut self, under_way: &mut JoinSet<(Lane, Vec<u16>)>) {
         self.give_back("revoked", LaneBatch::is_revoked);
         while let Some(work) = self.schedule.take(Instant::now()) {
             let engine = self.engine.clone();
             under_way.spawn(async move {
                 let place = (work.lane, work.shards.clone());
-                // Handlers' panics are caught where they happen, so this one is ours. Its batches
-                // were dropped, therefore given back, and will be here again in a moment.
+                // Panics of handlers are caught in `attempt`, so this one is a bug of the lanes. Its batches
+                // were dropped and thereby given back; the broker delivers them again.
                 if AssertUnwindSafe(engine.carry_out(work)).catch_unwind().await.is_err() {
                     error!(lane = %place.0, shards = ?place.1, "A piece of work ended in a panic");
                     metrics::released(place.0, "panic", 1);
@@ -143,7 +143,7 @@ impl Consumer {
         }
         let node = self.engine.node;
         for (lane, consumer) in Lane::ALL.into_iter().zip(&self.lanes) {
-            // The low lane is one queue that everybody takes from.
+            // The low lane is one queue that all workers take from.
             let shards = if lane == Lane::Low { vec![0] } else { share(lane, LANE_SHARDS, &live, node) };
             metrics::share(lane, shards.len(), live.len());
             consumer.hold(&shards);

@@ -7,14 +7,14 @@ use protocol::events::{Events, Judged, ServerEvent};
 use protocol::ids::{SocketId, UserId};
 use protocol::{Forms, Origin, Reject, Sender, Tag, Timestamp, TraceContext, Uplink, Urgency};
 
-/// The consequences of one event, in the order in which they shall be seen.
+/// The effects of one event, in the order in which clients see them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     /// The deliveries to clients.
     pub told: Vec<Told>,
     /// The time when a gateway accepted the event that caused them. None: no event caused them.
     pub since: Option<Timestamp>,
-    /// The chat message they come of. None: of none, or `trace` is off.
+    /// The chat message that caused them. None: no message did, or `trace` is off.
     pub origin: Option<Origin>,
     /// The trace they belong to.
     pub context: Option<TraceContext>,
@@ -25,7 +25,7 @@ pub struct Effects {
 /// One event for some sockets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// The recipients.
+    /// The sockets that get it.
     pub to: To,
     /// The wire forms that get it.
     pub forms: Forms,
@@ -47,7 +47,7 @@ pub enum To {
 }
 
 impl Effects {
-    /// An answer to the socket that the event came from; nothing when it came without one.
+    /// Adds an event for the socket that the event came from; adds nothing if it came without one.
     pub fn reply(mut self, from: &Sender, event: impl Into<ServerEvent>) -> Self {
         if let Some(socket) = from.socket {
             self.told.push(Told {
@@ -61,7 +61,7 @@ impl Effects {
         self
     }
 
-    /// The answer that the event asked for: its client recognizes it by the tag.
+    /// Adds the answer that the event asked for; the client recognizes it by the tag.
     pub fn answer(self, from: &Sender, tag: Option<&Tag>, event: impl Into<ServerEvent>) -> Self {
         let mut effects = self.reply(from, event);
         if let Some(told) = effects.told.last_mut().filter(|_| from.socket.is_some()) {
@@ -70,7 +70,7 @@ impl Effects {
         effects
     }
 
-    /// The answer to the sender of a refused event.
+    /// Only the refusal, for the sender of a refused event.
     pub fn refused(events: &Events, uplink: &Uplink, reject: Reject) -> Self {
         let row = events.find(&uplink.event);
         let judged = row.and_then(|row| (row.judge)(&uplink.data).ok()).unwrap_or_default();
@@ -80,7 +80,7 @@ impl Effects {
         Self { origin: uplink.origin(), key: uplink.key(), ..effects }
     }
 
-    /// An event for every socket of these users.
+    /// Adds an event for every socket of these users.
     pub fn broadcast(mut self, users: &Arc<[UserId]>, event: impl Into<ServerEvent>) -> Self {
         self.told.push(Told {
             to: To::Users(Arc::clone(users)),
@@ -92,7 +92,7 @@ impl Effects {
         self
     }
 
-    /// An event of which only the newest under `key` matters, for these users.
+    /// Adds an event for these users, of which only the newest under `key` matters.
     pub fn broadcast_latest(
         mut self,
         users: &Arc<[UserId]>,

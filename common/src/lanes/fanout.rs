@@ -23,7 +23,7 @@ use crate::lanes::effects::{Effects, To, Told};
 use crate::lanes::metrics;
 use crate::lanes::work::Halt;
 
-/// Bytes of a downlink beside its data and its recipients, generously.
+/// Bytes of a downlink besides its data and its recipients, a generous estimate.
 const DOWNLINK_BYTES: usize = 256;
 
 /// The most bytes that an id takes in a list of recipients: a varint of 64 bits.
@@ -58,7 +58,7 @@ impl Fanout {
         self.route_notices(&newest(effects)).await
     }
 
-    /// The same for what [`ahead`] left.
+    /// Like [`Self::route`], for the events that [`ahead`] left.
     pub(super) async fn route_notices(&self, told: &[Notice<'_>]) -> Result<Vec<Delivery>, Halt> {
         let rooms = rooms(told);
         let mut users: Vec<UserId> = rooms.iter().flat_map(|room| room.iter().copied()).collect();
@@ -74,8 +74,8 @@ impl Fanout {
         Ok(deliveries)
     }
 
-    /// Hands envelopes to the bus and waits until it has taken them. What it was too busy for comes
-    /// back, in order.
+    /// Publishes envelopes and waits until the bus has taken them. Returns those that it was too busy for, in
+    /// order.
     ///
     /// # Errors
     /// The bus is closed.
@@ -89,7 +89,7 @@ impl Fanout {
             all: Notify::new(),
         });
         for (at, delivery) in deliveries.iter().enumerate() {
-            // Nothing may overtake what has to be brought again.
+            // No envelope may overtake one that must be published again.
             if tally.has_failed(PublishError::Busy) {
                 tally.note(at, Err(PublishError::Busy));
                 continue;
@@ -107,7 +107,7 @@ impl Fanout {
         let failed = std::mem::take(&mut *tally.failed.lock());
         let count = |wanted| failed.iter().filter(|(_, err)| *err == wanted).count();
         metrics::delivered("taken", deliveries.len() - failed.len());
-        // The node is gone, and its users with it; they will ask for what they missed.
+        // The node is gone, and so are its sockets; their clients will `sync` what they missed.
         metrics::delivered("no_route", count(PublishError::NoRoute));
         metrics::delivered("too_large", count(PublishError::TooLarge));
         metrics::delivered("busy", count(PublishError::Busy));
@@ -124,12 +124,12 @@ impl Fanout {
     }
 }
 
-/// Remembers which messages are on their way to which gateways.
+/// Records which messages are on their way to which gateways.
 fn note(recorder: &Recorder, deliveries: &[Delivery], failed: &[(usize, PublishError)]) {
     let now = Timestamp::now();
     for (at, delivery) in deliveries.iter().enumerate() {
         let Some((of, node, users)) = delivery.shows else { continue };
-        // Few fail, and nearly always none.
+        // Nearly always none failed, so a linear search is cheap.
         let stage = match failed.iter().find(|(failed, _)| *failed == at) {
             None => Stage::Published { node, users },
             Some((_, PublishError::NoRoute)) => Stage::NoRoute { node },
@@ -191,9 +191,9 @@ impl<'a> Notice<'a> {
     }
 }
 
-/// What can be delivered before the directory is asked, and the rest: a sender does not wait for the
-/// look-up of a large room. Of each key only what stands before its first broadcast, so that its order
-/// stays. Nothing where all rooms are small, because one publish costs less than two.
+/// Splits effects into deliveries that need no look-up in the directory, and the rest, so that a sender does not
+/// wait for the look-up of a large room. Of each key it takes only the events before its first broadcast, which
+/// keeps the order. It takes nothing if all rooms are small, because one publish costs less than two.
 pub(super) fn ahead(effects: &[Effects]) -> (Vec<Delivery>, Vec<Notice<'_>>) {
     let notices = newest(effects);
     let is_large =
@@ -217,7 +217,7 @@ fn newest(effects: &[Effects]) -> Vec<Notice<'_>> {
     let mut seen = HashSet::new();
     let all = effects.iter().flat_map(|effects| effects.told.iter().map(|told| Notice::of(told, effects)));
     let mut notices: Vec<Notice<'_>> = all.collect();
-    // From the end: the last one of a key stays.
+    // From the end, so that the last event of a key stays.
     notices.reverse();
     notices.retain(|notice| match notice.told.urgency {
         Urgency::Keep => true,
@@ -277,7 +277,7 @@ fn by_node(room: &[UserId], nodes: &HashMap<UserId, Vec<NodeId>>) -> Vec<(NodeId
     let mut place: Vec<(NodeId, Vec<UserId>)> = Vec::new();
     for user in room {
         for node in nodes.get(user).into_iter().flatten() {
-            // There are few nodes: looking through them is faster than hashing.
+            // There are few nodes: a linear search is faster than hashing.
             match place.iter_mut().find(|(known, _)| known == node) {
                 Some((_, users)) => users.push(*user),
                 None => place.push((*node, vec![*user])),
@@ -305,7 +305,7 @@ impl Writer {
         }
     }
 
-    /// `to` is lent: it is the same afterwards.
+    /// Writes one envelope. `to` is unchanged afterwards.
     fn write(&mut self, notice: Notice<'_>, data: &str, node: NodeId, to: &mut Recipients) {
         let Notice { told, since, origin, context, key } = notice;
         let users = u32::try_from(count(to)).unwrap_or(u32::MAX);

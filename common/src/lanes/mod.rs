@@ -31,7 +31,7 @@ pub mod fanout;
 /// The spans of a piece of work.
 mod traced;
 
-/// The names of everything measured here.
+/// The metrics of lanes.
 mod metrics;
 
 pub use self::apart::Apart;

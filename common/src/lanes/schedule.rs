@@ -26,26 +26,26 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Schedule<B> {
     lanes: [Queue<B>; Lane::ALL.len()],
-    /// Pieces of work at once.
+    /// Most pieces of work at the same time.
     slots: usize,
-    /// Pieces under way.
+    /// Pieces in progress.
     busy: usize,
-    /// Of these, not of the high lane.
+    /// Pieces in progress that are not of the high lane.
     busy_below: usize,
-    /// The pass of the lane served last: where a lane that wakes up begins.
+    /// The pass of the lane served last; a lane that was idle continues from here.
     pass: u64,
-    /// Arrivals so far; older is smaller.
+    /// The number of arrivals so far; an older batch has a smaller one.
     arrivals: u64,
 }
 
-/// What one slot works on: batches of some shards of a lane, those of a shard in order.
+/// A piece of work for one slot: batches of some shards of a lane, those of a shard in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Work<B> {
     /// The lane.
     pub lane: Lane,
     /// The shards; no other slot works on them meanwhile.
     pub shards: Vec<u16>,
-    /// At least one.
+    /// The batches, at least one.
     pub batches: Vec<B>,
 }
 
@@ -54,9 +54,9 @@ struct Queue<B> {
     pass: u64,
     shards: Vec<Shard<B>>,
     waiting: usize,
-    /// Pieces of this lane under way.
+    /// Pieces of this lane in progress.
     busy: usize,
-    /// Until when a small piece waits, if one is under way.
+    /// Until when a small piece waits, if another one is in progress.
     gap_ends: Option<Instant>,
 }
 
@@ -83,7 +83,7 @@ const fn stride(lane: Lane) -> u64 {
 }
 
 impl<B> Schedule<B> {
-    /// Nothing waits.
+    /// A schedule with this many slots and no batches.
     pub fn new(slots: usize) -> Self {
         let queue = || Queue { pass: 0, shards: Vec::new(), waiting: 0, busy: 0, gap_ends: None };
         Self {
@@ -96,7 +96,7 @@ impl<B> Schedule<B> {
         }
     }
 
-    /// A batch of this many events has arrived.
+    /// Adds a batch of this many events that has arrived.
     pub fn push(&mut self, lane: Lane, shard: u16, events: usize, batch: B) {
         let arrival = self.arrivals;
         self.arrivals += 1;
@@ -120,7 +120,7 @@ impl<B> Schedule<B> {
         let only_high = self.slots > 1 && self.busy_below >= self.slots - 1;
         let ready = Lane::ALL.into_iter().filter(|lane| *lane == Lane::High || !only_high);
         let ready = ready.filter(|lane| self.lanes[*lane as usize].is_ready(now));
-        // The first of equals is the most urgent.
+        // Of lanes with equal passes, `min_by_key` returns the first, which is the most urgent.
         let lane = ready.min_by_key(|lane| self.lanes[*lane as usize].pass)?;
 
         let queue = &mut self.lanes[lane as usize];
@@ -142,7 +142,7 @@ impl<B> Schedule<B> {
         Some(Work { lane, shards, batches })
     }
 
-    /// A piece of work is done: its slot and its shards are free.
+    /// Frees the slot and the shards of a piece of work that is done.
     pub fn finish(&mut self, lane: Lane, shards: &[u16]) {
         for shard in shards {
             let shard = self.lanes[lane as usize].shards.get_mut(usize::from(*shard));
@@ -164,7 +164,7 @@ impl<B> Schedule<B> {
         self.lanes.iter().filter(waits).filter_map(|queue| queue.gap_ends).min()
     }
 
-    /// Takes out the waiting batches that are not wanted here any more.
+    /// Removes the waiting batches that this program no longer wants, and returns them.
     pub fn evict(&mut self, mut unwanted: impl FnMut(&B) -> bool) -> Vec<B> {
         let mut evicted = Vec::new();
         for queue in &mut self.lanes {
@@ -183,14 +183,14 @@ impl<B> Schedule<B> {
         evicted
     }
 
-    /// Batches of a lane that wait.
+    /// The number of waiting batches of a lane.
     pub fn waiting(&self, lane: Lane) -> usize {
         self.lanes[lane as usize].waiting
     }
 }
 
 impl<B> Queue<B> {
-    /// Whether there is something to do, and enough of it, or nothing else to wait for.
+    /// Whether batches wait, and either they are enough, or no piece is in progress, or the gap is over.
     fn is_ready(&self, now: Instant) -> bool {
         let is_free = self.busy == 0 || self.gap_ends.is_none_or(|ends| ends <= now);
         self.oldest_ready().is_some() && (is_free || !self.is_small())
@@ -199,7 +199,7 @@ impl<B> Queue<B> {
     fn is_small(&self) -> bool {
         let ready = self.shards.iter().filter(|shard| !shard.in_work);
         let events = ready.flat_map(|shard| &shard.waiting).map(|waiting| waiting.events);
-        // No more than a few are looked at.
+        // Ends after a few batches.
         let mut sum = 0;
         events
             .take_while(|events| {
@@ -219,7 +219,7 @@ impl<B> Queue<B> {
 }
 
 impl<B> Shard<B> {
-    /// Adds what fits to a piece of work. False: not even the first batch did.
+    /// Adds the batches that fit to a piece of work. False: not even the first batch fits.
     fn take(&mut self, batches: &mut Vec<B>, events: &mut usize) -> bool {
         let before = batches.len();
         while let Some(next) = self.waiting.front() {

@@ -25,12 +25,12 @@ pub struct Roll {
 }
 
 impl Roll {
-    /// Knows only itself.
+    /// A set with this worker only.
     pub fn new(node: NodeId) -> Self {
         Self { node, heard: BTreeMap::new() }
     }
 
-    /// A worker has sent a message.
+    /// Notes the heartbeat of a worker.
     pub fn on_beat(&mut self, beat: Beat, now: Instant) {
         match beat.says {
             Says::Hello | Says::Here => self.heard.insert(beat.node, now),
@@ -38,7 +38,7 @@ impl Roll {
         };
     }
 
-    /// No message could be received for a while, so no worker is missed for that time.
+    /// Notes that no message could be received for a while, so that no worker counts as dead for that time.
     pub fn on_lapse(&mut self, now: Instant) {
         for heard in self.heard.values_mut() {
             *heard = now;

@@ -1,7 +1,7 @@
 //! The spans of a piece of work, in the traces of the messages in it.
 //!
-//! A piece of work serves many messages, so it is a trace of its own: below it are the statements it
-//! asked. Each recorded message has a span in its own trace, and the two are linked both ways.
+//! A piece of work serves many messages, so it has its own trace, with a child span for each statement that it
+//! runs. Each recorded message has a span in its own trace, and the two are linked both ways.
 
 use crate::spans::{Kind, Span, Value};
 use protocol::{Lane, TraceContext, Uplink};
@@ -14,7 +14,7 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// A message was taken. What follows of it belongs below our span.
+    /// Starts the span of a message, and makes it the parent of everything that the message causes.
     pub fn take(&mut self, uplink: &mut Uplink) {
         if uplink.guid.is_none() {
             return;
@@ -37,7 +37,7 @@ impl Traced {
         self.batch.as_ref().map(Span::context)
     }
 
-    /// The work was done, or given back.
+    /// Ends the spans: the work was done, or given back.
     pub fn end(self, lane: Lane, events: usize, failed: Option<&'static str>) {
         for span in self.messages.into_iter().chain(self.batch) {
             let span = span

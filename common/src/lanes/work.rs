@@ -1,4 +1,4 @@
-//! The vocabulary of handlers: what comes off a lane, what a handler is given, what it answers. Knows no
+//! The vocabulary of handlers: the events of a lane, the requests that a handler gets, and its results. Knows no
 //! noun.
 
 use protocol::events::ClientEvent;
@@ -9,7 +9,7 @@ use crate::bus::PublishError;
 use crate::directory::DirectoryError;
 use crate::lanes::effects::Effects;
 
-/// An event off a lane.
+/// An event from a lane.
 #[derive(Clone, Debug)]
 pub struct LaneEvent {
     /// An event with its sender and its time.
@@ -17,7 +17,7 @@ pub struct LaneEvent {
     /// Another attempt may have worked on it before, here or on another worker, and died before it
     /// delivered: its changes may be committed and still have to be delivered.
     pub again: bool,
-    /// The chat message it brings, if the way of messages is remembered.
+    /// The chat message that it carries, if `trace` is on.
     pub origin: Option<Origin>,
 }
 
@@ -26,15 +26,15 @@ pub struct LaneEvent {
 pub struct Request<'a, E> {
     /// The sender.
     pub from: &'a Sender,
-    /// When a gateway accepted it.
+    /// The time when a gateway accepted it.
     pub at: Timestamp,
     /// The event.
     pub event: &'a E,
-    /// It may have been worked on before; see [`LaneEvent::again`].
+    /// It may have been handled before; see [`LaneEvent::again`].
     pub again: bool,
-    /// The chat message it brings, if `trace` is on.
+    /// The chat message that it carries, if `trace` is on.
     pub origin: Option<Origin>,
-    /// The name of the chat message it brings.
+    /// The guid of the chat message that it carries.
     pub guid: Option<&'a Guid>,
     /// The trace it belongs to.
     pub context: Option<TraceContext>,
@@ -42,12 +42,12 @@ pub struct Request<'a, E> {
     pub tag: Option<&'a Tag>,
 }
 
-/// The events of a run, read. What cannot be read is refused alone.
+/// Parses the events of a run. An event that cannot be parsed is refused alone.
 pub fn read<E: ClientEvent>(run: &[LaneEvent]) -> Vec<Result<E, Reject>> {
     run.iter().map(|event| E::parse(&event.uplink.data)).collect()
 }
 
-/// Those that could be read, as their handler sees them.
+/// The events that could be parsed, as their handler sees them.
 pub fn requests<'a, E>(run: &'a [LaneEvent], read: &'a [Result<E, Reject>]) -> Vec<Request<'a, E>> {
     let readable = run.iter().zip(read).filter_map(|(LaneEvent { uplink, again, origin }, event)| {
         let Uplink { from, at, guid, context, tag, .. } = uplink;
@@ -58,7 +58,7 @@ pub fn requests<'a, E>(run: &'a [LaneEvent], read: &'a [Result<E, Reject>]) -> V
     readable.collect()
 }
 
-/// The outcomes of a run, with those that could not be read in their places.
+/// Merges the handler's outcomes with the refusals of the events that could not be parsed, in order.
 pub fn in_place<E>(
     read: Vec<Result<E, Reject>>,
     outcomes: Vec<Result<Effects, Reject>>,
@@ -74,12 +74,12 @@ pub type Outcomes = Result<Vec<Result<Effects, Reject>>, Halt>;
 /// Why a run could not be handled.
 #[derive(Debug)]
 pub enum Halt {
-    /// A peer is away: hold what you have and try again.
+    /// A peer is away: hold the run and retry.
     Away(Peer, anyhow::Error),
-    /// The store is there, and ended the statement alone: find the key that is to blame, let its
+    /// The store works and ended only this statement: find the key that causes it, let its
     /// events wait apart, and go on with the others.
     Stuck(Cause, anyhow::Error),
-    /// It can never work as it is: find the event that is to blame.
+    /// The run can never work as it is: find the faulty event.
     Fault(anyhow::Error),
 }
 
@@ -88,11 +88,11 @@ pub enum Halt {
 pub enum Cause {
     /// Another transaction held a row or a table for too long.
     Lock,
-    /// It took longer than a statement may, or an operator cancelled it.
+    /// It exceeded the statement timeout, or an operator cancelled it.
     Slow,
     /// It needed more memory or temporary space than the server gives to one.
     Size,
-    /// It stood in a circle with others, or they changed what it had read.
+    /// It was in a deadlock, or other transactions changed the rows that it had read (serialization failure).
     Conflict,
 }
 

@@ -1,4 +1,4 @@
-//! The two clocks of a node: its own, which only goes on, and the wall's.
+//! The two clocks of a node: its uptime (monotonic), and the wall clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::socket::session::Now;
 pub struct Clock(Instant);
 
 impl Clock {
-    /// It starts now.
+    /// Starts counting now.
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -22,7 +22,7 @@ impl Clock {
         self.0.elapsed()
     }
 
-    /// Both clocks.
+    /// Reads both clocks.
     pub fn now(&self) -> Now {
         Now { up: self.uptime(), wall: Timestamp::now() }
     }

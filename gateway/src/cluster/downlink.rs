@@ -40,7 +40,7 @@ pub async fn deliver(here: Arc<Deliveries>, mut subscription: Subscription) {
     while let Some(arrival) = subscription.next().await {
         match arrival {
             Arrival::Envelopes(envelopes) => {
-                // One look at the clock for all: what came together is told together.
+                // One reading of the clock for the whole batch.
                 let now = Timestamp::now();
                 envelopes.iter().for_each(|envelope| batch.hand_out(&here, envelope, now));
                 batch.wake();
@@ -56,7 +56,7 @@ fn lapse(here: &Deliveries) {
     tell_all(here, &Lapsed {}.into());
 }
 
-/// Sends an event to every socket that has an account.
+/// Sends an event to all sockets with an account.
 pub fn tell_all(here: &Deliveries, event: &ServerEvent) {
     let mut written = Written::new(event.name(), event.data(), None);
     for slot in (0..SHARDS).flat_map(|shard| here.hub.of_shard(shard)) {
@@ -150,7 +150,7 @@ impl Batch {
         let wants = |slot: &Slot| downlink.forms == Forms::All || slot.form == Form::SocketIo;
         self.found.retain(|slot| wants(slot));
         let delivered = self.found.len();
-        // Before they are queued: the kernel may have them a moment later.
+        // Before the frames are queued: a socket may write them a moment later.
         let ticket = downlink.origin.and_then(|of| note(here, of, &downlink, delivered, now));
         for slot in self.found.drain(..) {
             if slot.push_noted(written.of(slot.form), downlink.urgency, class, ticket, metrics) {

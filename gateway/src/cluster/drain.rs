@@ -31,7 +31,7 @@ use crate::metrics::{FrameClass, Metrics};
 use crate::socket::slot::Slot;
 use crate::wire::{self, Form};
 
-/// Time for the last frames and requests after the drain's time.
+/// Time for the last frames and requests after the drain's deadline.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A share of sockets is spread over this time; then the gateway takes the next share from the cluster.
@@ -56,9 +56,9 @@ pub async fn drain(node: &Arc<Node>, lifecycle: &Lifecycle) {
 struct Pace {
     /// The cluster's budget.
     per_second: f64,
-    /// The time of the last socket.
+    /// The time at which the last socket leaves, since the drain began.
     deadline: Duration,
-    /// How long a socket that was told stays open after its time.
+    /// How long a socket that was told stays open after its slot.
     grace: Duration,
 }
 
@@ -74,7 +74,7 @@ struct Share {
 
 impl Pace {
     fn new(per_second: u32, deadline: Duration) -> Self {
-        // A tenth of a short drain, so that the last close is in time, too.
+        // At most a tenth of the drain, so that even the last close is within the deadline.
         let grace = Duration::from_millis(GOING_AWAY_GRACE_MS_MAX).min(deadline / 10);
         Self { per_second: f64::from(per_second.max(1)), deadline: deadline - grace, grace }
     }
@@ -85,7 +85,7 @@ impl Pace {
         let needed = left as f64 / time_left.as_secs_f64();
         let is_hurried = needed > self.per_second;
         let per_second = if is_hurried { needed } else { self.per_second };
-        // Without any time left that is more than all.
+        // Without any time left the rate is infinite: the share is all of them.
         let count = left.min((per_second * STEP.as_secs_f64()).max(1.0) as usize);
         let span = Duration::from_secs_f64(count as f64 / per_second);
         Share { count, span, is_hurried }
@@ -156,7 +156,7 @@ impl Closes {
         self.0.last_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Closes sockets whose time comes until then; returns earlier when no socket is left.
+    /// Closes each socket whose time comes before `end`; returns earlier if no socket is left.
     async fn until(&mut self, hub: &Hub, end: Instant) {
         while hub.count() > 0 {
             let next = self.0.first_entry().filter(|entry| entry.key().0 <= end);
@@ -189,7 +189,7 @@ fn tell(metrics: &Metrics, socket: &Slot, slot: Duration) -> bool {
 
 /// Waits for work in progress. The port is closed; the program that connected the bus flushes it.
 pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
-    // Sockets that opened behind the drain's back.
+    // Sockets that opened while the drain was running.
     for shard in 0..SHARDS {
         node.hub.of_shard(shard).iter().for_each(|slot| slot.ask_close(CloseCode::GoingAway));
     }
@@ -206,7 +206,7 @@ pub async fn last_words(node: &Arc<Node>, lifecycle: &Lifecycle) {
 pub async fn forget(directory: &Directory, node: NodeId) {
     match directory.forget_node(node).await {
         Ok(()) => info!(node.id = %node, "Drained"),
-        // It ends by itself.
+        // The lease expires by itself.
         Err(err) => warn!(error = %err, "The directory was not told that this node left"),
     }
 }

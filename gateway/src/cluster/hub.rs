@@ -24,7 +24,7 @@ use crate::wire::Form;
 /// Shards of each map. The heartbeat wheel visits one per tick.
 pub const SHARDS: usize = 64;
 
-/// See the module.
+/// The sockets of this node; see the module.
 pub struct Hub {
     sockets: Vec<Mutex<HashMap<u64, Arc<Slot>>>>,
     users: Vec<Mutex<HashMap<UserId, Entry>>>,
@@ -35,7 +35,7 @@ pub struct Hub {
 /// A user with at least one socket here.
 struct Entry {
     sockets: Sockets,
-    /// Whether the directory has the seat.
+    /// Whether the directory has the user's seat here.
     seated: bool,
     /// The budget of all sockets of the user together.
     rate: Gcra,
@@ -43,7 +43,7 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 32, "a user is a memory budget");
 
-/// Nearly every user has one socket on a node.
+/// The sockets of one user here: nearly always one, which needs no list.
 enum Sockets {
     One(Arc<Slot>),
     #[expect(clippy::box_collection, reason = "every user would pay for a vector's two other words")]
@@ -53,9 +53,9 @@ enum Sockets {
 /// The numbers of sockets that may join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joins {
-    /// Of one login.
+    /// Most sockets of one login.
     pub of_login: usize,
-    /// Of one user.
+    /// Most sockets of one user.
     pub of_user: usize,
 }
 
@@ -69,7 +69,7 @@ pub struct Joined {
 }
 
 impl Hub {
-    /// Without sockets, with these limits.
+    /// A hub without sockets, with these limits.
     pub fn new(joins: Joins) -> Self {
         Self {
             sockets: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
@@ -79,13 +79,13 @@ impl Hub {
         }
     }
 
-    /// A socket opened; it has no account yet.
+    /// Adds a socket that was opened; it has no account yet.
     pub fn open(&self, slot: Arc<Slot>) {
         self.counts[slot.form as usize].fetch_add(1, Ordering::Relaxed);
         self.by_serial(slot.serial).insert(slot.serial, slot);
     }
 
-    /// From now on the socket belongs to this user.
+    /// Adds the socket to those of this user.
     pub fn join(&self, user: UserId, slot: Arc<Slot>) -> Joined {
         let mut shard = self.by_user(user);
         match shard.get_mut(&user) {
@@ -101,7 +101,7 @@ impl Hub {
         }
     }
 
-    /// The socket is gone. True: it was the last one of its user.
+    /// Removes a socket that is gone. True: it was the last one of its user.
     pub fn leave(&self, slot: &Slot) -> bool {
         if self.by_serial(slot.serial).remove(&slot.serial).is_some() {
             self.counts[slot.form as usize].fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Hub {
         self.by_user(user).contains_key(&user)
     }
 
-    /// The directory has the user's seat now. Adds the user's sockets to `slots`.
+    /// Notes that the directory has the user's seat now, and adds the user's sockets to `slots`.
     pub fn seated(&self, user: UserId, slots: &mut Vec<Arc<Slot>>) {
         if let Some(entry) = self.by_user(user).get_mut(&user) {
             entry.seated = true;
@@ -129,7 +129,7 @@ impl Hub {
         }
     }
 
-    /// The directory has lost everything: returns all users with a socket here, whose seats must be written again.
+    /// Marks all seats as lost with the directory's data; returns all users with a socket here, to be written again.
     pub fn unseat_all(&self) -> Vec<UserId> {
         let mut users = Vec::new();
         for shard in &self.users {
@@ -147,7 +147,7 @@ impl Hub {
         }
     }
 
-    /// One socket.
+    /// The socket with this serial.
     pub fn of_serial(&self, serial: u64) -> Option<Arc<Slot>> {
         self.by_serial(serial).get(&serial).cloned()
     }
@@ -160,7 +160,7 @@ impl Hub {
     /// Takes one unit from the budget of all sockets of the user together.
     ///
     /// # Errors
-    /// How long to wait for it.
+    /// The time to wait until it is available.
     pub fn take_rate(&self, user: UserId, rate: LocalRate, now: Duration) -> Result<(), Duration> {
         match self.by_user(user).get_mut(&user) {
             Some(entry) => entry.rate.take(rate, 1, now),
@@ -168,12 +168,12 @@ impl Hub {
         }
     }
 
-    /// Sockets open.
+    /// The number of open sockets.
     pub fn count(&self) -> usize {
         self.counts().iter().sum()
     }
 
-    /// The same by form, in the order of [`Form::ALL`].
+    /// The number of open sockets by form, in the order of [`Form::ALL`].
     pub fn counts(&self) -> [usize; Form::ALL.len()] {
         Form::ALL.map(|form| self.counts[form as usize].load(Ordering::Relaxed))
     }
@@ -195,7 +195,7 @@ impl Sockets {
         }
     }
 
-    /// True: none is left.
+    /// Removes a socket. True: none is left.
     fn remove(&mut self, serial: u64) -> bool {
         match self {
             Self::One(slot) => slot.serial == serial,

@@ -12,9 +12,9 @@ use parking_lot::RwLock;
 use protocol::ids::LoginId;
 use tokio::time::Instant;
 
-/// See the module.
+/// The logins that are known to have ended; see the module.
 pub struct LoginEnds {
-    /// The time until which to remember each.
+    /// The time until which each ended login is remembered.
     known: RwLock<HashMap<LoginId, Instant>>,
     /// The lifetime of an access token.
     access_ttl: Duration,
@@ -30,7 +30,7 @@ pub struct Reading {
 }
 
 impl LoginEnds {
-    /// With no ended logins. Tokens live for `access_ttl`.
+    /// Starts without ended logins. Tokens live for `access_ttl`.
     pub fn new(access_ttl: Duration) -> Self {
         Self { known: RwLock::new(HashMap::new()), access_ttl }
     }
@@ -40,7 +40,7 @@ impl LoginEnds {
         self.known.read().contains_key(&login)
     }
 
-    /// The login ended.
+    /// Notes that the login ended.
     pub fn end(&self, login: LoginId) {
         let until = Instant::now() + self.access_ttl;
         self.known.write().entry(login).or_insert(until);

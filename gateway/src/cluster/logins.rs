@@ -31,7 +31,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// With no ended logins. Tokens live for `access_ttl`.
+    /// Starts without ended logins. Tokens live for `access_ttl`.
     pub fn new(access_ttl: Duration, hub: Arc<Hub>, directory: Directory, metrics: Arc<Metrics>) -> Self {
         Self { ends: LoginEnds::new(access_ttl), hub, directory, metrics }
     }
@@ -41,7 +41,7 @@ impl Logins {
         self.ends.contains(login)
     }
 
-    /// Reads the directory, before there are sockets.
+    /// Reads the ended logins from the directory, before the first socket.
     ///
     /// # Errors
     /// The directory does not answer.

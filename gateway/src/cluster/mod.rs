@@ -1,6 +1,6 @@
 //! This node among the others.
 
-/// What all parts of one gateway share.
+/// The state that all parts of one gateway share.
 pub mod node;
 
 /// The two clocks of a node.
@@ -15,7 +15,7 @@ pub mod subjects;
 /// From an accepted event to an envelope on the bus, and the answer to its receipt.
 pub mod uplink;
 
-/// `deliver.<node>` to the hub.
+/// From `deliver.<node>` to the sockets of the hub.
 pub mod downlink;
 
 /// The sockets of this node by serial and by user; sharded.

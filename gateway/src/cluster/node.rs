@@ -1,4 +1,4 @@
-//! What all parts of one gateway share. One per start of the program.
+//! The state that all parts of one gateway share. One per start of the program.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::socket::expiries::Expiries;
 use crate::socket::session::{Now, SessionLimits};
 
-/// See the module.
+/// The state of one gateway; see the module.
 pub struct Node {
     /// The node id of this start.
     pub id: NodeId,
@@ -48,7 +48,7 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// The budget of upgrades.
     pub admission: Admission,
-    /// The share of each address.
+    /// The number of connections of each client address.
     pub shares: Arc<Shares>,
     /// Finds the addresses of clients behind proxies.
     pub origin: AddressFinder,
@@ -198,7 +198,7 @@ impl Node {
             return Err("full");
         }
         let peer = peer.to_canonical();
-        // Loopback and proxies are no clients: theirs are counted when their address is known.
+        // Loopback and proxies are not clients: their connections count when the client's address is known.
         if !peer.is_loopback() && !self.config.proxies.iter().any(|network| network.contains(peer)) {
             if !self.shares.take_line(peer) {
                 return Err("address");
@@ -210,7 +210,7 @@ impl Node {
 }
 
 impl ConnectionPermit {
-    /// The client behind a proxy is known: from now on the connection counts for its address.
+    /// Counts the connection for the address of the client behind the proxy, which is known now.
     pub fn hold_line(&mut self, address: IpAddr) {
         if self.line.is_none() && !address.is_loopback() {
             self.node.shares.hold_line(address);

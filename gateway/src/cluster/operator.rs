@@ -18,7 +18,7 @@ use crate::cluster::node::Node;
 use crate::socket::slot::Slot;
 use crate::wire::Form;
 
-/// Answers until the bus drains, also while this gateway drains.
+/// Answers the operator's questions until the bus drains, also while this gateway drains.
 pub fn listen(node: Arc<Node>, ear: Ear, lifecycle: Lifecycle) -> impl Future<Output = ()> + Send {
     let readiness = node.readiness.clone();
     ear.listen(readiness, lifecycle, move |question| match *question {
@@ -50,7 +50,7 @@ fn sockets(slots: &[Arc<Slot>], node: NodeId, up: Duration) -> Reply {
     Reply::Sockets { sockets: slots.iter().filter_map(view).take(CONTROL_SOCKETS_MAX).collect(), total }
 }
 
-/// Clients reconnect at once, except those whose login has ended.
+/// Closes the sockets of a user. Clients reconnect at once, except those whose login has ended.
 fn kick(hub: &Hub, logins: &Logins, user: UserId, ended: Option<LoginId>) -> Reply {
     let slots = of_user(hub, user);
     if let Some(login) = ended {

@@ -20,7 +20,7 @@ const RATE: LocalRate = LocalRate::per_second(TRACES_SAMPLED_PER_S, TRACES_SAMPL
 /// The sampling of one gateway.
 pub struct Sampling {
     granted: Mutex<Gcra>,
-    /// Of 2^64 messages without a context, this many start a trace.
+    /// The number of messages, out of 2^64 without a context, that start a trace.
     threshold: u64,
     /// The state of the random numbers: ids of traces need not be secret.
     random: AtomicU64,
@@ -29,7 +29,7 @@ pub struct Sampling {
 impl Sampling {
     /// `ratio`: the fraction of messages without a context that start a trace; 0 to 1.
     pub fn new(ratio: f64, seed: NodeId) -> Self {
-        // Saturates: 1.0 is nearly all of them, and then all.
+        // 1.0 is a case of its own, because 2^64 does not fit a u64.
         let threshold = if ratio >= 1.0 { u64::MAX } else { (ratio * 2_f64.powi(64)) as u64 };
         Self { granted: Mutex::default(), threshold, random: AtomicU64::new(seed.0) }
     }
@@ -57,12 +57,12 @@ impl Sampling {
         match (is_granted, given) {
             (true, _) => Some(context),
             (false, Some(_)) => Some(context.unsampled()),
-            // Nobody waits for what we would have begun.
+            // Over the rate, the gateway starts no trace of its own.
             (false, None) => None,
         }
     }
 
-    /// splitmix64.
+    /// The next random number (splitmix64).
     fn next_random(&self) -> u64 {
         let state = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

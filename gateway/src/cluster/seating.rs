@@ -52,7 +52,7 @@ pub struct Seating {
 pub async fn keep(seating: Arc<Seating>) {
     let renewal = Duration::from_millis(NODE_LEASE_MS / 3);
     let mut due = Instant::now() + renewal;
-    // Deliveries were lost while the lease was; clients hear it when all are seated again.
+    // Deliveries were lost with the lease; clients are told when all users are seated again.
     let mut lapsed = false;
     loop {
         if Instant::now() >= due {
@@ -74,7 +74,7 @@ pub async fn keep(seating: Arc<Seating>) {
     }
 }
 
-/// Waits until everything is written, for at most this long: after a drain no user keeps a seat here.
+/// Waits until everything is written, for at most `limit`: after a drain no user has a seat here.
 pub async fn settle(seating: &Seating, limit: Duration) {
     let start = Instant::now();
     while !seating.seats.is_settled() && start.elapsed() < limit {
@@ -105,7 +105,7 @@ async fn renew(seating: &Seating) -> bool {
     }
 }
 
-/// Writes what the hub holds now. False: it failed, and the users are dirty again.
+/// Writes the seats of these users as the hub has them now. False: it failed, and the users are marked again.
 async fn write(seating: &Seating, users: Vec<UserId>) -> bool {
     let (here, gone): (Vec<UserId>, Vec<UserId>) = users.iter().partition(|user| seating.hub.holds(**user));
     let written = async {

@@ -7,40 +7,40 @@ use parking_lot::Mutex;
 use protocol::ids::UserId;
 use tokio::sync::Notify;
 
-/// Users in one write of the directory.
+/// Most users in one write to the directory.
 const SEATS_MAX: usize = 1_000;
 
 /// Users whose seat may be wrong.
 pub struct Seats {
     dirty: Mutex<HashSet<UserId>>,
     changed: Notify,
-    /// Taken out of `dirty`, and not written yet.
+    /// The number of users taken out of `dirty` and not written yet.
     in_hand: AtomicUsize,
 }
 
 impl Seats {
-    /// Nothing to write.
+    /// Starts with nothing to write.
     pub fn new() -> Self {
         Self { dirty: Mutex::default(), changed: Notify::new(), in_hand: AtomicUsize::new(0) }
     }
 
-    /// The user's first socket opened, or the last one closed.
+    /// Marks a user whose first socket has opened, or whose last one has closed.
     pub fn mark(&self, user: UserId) {
         self.dirty.lock().insert(user);
         self.changed.notify_one();
     }
 
-    /// Users that wait to be written.
+    /// The number of users that wait to be written.
     pub fn waiting(&self) -> usize {
         self.dirty.lock().len()
     }
 
-    /// All of these users must be written.
+    /// Marks all of these users.
     pub fn mark_all(&self, users: Vec<UserId>) {
         self.dirty.lock().extend(users);
     }
 
-    /// Takes some of them to be written now.
+    /// Takes marked users to write now, at most `SEATS_MAX`.
     pub fn take(&self) -> Vec<UserId> {
         let mut dirty = self.dirty.lock();
         let some: Vec<UserId> = dirty.iter().take(SEATS_MAX).copied().collect();
@@ -57,7 +57,7 @@ impl Seats {
         dirty.is_empty() && self.in_hand.load(Ordering::Acquire) == 0
     }
 
-    /// The users that were taken are written, or marked again.
+    /// Ends a write: the users that were taken are written, or marked again.
     pub fn put_down(&self) {
         self.in_hand.store(0, Ordering::Release);
     }

@@ -4,7 +4,7 @@ use common::bus::Subject;
 use foldhash::HashMap;
 use protocol::events::{ClientRow, Events, Way};
 
-/// The subjects of events, each made once.
+/// The subjects of events, each created once.
 pub struct Subjects(HashMap<&'static str, Subject>);
 
 impl Subjects {

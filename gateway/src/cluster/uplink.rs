@@ -70,7 +70,7 @@ pub fn publish(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, mut uplink: Uplink, rep
     if uplink.guid.is_some() {
         uplink.context = uplinks.sampling.judge(uplink.context, up);
         span = Span::below(uplink.context, "publish sendMessage", Kind::Producer);
-        // What follows belongs below our span, if there is one.
+        // The worker's spans belong below this gateway's span, if there is one.
         uplink.context = span.as_ref().map(Span::context).or(uplink.context);
         context = uplink.context.filter(TraceContext::is_sampled);
     }
@@ -99,7 +99,7 @@ pub fn publish(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, mut uplink: Uplink, rep
                         answer(&uplinks, &slot, class, queued);
                     }
                 }
-                // It is worth nothing by the time it could be repeated.
+                // By the time of a retry the event would be worthless.
                 Err(_) if may_drop => uplinks.metrics.uplinks_dropped.increment(1),
                 Err(PublishError::TooLarge) => {
                     uplinks.metrics.uplinks_busy.increment(1);
@@ -127,7 +127,7 @@ pub fn publish(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, mut uplink: Uplink, rep
     );
 }
 
-/// Asks a worker for the answer to an event; one at a time per socket.
+/// Sends a request to a worker and returns its answer to the client; one at a time per socket.
 pub fn ask(uplinks: &Arc<Uplinks>, slot: &Arc<Slot>, uplink: &Uplink, reply: ReplyTo) {
     let Some(row) = reply.event else { return };
     let (Some(subject), Way::Request { answer: answered, .. }) = (uplinks.subjects.of_event(row), row.way)

@@ -12,13 +12,13 @@ use common::limits::{OUTBOX_LATE_BYTES, OUTBOX_LATE_BYTES_MIN, OUTBOX_LATE_MS};
 /// The limits of one outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// Bytes that may wait for any time.
+    /// Bytes that may wait without a time limit.
     pub bytes: usize,
     /// Time within which the client must read what waits above that.
     pub patience: Duration,
 }
 
-/// See the module.
+/// The bytes in all outboxes; see the module.
 #[derive(Debug)]
 pub struct Outboxes {
     waiting: AtomicUsize,
@@ -26,26 +26,26 @@ pub struct Outboxes {
 }
 
 impl Outboxes {
-    /// With nothing waiting, and this many bytes allowed.
+    /// Starts with nothing waiting. `bytes_max`: bytes that may wait in all outboxes together.
     pub fn new(bytes_max: usize) -> Self {
         Self { waiting: AtomicUsize::new(0), bytes_max: bytes_max.max(1) }
     }
 
-    /// One outbox held `before` and holds `after`.
+    /// Records that one outbox held `before` bytes and now holds `after`.
     pub fn changed(&self, before: usize, after: usize) {
-        // Wraps, and so does the sum: it is right again when all have told.
+        // The difference wraps, and so does the sum, so the sum is right once all changes are added.
         match after.wrapping_sub(before) {
             0 => {}
             more => drop(self.waiting.fetch_add(more, Ordering::Relaxed)),
         }
     }
 
-    /// Bytes in all of them.
+    /// The bytes in all outboxes.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// What each may hold now.
+    /// The limits of each outbox at the moment.
     pub fn allowance(&self) -> Allowance {
         let free = self.bytes_max.saturating_sub(self.waiting()) as f64 / self.bytes_max as f64;
         let bytes = (OUTBOX_LATE_BYTES as f64 * free) as usize;

@@ -27,7 +27,7 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 enum State {
-    /// Nothing waits; pushing allocates.
+    /// Nothing waits; the first push allocates.
     #[default]
     Empty,
     Waiting(Box<Queue>),
@@ -37,24 +37,24 @@ enum State {
     Closed,
 }
 
-/// What waits, taken out to be written.
+/// The waiting frames; the task takes them out to write them.
 #[derive(Debug, Default)]
 pub struct Queue {
     frames: VecDeque<Waiting>,
     bytes: usize,
-    /// How many frames are `Latest`.
+    /// The number of frames that are `Latest`.
     stale: usize,
     /// The first frame is partly written: it can no longer be dropped.
     half_written: bool,
-    /// Set while more bytes wait than are allowed for any time.
+    /// Set while more bytes wait than may wait without a time limit.
     mark: Option<Mark>,
 }
 
-/// The bytes that waited at a certain time, and how many of them still do.
+/// The bytes that waited when the limit was passed, and how many of them still wait.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     since: Instant,
-    /// Bytes in front of the mark.
+    /// Bytes in front of the mark that still wait.
     left: usize,
 }
 
@@ -64,7 +64,7 @@ struct Waiting {
     latest: Option<u64>,
     class: FrameClass,
     is_frame: bool,
-    /// The record of its write.
+    /// Set if the recorder notes when the frame is written.
     ticket: Option<Ticket>,
 }
 
@@ -81,7 +81,7 @@ pub struct Pushed {
     pub first: bool,
     /// Frames that a newer one replaced.
     pub replaced: u32,
-    /// Stale frames thrown away.
+    /// Stale frames that were dropped.
     pub shed: u32,
     /// The frame did not fit: the socket is too slow.
     pub full: bool,
@@ -173,7 +173,7 @@ impl Outbox {
         self.state = State::Finishing(queue);
     }
 
-    /// From here on pushes are dropped.
+    /// Closes the outbox: later pushes are dropped.
     pub fn close(&mut self) {
         self.state = State::Closed;
     }
@@ -189,7 +189,7 @@ impl Outbox {
         now.saturating_duration_since(mark.since) >= allowance.patience
     }
 
-    /// Bytes waiting.
+    /// The number of waiting bytes.
     pub fn bytes(&self) -> usize {
         match &self.state {
             State::Waiting(queue) | State::Finishing(queue) => queue.bytes,
@@ -255,7 +255,7 @@ impl Queue {
                 tally.add(head.class, 0, written);
                 head.bytes.advance(written);
                 if written > 0 {
-                    // From here on it is neither replaced nor shed.
+                    // From now on it is neither replaced nor shed.
                     self.half_written = true;
                     self.stale -= usize::from(head.latest.take().is_some());
                 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct LocalRate {
     /// Nanoseconds that one unit costs.
     unit_ns: u64,
-    /// Nanoseconds that may be taken ahead.
+    /// Nanoseconds that may be taken in advance.
     burst_ns: u64,
 }
 
@@ -39,8 +39,8 @@ impl Gcra {
     /// Takes `units`, or returns the time to wait for them. A refusal takes nothing.
     ///
     /// # Errors
-    /// The time until as much would be granted (never, if `units` exceed the burst: then the
-    /// time until a full burst would be).
+    /// The time until `units` would be granted. If they exceed the burst, they never are, and this is the
+    /// time until a full burst would be granted.
     pub fn take(&mut self, rate: LocalRate, units: usize, now: Duration) -> Result<(), Duration> {
         let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let cost_ns = rate.unit_ns.saturating_mul(units as u64);

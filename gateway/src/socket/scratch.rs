@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::socket::session::Action;
 
-/// See the module.
+/// The memory of a thread; see the module.
 pub struct Scratch {
     /// Received bytes, after the unread rest of earlier ones.
     pub buffer: Vec<u8>,
@@ -27,7 +27,7 @@ impl Scratch {
         SCRATCH.set(Some(self));
     }
 
-    /// Puts the rest of earlier bytes in front.
+    /// Starts the buffer with the unread rest of earlier bytes.
     pub fn hold(&mut self, rest: &[u8]) {
         self.grow(rest.len());
         self.buffer[..rest.len()].copy_from_slice(rest);

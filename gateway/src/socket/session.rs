@@ -24,16 +24,16 @@ use crate::transport::frame::Frame;
 use crate::transport::packet::Packets;
 use crate::wire::{Form, Misread, ReplyTo, Said};
 
-/// What one node allows each of its sockets.
+/// The limits of each socket of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
     /// Frames per second.
     pub frames: LocalRate,
     /// Bytes of text per second.
     pub bytes: LocalRate,
-    /// Frames that were refused or not understood. Above this rate the socket is closed.
+    /// Frames that were refused or not understood; above this rate the gateway closes the socket.
     pub violations: LocalRate,
-    /// Least time between two forwarded `typing` of the same kind in one conversation.
+    /// Shortest time between two forwarded `typing` events of the same kind in one conversation.
     pub typing: Duration,
     /// Time from opening to a valid token.
     pub handshake: Duration,
@@ -104,7 +104,7 @@ pub enum Action {
     Ping,
     /// Answer the client's ping with its data.
     Pong(Bytes),
-    /// Do nothing, but count it.
+    /// Drop the frame and count it.
     Count(Dropped),
     /// The time that the client took to answer our ping.
     Beat(Duration),
@@ -117,7 +117,7 @@ pub enum Action {
 /// How a client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goodbye {
-    /// In the words of its wire form.
+    /// With a packet of its wire form.
     Form,
     /// By a close frame with this code, which is returned.
     Transport(Option<u16>),
@@ -126,13 +126,13 @@ pub enum Goodbye {
 /// Why a frame from a client was dropped. The values of the metric label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dropped {
-    /// It repeats an event of a moment ago.
+    /// It repeats the last `typing` event within the limit's time.
     TypingRepeated,
     /// An unknown event, on a wire form where that is not an error.
     UnknownEvent,
     /// A control frame above the rate.
     ControlFlood,
-    /// It was refused with this.
+    /// It was refused for this reason.
     Rejected(Reject),
 }
 
@@ -162,7 +162,7 @@ pub struct Session {
     bytes: Gcra,
     violations: Gcra,
     typing: LastTyping,
-    /// Counts the guids made here.
+    /// The number of guids generated for this socket.
     guids: u32,
     form: Form,
     joined: bool,
@@ -176,7 +176,7 @@ struct Duration32(u32);
 
 impl Duration32 {
     fn at(now: Now) -> Self {
-        // Truncated on purpose: only differences are looked at.
+        // Truncated on purpose: only differences are used.
         Self(now.up.as_millis() as u32)
     }
 
@@ -193,7 +193,7 @@ struct LastTyping {
 }
 
 impl Session {
-    /// A socket that was just opened. `account`: of the valid token that came with the request, if any.
+    /// The session of a socket that was just opened. `account`: of the valid token of the request, if any.
     pub fn new(form: Form, socket: SocketId, account: Option<Account>, now: Now) -> Self {
         Self {
             socket,
@@ -226,7 +226,7 @@ impl Session {
         (!self.joined).then(|| turn.limits.handshake.saturating_sub(self.seen.until(turn.now)))
     }
 
-    /// The upgrade is complete: the first events for the client.
+    /// The upgrade is complete: sends the first events to the client.
     pub fn on_open(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
         out.extend(self.form.opening(self.socket).map(Action::Send));
         if self.form.joins_by_request() && self.account.is_some() {
@@ -252,7 +252,7 @@ impl Session {
         }
     }
 
-    /// The wheel visits the socket, or the handshake's time is over.
+    /// The wheel visits the socket, or the handshake has timed out.
     pub fn on_heartbeat(&mut self, turn: &Turn<'_>, out: &mut Vec<Action>) {
         let since = self.seen.until(turn.now);
         if !self.joined {
@@ -264,7 +264,7 @@ impl Session {
         } else if self.is_expired(turn) {
             out.push(Action::Close(CloseCode::Unauthorized));
         } else {
-            // The first answer is to the first ping that has none.
+            // The next answer belongs to the oldest ping without one.
             self.pinged = self.pinged.or(NonZeroU32::new(Duration32::at(turn.now).0.max(1)));
             out.push(self.form.ping().map_or(Action::Ping, Action::Send));
         }
@@ -316,7 +316,7 @@ impl Session {
             (None, None) => None,
         };
         match (verified, &mut self.account) {
-            // A joined socket may bring the next token of the same login before the old one ends.
+            // A joined socket may send the next token of the same login before the old one expires.
             (Some(next), Some(account)) if self.joined => {
                 if (next.user, next.login) == (account.user, account.login) {
                     account.expires_s = account.expires_s.max(next.expires_s);
@@ -403,7 +403,7 @@ impl Session {
         });
     }
 
-    /// Control frames count against the same rates.
+    /// Charges a frame; control frames count against the same rates.
     fn is_allowed(&mut self, bytes: usize, turn: &Turn<'_>, out: &mut Vec<Action>) -> bool {
         let allowed = self.charge(bytes, turn).is_none();
         if !allowed && self.is_one_violation_too_many(turn) {
@@ -414,7 +414,7 @@ impl Session {
         allowed
     }
 
-    /// Answers a mistake; too many of them close the socket.
+    /// Answers a client's mistake; closes the socket after too many of them.
     fn blame(&mut self, reply: &ReplyTo, reject: Reject, turn: &Turn<'_>, out: &mut Vec<Action>) {
         if self.is_one_violation_too_many(turn) {
             return out.push(Action::Close(CloseCode::RateLimited));
@@ -424,7 +424,7 @@ impl Session {
 
     fn refuse(&self, reply: &ReplyTo, reject: Reject, wait: Option<Duration>, out: &mut Vec<Action>) {
         out.push(Action::Count(Dropped::Rejected(reject)));
-        // Rounded up: who comes back in time is let in.
+        // Rounded up, so that a client that waits this long is accepted.
         let retry_in_ms = wait.map(|wait| wait.as_millis() as u64 + 1);
         out.push(Action::Send(reply.refused(RefusalBody { retry_in_ms, ..RefusalBody::of(reject) })));
     }
@@ -447,7 +447,7 @@ impl Session {
         repeated
     }
 
-    /// A guid that no other message of this sender has: the socket's id and a counter.
+    /// Generates a guid that no other message of this sender has: the socket's id and a counter.
     fn next_guid(&mut self) -> Guid {
         self.guids += 1;
         let SocketId { node, serial } = self.socket;
@@ -469,7 +469,7 @@ impl Session {
     }
 }
 
-/// A refused message keeps its guid, so that the client knows which one to repeat.
+/// Adds the guid of a refused message, so that the client knows which one to repeat.
 fn name_message(reply: &mut ReplyTo, data: &str) {
     if reply.event.is_some_and(|row| row.acknowledged == Acknowledged::MessageQueued) {
         reply.guid = guid_in(data);

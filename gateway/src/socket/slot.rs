@@ -19,9 +19,9 @@ use crate::socket::outbox::Outbox;
 use crate::transport::packet::Packets;
 use crate::wire::Form;
 
-/// The wheel visited the socket.
+/// Request: the wheel visited the socket.
 const VISIT: u8 = 1;
-/// The directory has the user's seat: deliveries reach this socket.
+/// Request: the directory has the user's seat, so deliveries reach this socket.
 const SEATED: u8 = 2;
 
 /// The requests to a socket's task since its last run.
@@ -35,19 +35,19 @@ pub struct Wake {
     pub close: Option<CloseCode>,
 }
 
-/// See the module.
+/// The shared part of a socket; see the module.
 pub struct Slot {
-    /// Counts up within the node.
+    /// The number of this socket, counted within the node.
     pub serial: u64,
-    /// How events are written for this socket.
+    /// The wire form of this socket.
     pub form: Form,
     /// The node's uptime when the socket was opened, in seconds.
     pub since_s: u32,
     who: OnceLock<(UserId, LoginId)>,
     asks: AtomicU8,
-    /// Index into [`CloseCode::ALL`] plus one.
+    /// The reason to close: index into [`CloseCode::ALL`] plus one; 0: none.
     close: AtomicU8,
-    /// A request is in progress.
+    /// Whether a request (`sync`) is in progress.
     asking: AtomicU8,
     outbox: Mutex<Outbox>,
     waker: AtomicWaker,
@@ -97,7 +97,7 @@ impl Slot {
         self.queue(packets.into_frames(), urgency, class, ticket, metrics)
     }
 
-    /// Queues a frame of the transport's own. True: the task must be woken.
+    /// Queues a control frame of the transport. True: the task must be woken.
     pub fn push_frame(&self, frame: Bytes, metrics: &Metrics) -> bool {
         self.queue(frame, Urgency::Keep, FrameClass::Control, None, metrics)
     }
@@ -139,17 +139,17 @@ impl Slot {
         outcome
     }
 
-    /// Whether the client is too slow in reading.
+    /// Whether the client reads too slowly.
     pub fn is_slow(&self, metrics: &Metrics) -> bool {
         self.outbox(metrics, |outbox| Self::is_late(outbox, metrics))
     }
 
     fn is_late(outbox: &mut Outbox, metrics: &Metrics) -> bool {
-        // Nearly always little waits, and no clock is read.
+        // Nearly always few bytes wait, and no clock is read.
         outbox.bytes() > OUTBOX_LATE_BYTES_MIN && outbox.is_late(metrics.outboxes.allowance(), Instant::now())
     }
 
-    /// Asks the task to look at its heartbeat.
+    /// Asks the task to check its heartbeat.
     pub fn ask_visit(&self) {
         self.asks.fetch_or(VISIT, Ordering::AcqRel);
         self.wake();
@@ -174,7 +174,7 @@ impl Slot {
         self.close.load(Ordering::Acquire) != 0
     }
 
-    /// Takes the requests to the task.
+    /// Takes all requests to the task since its last run.
     pub fn take_asked(&self) -> Wake {
         let asks = self.asks.swap(0, Ordering::AcqRel);
         let close = match self.close.load(Ordering::Acquire) {
@@ -184,12 +184,12 @@ impl Slot {
         Wake { visit: asks & VISIT != 0, seated: asks & SEATED != 0, close }
     }
 
-    /// True once: a request may start.
+    /// Starts a request. False: one is in progress.
     pub fn start_request(&self) -> bool {
         self.asking.swap(1, Ordering::AcqRel) == 0
     }
 
-    /// The request ended.
+    /// Ends the request, so that the next one may start.
     pub fn end_request(&self) {
         self.asking.store(0, Ordering::Release);
     }
@@ -199,7 +199,7 @@ impl Slot {
         self.waker.wake();
     }
 
-    /// The task to wake.
+    /// Sets the waker of the socket's task.
     pub fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }

@@ -36,16 +36,16 @@ use crate::socket::slot::Slot;
 use crate::transport::frame::{Assembler, Frame, PING, close_echo, close_frame, pong_frame};
 use crate::transport::packet::Packets;
 
-/// Bytes of one read, at most.
+/// Most bytes of one read.
 const READ_BYTES_MAX: usize = 32 * 1024;
 
-/// From the upgrade to an account.
+/// Time from the upgrade to an account.
 const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
 
-/// Reads in one turn: a flood must not starve the neighbours.
+/// Most reads in one turn: a flood must not starve the other sockets.
 const READS_MAX: usize = 4;
 
-/// Frames in one write.
+/// Most frames in one write.
 const SLICES_MAX: usize = 64;
 
 /// One socket, from the upgrade to the end.
@@ -64,7 +64,7 @@ pub struct SocketTask {
 enum Phase {
     /// The account is not known yet; the timer is the handshake's deadline.
     Opening(Timer),
-    /// The account is known, the directory does not have it yet.
+    /// The account is known; the directory does not have the seat yet.
     Seating(Timer),
     /// The normal state: no timer.
     Open,
@@ -146,7 +146,7 @@ impl SocketTask {
                 }
             }
         }
-        // Last, so that the welcome is in the outbox before any delivery.
+        // Last, so that the session's first packets are in the outbox before any delivery.
         if let Some(account) = accepted {
             self.seat(&account);
         }
@@ -159,7 +159,7 @@ impl SocketTask {
         let joined = self.permit.hub.join(account.user, Arc::clone(&self.slot));
         joined.replaced.iter().for_each(|slot| slot.ask_close(CloseCode::Replaced));
         self.permit.expiries.note(account.expires_s, self.slot.serial, self.permit.now().wall);
-        // An EndLogin may have come by between the check of the token and the hub.
+        // An EndLogin may have arrived between the check of the token and the join.
         if self.permit.logins.has_ended(account.login) {
             self.slot.ask_close(CloseCode::LoggedOut);
         }
@@ -171,7 +171,7 @@ impl SocketTask {
         }
     }
 
-    /// The timer of the handshake says when it began.
+    /// Sends `ready`. The timer of the handshake tells when it began.
     fn ready(&mut self, timer: &Timer) {
         self.was_ready = true;
         let left = timer.deadline().saturating_duration_since(Instant::now());
@@ -187,15 +187,15 @@ impl SocketTask {
         self.slot.push_frame(frame, &self.permit.metrics);
     }
 
-    /// Closes with a reason. It writes nothing more for an account that may not hear it, nor for a
-    /// client that does not read.
+    /// Closes with a reason. Drops the waiting frames if the account may no longer receive them, or if the
+    /// client does not read.
     fn close(&mut self, code: CloseCode) {
         let keep = !matches!(code, CloseCode::Slow | CloseCode::Unauthorized | CloseCode::LoggedOut);
         self.finish(close_frame(code), Some(code), keep);
     }
 
-    /// Queues the last frame. Waiting frames are written first, unless the peer is too slow
-    /// or was never authenticated.
+    /// Queues the last frame. With `keep` the waiting frames are written first, unless the socket still waits
+    /// for its seat.
     fn finish(&mut self, last: Bytes, code: Option<CloseCode>, keep: bool) {
         if matches!(self.phase, Phase::Closing { .. }) {
             return;
@@ -204,7 +204,7 @@ impl SocketTask {
         self.slot.outbox(&self.permit.metrics, |outbox| outbox.finish(last, keep));
         let timer = Box::pin(sleep(Duration::from_millis(CLOSE_MS_MAX)));
         self.phase = Phase::Closing { timer, code, shut: false };
-        // Nothing more is read as frames; what comes is thrown away until the peer ends.
+        // No more frames are parsed; later bytes are discarded until the peer ends the stream.
         self.rest = Vec::new();
     }
 
@@ -230,9 +230,9 @@ impl SocketTask {
             self.close(CloseCode::Unauthorized);
         }
         match self.phase {
-            // Reading may have ended with a seat to wait for.
+            // A frame may have begun the wait for a seat.
             Phase::Seating(_) => return Ok(()),
-            // Or with the end, whose timer wants to be started.
+            // Or the close, whose timer must be started.
             Phase::Closing { .. } => self.poll_timer(cx)?,
             Phase::Opening(_) | Phase::Open => {}
         }
@@ -250,7 +250,7 @@ impl SocketTask {
         }
     }
 
-    /// Waiting frames are not written for a token that has ended; the wheel visits only now and then.
+    /// Whether the token has expired: then no more frames are written, even before the wheel's next visit.
     fn has_expired(&self) -> bool {
         let now_s = Timestamp::now().0 / 1_000;
         self.session.account().is_some_and(|account| account.expires_s <= now_s)
@@ -281,7 +281,7 @@ impl SocketTask {
     }
 
     fn read_with(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Ended> {
-        // What came early, or waited for the seat, may hold whole frames already.
+        // Bytes that came early, or waited for the seat, may hold whole frames already.
         let mut held = self.rest.len();
         if held > 0 {
             scratch.hold(&self.rest);
@@ -308,7 +308,7 @@ impl SocketTask {
             }
             held = self.parse(held + came, scratch);
         }
-        // There may be more; the neighbours come first. A seat wakes by itself.
+        // There may be more; other sockets come first. The seat wakes the task by itself.
         if !matches!(self.phase, Phase::Seating(_)) {
             cx.waker().wake_by_ref();
         }
@@ -321,7 +321,7 @@ impl SocketTask {
         let Scratch { buffer, actions } = scratch;
         while matches!(self.phase, Phase::Opening(_) | Phase::Open) {
             let mut handled = false;
-            // Whom nobody knows keeps little memory.
+            // A socket without an account may hold little memory.
             let bytes_max = match self.phase {
                 Phase::Open => FRAME_BYTES_MAX,
                 _ => FRAME_BYTES_BEFORE_AUTH_MAX,
@@ -336,7 +336,7 @@ impl SocketTask {
                             with_turn(&self.permit, now, |turn| self.session.on_frame(frame, turn, actions));
                             if is_text { class(actions) } else { FrameClass::Control }
                         }
-                        // The beginning of a long one.
+                        // The beginning of a long frame.
                         None => FrameClass::Other,
                     };
                     tally.add(class, u64::from(handled), parsed.consumed);
@@ -367,7 +367,7 @@ impl SocketTask {
         Ok(())
     }
 
-    /// The peer's end of the stream is closed.
+    /// The result for a stream that the peer has closed.
     fn lost(&self) -> Ended {
         match &self.phase {
             Phase::Closing { code, .. } => Ended(*code),
@@ -375,7 +375,7 @@ impl SocketTask {
         }
     }
 
-    /// Writes what waits, as much as the kernel takes.
+    /// Writes the waiting frames, as many bytes as the kernel takes.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             let taken = self.slot.outbox(&self.permit.metrics, Outbox::take);
@@ -383,14 +383,14 @@ impl SocketTask {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = queue.slices(&mut slices);
             let outcome = match &slices[..filled] {
-                // The kernel takes one slice faster when it is no list.
+                // A plain write of one slice is faster than a vectored one.
                 [only] => Pin::new(&mut self.stream).poll_write(cx, only),
                 slices => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
             };
             let blocked = match outcome {
                 Poll::Ready(Ok(written)) => {
                     let mut tally = Tally::default();
-                    // Frames that are remembered are few: no clock is read for the others.
+                    // Few frames have a ticket; no clock is read for the others.
                     let (recorder, mut now) = (&self.permit.recorder, None);
                     queue.advance(written, &mut tally, |out| {
                         recorder.written(out, *now.get_or_insert_with(Timestamp::now));
@@ -414,7 +414,7 @@ impl SocketTask {
         }
     }
 
-    /// Everything is written: when closing, ends our half of the stream.
+    /// Everything is written: if the socket is closing, shuts down the gateway's half of the stream.
     fn shut(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         if let Phase::Closing { shut, .. } = &mut self.phase
             && !*shut
@@ -423,7 +423,7 @@ impl SocketTask {
             if let Poll::Ready(Err(_)) = Pin::new(&mut self.stream).poll_shutdown(cx) {
                 return Err(self.lost());
             }
-            // The peer's end may have come before ours: ask again.
+            // The peer may have ended its half already: poll again.
             cx.waker().wake_by_ref();
         }
         Ok(())
@@ -452,7 +452,7 @@ impl Future for SocketTask {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // Before looking at what was asked: what comes after is not missed.
+        // Before taking the requests, so that a later request wakes the task.
         this.slot.register(cx.waker());
         match this.turn(cx) {
             Ok(()) => Poll::Pending,
@@ -465,7 +465,7 @@ impl Future for SocketTask {
 }
 
 impl Drop for SocketTask {
-    /// Also when a panic ends the task: the hub and the directory never keep a dead socket.
+    /// Runs also if a panic ends the task, so that the hub and the directory never keep a dead socket.
     fn drop(&mut self) {
         self.slot.outbox(&self.permit.metrics, Outbox::close);
         if self.permit.hub.leave(&self.slot)

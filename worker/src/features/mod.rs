@@ -11,7 +11,7 @@ pub mod conversations;
 /// Chat messages: send, read, histories, `sync`.
 pub mod messages;
 
-/// A user types.
+/// The typing indicator.
 pub mod typing;
 
 /// Presence: which users are online.
@@ -25,7 +25,7 @@ pub use crate::feature::Feature;
 use crate::rest::route::Route;
 use crate::store::{self, Statement};
 
-/// All of them. A worker starts their tasks in this order.
+/// All features. A worker starts their tasks in this order.
 pub const ALL: &[&Feature] = &[
     &presence::FEATURE,
     &accounts::FEATURE,
@@ -35,12 +35,12 @@ pub const ALL: &[&Feature] = &[
     &operator::FEATURE,
 ];
 
-/// The one table of routes.
+/// The REST routes of all features: the only table of routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     ALL.iter().flat_map(|feature| feature.routes)
 }
 
-/// Everything that is ever asked of PostgreSQL, for tests of rules that hold for all of it.
+/// All statements that the worker runs on PostgreSQL, for tests of rules that hold for all of them.
 pub fn statements() -> Vec<Statement> {
     let of_features = ALL.iter().flat_map(|feature| feature.statements.iter().copied());
     let owner = conversation::STATEMENTS.iter().copied();

@@ -97,7 +97,7 @@ fn show(action: &Action) -> String {
 
 const READY: &str = r#"send {"event":"ready","data":{"protocol":1,"userId":7,"socketId":"0000000000000abc-1f","heartbeatMs":25000,"frameBytesMax":262144}}"#;
 const CONNECTED: &str = r#"send 40{"sid":"0000000000000abc-1f"}"#;
-/// Asked on behalf of clients that do not.
+/// The gateway publishes it on behalf of clients that do not ask themselves.
 const WHO_IS_ONLINE: &str = "publish getOnlineUsers None";
 const OPEN: &str = r#"send 0{"sid":"0000000000000abc-1f","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":262144}"#;
 
@@ -149,7 +149,7 @@ fn without_a_valid_token_nobody_joins() {
 fn a_handshake_ends_in_time() {
     for form in [Form::Native, Form::SocketIo] {
         let (mut bench, _) = Bench::new(form, None);
-        // Signs of life do not stretch it.
+        // Signs of life do not extend the handshake's deadline.
         bench.hears(4_000, Frame::Pong);
         assert_eq!(bench.beat(4_999), [""; 0]);
         assert_eq!(bench.beat(5_000), ["close handshake_timeout"]);
@@ -237,7 +237,7 @@ fn every_message_has_a_guid_and_its_answers_carry_it() {
     };
     check(&mut native, &text(r#","guid":"g""#, ""), "g");
     check(&mut native, &text(r#","tempId":"t""#, r#","id":"i""#), "t");
-    // A frame's `id` is no name: two sockets count from 1, and both say something.
+    // A frame's `id` is not a guid: two sockets both count from 1.
     check(&mut native, &text("", r#","id":"i""#), "temp_0000000000000abc_1f_1");
     check(&mut native, &text("", r#","id":12"#), "temp_0000000000000abc_1f_2");
     check(&mut native, &text("", r#","id":12"#), "temp_0000000000000abc_1f_3");

@@ -1,7 +1,7 @@
 //! Logins that ended, from the store to the directory and the gateways.
 //!
-//! A logout writes all three itself. Here is made good what it could not do (it broke off half-way, the
-//! directory lost its data), and what ended a login without it: an account that was blocked in the
+//! A logout writes all three itself. This task completes what a logout could not do (it failed half-way, or the
+//! directory lost its data), and announces logins that ended without one: the account was blocked in the
 //! database.
 
 use std::time::Duration;
@@ -26,15 +26,15 @@ pub struct EndedLogin {
     pub login: LoginId,
     /// The user.
     pub user: UserId,
-    /// By the database's clock.
+    /// When it ended, by the database's clock.
     pub ended_at: Timestamp,
-    /// How long its last access token may still be valid.
+    /// The time for which its last access token may still be valid.
     pub remaining: Duration,
 }
 
 pub(crate) const STATEMENTS: &[Statement] = &[ENDED];
 
-/// By the index `logins_ended`: a page costs what is in it.
+/// Uses the index `logins_ended`, so the cost of a page depends only on the rows in it.
 const ENDED: Statement = statement(
     "ended_logins",
     "select id, user_id, ended_at,
@@ -47,8 +47,8 @@ const ENDED: Statement = statement(
 );
 
 impl Store {
-    /// Logins that ended at most `since` ago and whose access tokens may be alive, oldest end first,
-    /// after `after`; one page.
+    /// One page of the logins that ended at most `since` ago and whose access tokens may still be valid, oldest
+    /// end first, after `after`.
     ///
     /// # Errors
     /// The store has no answer.
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// Looks every few seconds, until `draining`.
+/// Runs [`look`] every few seconds, until `draining`.
 pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
     let mut ticks = interval(Duration::from_millis(ENDED_LOGINS_LOOK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,7 +81,7 @@ pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
     }
 }
 
-/// Makes good what the directory and the gateways do not know. What fails is done by the next look.
+/// Tells the directory and the gateways of ended logins that they do not know. The next look retries failures.
 pub async fn look(ctx: &Ctx) {
     if let Err(reason) = fill(ctx).await {
         metrics::ended_logins_failed();

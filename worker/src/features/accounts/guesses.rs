@@ -1,12 +1,12 @@
 //! The limits of password attempts, cluster-wide. No user can lock another one out.
 //!
-//! Only wrong passwords count: a try is taken before the password is judged, so that a machine gains
-//! nothing by asking everything at once, and given back when it was right. Three counts:
+//! Only wrong passwords count: the worker takes a try before it checks the password, so that parallel requests
+//! gain nothing, and gives it back if the password is right. Three limits:
 //!
-//! * of one account from one address, narrowly: a person mistypes;
-//! * of one address, over all accounts, and of one account, over all addresses, widely: a machine
-//!   guesses. An address where the account's right password was once given passes both, so guesses
-//!   from elsewhere do not lock its owner out, nor does a neighbour behind the same address.
+//! * one account from one address, narrow: for a person who mistypes;
+//! * one address over all accounts, and one account over all addresses, wide: against a machine that
+//!   guesses. An address where the account's right password was once given passes both, so neither guesses
+//!   from elsewhere nor a neighbour behind the same address lock the owner out.
 //!
 //! An e-mail without an account is counted in the same way, so no answer shows which ones have an account.
 
@@ -33,8 +33,8 @@ const ADDRESS: ClusterRate = ClusterRate { burst: 100, per_second: 2.0 };
 /// New accounts from one address.
 const REGISTER: ClusterRate = ClusterRate { burst: 100, per_second: 0.1 };
 
-/// Where a request came from, as far as one person holds it: an IPv4 address, or the /64 of an IPv6
-/// address, of which a single machine has all.
+/// The network of a client, as far as it belongs to one subscriber: the IPv4 address, or the /64 of an IPv6
+/// address, because a single machine may use all of it.
 pub(super) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -50,33 +50,33 @@ pub(super) fn remembered(user: UserId, network: &str) -> Digest {
     digest(&format!("{user} at {network}"))
 }
 
-/// Takes one from what this address may register.
+/// Takes one registration from the limit of this network.
 pub(super) async fn may_register(ctx: &Ctx, network: &str) -> Result<(), Refusal> {
     let key = format!("register.address.{network}");
     ctx.directory.take_tokens(&key, 1, REGISTER).await?.map_err(Refusal::too_many)
 }
 
-/// Tries that were taken for one password, to be given back when it is right.
+/// The tries taken for one password, to be given back if it is right.
 pub(super) struct Try<'a> {
     ctx: &'a Ctx,
     taken: Vec<(String, ClusterRate)>,
 }
 
 impl<'a> Try<'a> {
-    /// Takes the narrow one, before anything is looked up. `account`: the e-mail, as a key.
+    /// Takes a try from the narrow limit, before any look-up. `account`: the e-mail, as a key.
     pub async fn of(ctx: &'a Ctx, account: &str, network: &str) -> Result<Self, Refusal> {
         let mut guess = Self { ctx, taken: Vec::with_capacity(3) };
         guess.take("pair", format!("login.pair.{account}.{network}"), PAIR).await?;
         Ok(guess)
     }
 
-    /// Takes the wide ones, for an address where the account is not known.
+    /// Takes a try from each wide limit, for an address where the account is not known.
     pub async fn count_stranger(&mut self, account: &str, network: &str) -> Result<(), Refusal> {
         self.take("address", format!("login.address.{network}"), ADDRESS).await?;
         self.take("account", format!("login.account.{account}"), ACCOUNT).await
     }
 
-    /// The password was right, or was not checked: it was not a guess.
+    /// Gives all tries back: the password was right or was not checked, so it was not a guess.
     pub async fn give_back(self) -> Result<(), Refusal> {
         for (key, rate) in &self.taken {
             self.ctx.directory.give_tokens(key, 1, *rate).await?;
@@ -84,7 +84,7 @@ impl<'a> Try<'a> {
         Ok(())
     }
 
-    /// A refused attempt was not a guess either: what was taken before is given back.
+    /// Takes one try. If it is refused, gives back the earlier ones: a refused attempt is not a guess.
     async fn take(&mut self, limit: &'static str, key: String, rate: ClusterRate) -> Result<(), Refusal> {
         if let Err(wait) = self.ctx.directory.take_tokens(&key, 1, rate).await? {
             metrics::login_refused(limit);

@@ -17,27 +17,27 @@ use crate::store::{Result, Statement, Store, ToSql, statement};
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
-    /// The old token is spent, the new one counts.
+    /// The old token is spent, the new one is valid.
     Rotated {
         /// The user.
         account: Box<AccountRow>,
-        /// Of which login.
+        /// The login that both tokens belong to.
         login: LoginId,
     },
-    /// It had been spent before, too long ago or its successor was used: the login is over.
+    /// The token had been spent too long ago, or its successor was used: the login is over.
     Reused {
         /// The user.
         user: UserId,
         /// The login.
         login: LoginId,
-        /// By this call; else it was over already.
+        /// True: this call ended the login. False: it had ended before.
         has_ended_now: bool,
     },
     /// Never issued, expired, of a login that is over, or of an account that may not log in.
     Unknown,
 }
 
-/// A login to be.
+/// A login to create.
 #[derive(Clone, Copy, Debug)]
 pub struct NewLogin<'a> {
     /// The user.
@@ -54,8 +54,8 @@ pub struct NewLogin<'a> {
 
 pub(crate) const STATEMENTS: &[Statement] = &[BEGIN, REFRESH, END, IS_KNOWN];
 
-/// The account's row is locked against being blocked meanwhile: a login is begun before that, and
-/// ended by it, or not at all.
+/// Locks the account's row, so that blocking the account either comes later and ends this login, or came
+/// first and prevents it.
 const BEGIN: Statement = statement(
     "begin_login",
     "
@@ -141,8 +141,8 @@ const END: Statement = statement(
 );
 
 impl Store {
-    /// Begins a login with its first refresh token, and forgets the user's logins that have none
-    /// left that could be used. The address is known from here on. None: the account was blocked
+    /// Begins a login with its first refresh token, and deletes the user's logins whose refresh tokens can no
+    /// longer be used. From now on the address is known for this account. None: the account was blocked
     /// meanwhile.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Store {
         })
     }
 
-    /// Ends a login of this user; again is fine.
+    /// Ends a login of this user. Idempotent.
     ///
     /// # Errors
     /// The store has no answer.

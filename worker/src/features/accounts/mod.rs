@@ -31,7 +31,7 @@ pub const FEATURE: Feature = Feature {
         get("/users/profile", |call| Box::pin(profile::me(call))),
     ],
     statements: &[store::STATEMENTS, logins::STATEMENTS, ended::STATEMENTS],
-    // Before anybody asks the directory: one process begins with an empty one.
+    // Before a gateway reads the directory: in the single-process mode it starts empty.
     prepares: &[|ctx| Box::pin(ended::look(ctx))],
     tasks: &[|ctx, draining| Box::pin(ended::watch(ctx, draining))],
     ..Feature::named("accounts")

@@ -1,8 +1,8 @@
 //! Password hashes: argon2id for new ones, bcrypt understood until its owner logs in again.
 //!
-//! A hash costs a core some 20 ms and 19 MiB on purpose. So at most one per core runs at a time,
-//! beside the reactor; a bounded number waits in line; beyond that the answer is `busy`, before
-//! anything was computed. An unknown e-mail costs as much as a wrong password.
+//! A hash costs about 20 ms of a core and 19 MiB, on purpose. So at most one per core runs at a time,
+//! outside the async runtime's threads; a bounded number waits in a queue; beyond that the answer is `busy`,
+//! before anything is computed. An unknown e-mail costs as much as a wrong password.
 
 use std::sync::Arc;
 
@@ -31,11 +31,11 @@ const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IGhlcmUh$\
 /// The result of a password check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is not the one.
+    /// The password does not match.
     Wrong,
-    /// It is the one.
+    /// The password matches.
     Right,
-    /// It is the one, and this hash should take the old one's place.
+    /// The password matches, and this new hash should replace the stored one.
     RightButOld(String),
 }
 
@@ -48,7 +48,7 @@ pub struct Passwords {
     shares: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// A place in line of one network; given back when dropped.
+/// A network's place in the queue; given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Mutex<HashMap<String, usize>>>,
@@ -63,16 +63,16 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// With this many at a time, and this many more in the queue.
+    /// Creates it for `cores` hashes at a time and `waiting` more in the queue.
     pub fn new(cores: usize, waiting: usize) -> Self {
         let (cores, line) = (Semaphore::new(cores), Semaphore::new(cores + waiting));
         Self { cores: Arc::new(cores), line: Arc::new(line), shares: Arc::default() }
     }
 
-    /// A place for one password from this network, so that no network has the whole line.
+    /// Takes a place in the queue for one password from this network, so that no network fills the queue.
     ///
     /// # Errors
-    /// [`Reject::Busy`] when it has [`PASSWORDS_OF_NETWORK_MAX`].
+    /// [`Reject::Busy`] if the network has [`PASSWORDS_OF_NETWORK_MAX`] places.
     pub fn share(&self, network: &str) -> Result<Share, Reject> {
         let mut shares = self.shares.lock();
         let taken = shares.entry(network.to_owned()).or_default();
@@ -83,10 +83,10 @@ impl Passwords {
         Ok(Share { shares: Arc::clone(&self.shares), network: network.to_owned() })
     }
 
-    /// The hash to keep of a new password.
+    /// Hashes a new password for the store.
     ///
     /// # Errors
-    /// [`Reject::Busy`] when the line is full.
+    /// [`Reject::Busy`] if the queue is full.
     pub async fn hash(&self, password: String) -> Result<String, Reject> {
         self.run(move || hash(&password)).await
     }
@@ -95,7 +95,7 @@ impl Passwords {
     /// Without an account the result is `Wrong`, after the same time.
     ///
     /// # Errors
-    /// [`Reject::Busy`] when the line is full.
+    /// [`Reject::Busy`] if the queue is full.
     pub async fn judge(&self, ways: Vec<String>, kept: Option<String>) -> Result<Verdict, Reject> {
         self.run(move || {
             let hashed = kept.as_deref().unwrap_or(DECOY);
@@ -116,7 +116,7 @@ impl Passwords {
         let place = Arc::clone(&self.line).try_acquire_owned().map_err(|_| Reject::Busy)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Reject::Busy)?;
         let done = tokio::task::spawn_blocking(move || {
-            // Held by the work itself: a caller that leaves does not make room for more.
+            // Held by the hashing itself: a caller that gives up does not free its place before the end.
             let _held = (place, core);
             work()
         });
@@ -154,7 +154,7 @@ fn hash(password: &str) -> Result<String, Reject> {
     }
 }
 
-/// A kept hash that cannot be read fits no password.
+/// Whether a password matches a stored hash; a hash that cannot be parsed matches none.
 fn is_the_one(password: &str, kept: &str) -> bool {
     if ["$2a$", "$2b$", "$2y$"].iter().any(|version| kept.starts_with(version)) {
         return bcrypt::verify(password, kept).unwrap_or(false);

@@ -21,7 +21,7 @@ pub async fn me(call: Call<'_>) -> Outcome {
     ok(200, "Get current user information success", &profile_view(&account))
 }
 
-/// The contract's `UserVm`.
+/// An account as the contract's `UserVm`.
 fn profile_view(account: &AccountRow) -> Value {
     json!({
         "id": account.id,
@@ -41,7 +41,7 @@ fn profile_view(account: &AccountRow) -> Value {
     })
 }
 
-/// The contract's `LoginUser`.
+/// An account as the contract's `LoginUser`.
 pub fn login_view(account: &AccountRow) -> Value {
     json!({
         "id": account.id,

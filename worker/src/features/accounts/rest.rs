@@ -1,8 +1,8 @@
 //! Register, log in, refresh, log out.
 //!
 //! A login is a family of refresh tokens. Its end is written to the store first, then to the
-//! directory (for gateways that start later), then announced to every gateway. Each step may
-//! be repeated, so when one fails the client hears `busy` and repeats them all.
+//! directory (for gateways that start later), then announced to every gateway. Each step is
+//! idempotent, so if one fails the client gets `busy` and repeats them all.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -104,7 +104,7 @@ pub async fn register(call: Call<'_>) -> Outcome {
     }
 }
 
-/// `POST /auth/login`: begins a login. Every refusal is the same, as slowly.
+/// `POST /auth/login`: begins a login. All refusals have the same text and take as long.
 pub async fn login(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
     let body: Credentials = read(&request.body)?;
@@ -131,7 +131,7 @@ pub async fn login(call: Call<'_>) -> Outcome {
         access_ttl: ctx.access_ttl,
         address: &remembered(account.id, &network),
     };
-    // None: the account was blocked while its password was judged.
+    // None: the account was blocked while its password was checked.
     let login = ctx.store.begin_login(new).await?.ok_or_else(|| Refusal::unauthorized(REFUSED))?;
     ok(200, "Login success", &tokens(ctx, &account, login, &token))
 }
@@ -145,7 +145,7 @@ async fn owner(
     network: &str,
 ) -> Result<Option<AccountRow>, Refusal> {
     let account = ctx.store.account_by_email(emails).await?;
-    // An e-mail without an account is asked for as well: it takes as long.
+    // An e-mail without an account is looked up as well, so that it takes as long.
     let user = account.as_ref().map_or(UserId(0), |account| account.id);
     if !ctx.store.is_known_address(user, &remembered(user, network)).await? {
         guess.count_stranger(&digest_text(&emails[0]), network).await?;
@@ -164,8 +164,8 @@ async fn owner(
     Ok(Some(account))
 }
 
-/// `POST /auth/refresh`: a refresh token for the next one and a new access token. One that was spent
-/// some time ago, or whose successor was used, ends its login: two have it.
+/// `POST /auth/refresh`: exchanges a refresh token for the next one and a new access token. A token that was
+/// spent some time ago, or whose successor was used, ends its login, because two parties have it.
 pub async fn refresh(call: Call<'_>) -> Outcome {
     let Call { ctx, request, .. } = call;
     let body: Refreshing = read(&request.body)?;
@@ -208,7 +208,7 @@ fn tokens(ctx: &Ctx, account: &AccountRow, login: LoginId, refresh_token: &str) 
     })
 }
 
-/// 256 random bits, and what the store may know of them.
+/// Creates a refresh token of 256 random bits, and the digest that the store keeps.
 fn new_refresh_token() -> (String, Digest) {
     let token = URL_SAFE_NO_PAD.encode(random::bytes::<32>());
     let digest = digest(&token);

@@ -13,7 +13,7 @@ pub struct AccountRow {
     pub id: UserId,
     pub email: String,
     pub phone: String,
-    /// A hash; never shown.
+    /// The password's hash; no answer contains it.
     pub password: String,
     pub role: Role,
     pub is_active: bool,
@@ -21,7 +21,7 @@ pub struct AccountRow {
     pub first_name: String,
     pub middle_name: Option<String>,
     pub last_name: String,
-    /// JSON as text.
+    /// The user's preferences: JSON as text.
     pub preferences: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -34,12 +34,12 @@ impl std::fmt::Debug for AccountRow {
 }
 
 impl AccountRow {
-    /// Active and not blocked: may log in and use the product.
+    /// Whether the account is active and not blocked, and so may log in and use the product.
     pub fn in_good_standing(&self) -> bool {
         self.is_active && !self.is_blocked
     }
 
-    /// As other people see it.
+    /// The account as other users see it.
     pub fn person(&self) -> Person {
         Person {
             id: self.id,
@@ -50,14 +50,14 @@ impl AccountRow {
     }
 }
 
-/// An account to be. Everyone begins as an ordinary, active user.
+/// An account to create. Every account starts as an ordinary, active user.
 #[derive(Clone, Copy)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewAccount<'a> {
     /// As [`email`](crate::rest::text::email) writes it.
     pub email: &'a str,
     pub phone: &'a str,
-    /// A hash.
+    /// The password's hash.
     pub password: &'a str,
     pub first_name: &'a str,
     pub middle_name: Option<&'a str>,
@@ -65,7 +65,7 @@ pub struct NewAccount<'a> {
     pub preferences: Option<&'a str>,
 }
 
-/// Why an account cannot be made.
+/// Why an account cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conflict {
     /// Another account has this e-mail.
@@ -121,7 +121,7 @@ const UPGRADE_PASSWORD: Statement =
     statement("upgrade_password", "update users set password = $3 where id = $1 and password = $2");
 
 impl Store {
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
     /// The store does not answer. `Ok(Err(_))`: another account has that e-mail or phone.
@@ -153,8 +153,8 @@ impl Store {
         }
     }
 
-    /// The account with this e-mail, in any of the ways in which it may be kept
-    /// ([`emails`](crate::rest::text::emails)); the first counts.
+    /// The account with this e-mail, in any of the forms in which it may be stored
+    /// ([`emails`](crate::rest::text::emails)); the first match counts.
     ///
     /// # Errors
     /// The store has no answer.

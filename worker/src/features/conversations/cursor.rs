@@ -16,21 +16,21 @@ use protocol::ids::ConversationId;
 /// A conversation, and the time of its last message.
 pub type Active = (ConversationId, Timestamp);
 
-/// Opaque to clients.
+/// A cursor of the list of conversations, opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListCursor {
     /// The time of the last message in the last conversation listed.
     pub last_at: Timestamp,
-    /// That conversation.
+    /// The last conversation listed.
     pub last: ConversationId,
-    /// Conversations that became active then or later are still to be listed.
+    /// Conversations that became active at this time or later are still to be listed.
     pub since: Timestamp,
-    /// Except these, listed with this time.
+    /// Exceptions from `since`: conversations already listed, each with the time of its last message then.
     pub told: BTreeMap<ConversationId, Timestamp>,
 }
 
 impl ListCursor {
-    /// Reads one that was written below.
+    /// Parses a cursor that `Display` wrote; None: it is not valid.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split('-').map(|text| text.parse::<i64>().ok().filter(|number| *number >= 0));
         let mut number = || numbers.next().flatten();
@@ -42,7 +42,7 @@ impl ListCursor {
         (told.len() <= LIST_TOLD_MAX).then_some(Self { last_at, last, since, told })
     }
 
-    /// Behind a page of this size that was read at this time; None: the list has ended.
+    /// The cursor after a page of `size`, read at `now`; None: the list has ended.
     pub fn after(
         before: Option<Self>,
         page: &[Active],

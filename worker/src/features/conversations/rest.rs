@@ -18,14 +18,14 @@ use crate::rest::input::read;
 use crate::rest::response::{Outcome, Refusal, located, ok};
 use crate::rest::{Call, limit};
 
-/// New conversations of one person.
+/// The rate of new conversations per user.
 const CONVERSATIONS: ClusterRate =
     ClusterRate { burst: CONVERSATIONS_BURST, per_second: CONVERSATIONS_PER_S };
 
-/// Members that one person puts into conversations.
+/// The rate of members that one user adds to conversations.
 const MEMBERS: ClusterRate = ClusterRate { burst: MEMBERS_BURST, per_second: MEMBERS_PER_S };
 
-/// Conversations of a page, by default.
+/// Conversations per page, by default.
 const SIZE: i64 = 10;
 
 /// `GET /conversations`: the user's conversations, the last active first.
@@ -68,7 +68,7 @@ pub async fn list(call: Call<'_>) -> Outcome {
     ok(200, "", &data)
 }
 
-/// `GET /conversations/:id`.
+/// `GET /conversations/:id`: one conversation of the user.
 pub async fn one(call: Call<'_>) -> Outcome {
     let (user, id) = (call.user()?, ConversationId(call.id("id")?));
     let found = call.ctx.store.conversation(user, id).await?;
@@ -83,7 +83,7 @@ pub async fn create(call: Call<'_>) -> Outcome {
     let Creation { title, avatar_url, channel_id, participants } = read(&call.request.body)?;
     let participants = participants.into_list();
     let named = participants.iter().filter_map(Named::participant);
-    // The creator may be named too: it is in anyway, and leads.
+    // The creator may be named too: the creator is a member anyway, as the lead.
     let others: Vec<_> = named.filter(|one| one.user != user).collect();
     if others.is_empty() {
         return Err(Refusal::bad_request("At least one participant is required besides the creator"));
@@ -132,13 +132,13 @@ struct Creation {
     participants: Objects<Named>,
 }
 
-/// A user to be added.
+/// A user to add to a new conversation.
 #[derive(Default, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", default)]
 struct Named {
     #[garde(dive)]
     user_id: Id,
-    // Of a user whom no one knows the type is not asked for.
+    // The type of an unknown user is not checked.
     #[garde(if(cond = self.user_id.number().is_some(), custom(is_type)))]
     r#type: Value,
 }
@@ -176,8 +176,8 @@ fn cut(message: &mut MessageView) {
     }
 }
 
-/// The contract's `ConversationVm`, and what catching up needs: the newest seq, how far this member
-/// has read, how many are in it.
+/// The contract's `ConversationVm`, plus what a client needs to catch up: the newest seq, how far this member
+/// has read, and the number of members.
 fn view(row: &ConversationRow) -> Value {
     json!({
         "id": row.id,
@@ -199,7 +199,7 @@ fn view(row: &ConversationRow) -> Value {
     })
 }
 
-/// The original's client reads what it has created in snake case.
+/// Adds snake-case names, in which the original's client reads a conversation that it has created.
 fn with_aliases(mut view: Value) -> Value {
     view["avatar_url"] = view["avatarUrl"].clone();
     view["created_at"] = view["createdAt"].clone();

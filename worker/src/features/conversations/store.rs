@@ -36,7 +36,7 @@ pub struct ConversationRow {
     pub read: u64,
     /// The number of verified participants.
     pub verified: i64,
-    /// The first of them: at most [`PARTICIPANTS_SHOWN_MAX`], in lists [`PARTICIPANTS_LISTED_MAX`].
+    /// The first verified participants: at most [`PARTICIPANTS_SHOWN_MAX`], in lists [`PARTICIPANTS_LISTED_MAX`].
     pub participants: Vec<ParticipantRow>,
     pub last_message: Option<MessageView>,
 }
@@ -46,7 +46,7 @@ pub struct ConversationRow {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct ParticipantRow {
-    /// The participation's own id.
+    /// The id of the participation, not of the user.
     pub id: i64,
     pub user_id: UserId,
     #[serde(rename = "type")]
@@ -71,7 +71,7 @@ pub struct ParticipantUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParticipantType {
-    /// Leads: may remove people, may delete the conversation.
+    /// The lead, who may remove members and delete the conversation.
     Lead,
     /// An ordinary member.
     Member,
@@ -86,7 +86,7 @@ impl ParticipantType {
     }
 }
 
-/// A conversation to be.
+/// A conversation to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewConversation<'a> {
@@ -94,11 +94,11 @@ pub struct NewConversation<'a> {
     pub creator: UserId,
     pub channel_id: i64,
     pub avatar_url: &'a str,
-    /// The creator among them, each once.
+    /// The participants, each once, the creator included.
     pub participants: Vec<NewParticipant>,
 }
 
-/// A user to be added, verified from the start.
+/// A user to add, verified from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NewParticipant {
@@ -106,12 +106,12 @@ pub struct NewParticipant {
     pub participant_type: ParticipantType,
 }
 
-/// Some of a user's conversations.
+/// A page of a user's conversations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationPage {
-    /// The number of all of them.
+    /// The number of all matching conversations of the user.
     pub total: u64,
-    /// The page.
+    /// The conversations of the page.
     pub conversations: Vec<ConversationRow>,
     /// Conversations that moved to the top while the client paged through the list by cursor.
     pub moved: Vec<ConversationRow>,
@@ -290,8 +290,8 @@ impl Store {
         Ok(rows.first().map_or(0, |row| row.get(0)))
     }
 
-    /// A user's conversations, the last active first (`oldest_first`: last). `search`: in the
-    /// title, in any case.
+    /// A user's conversations, the last active first (`oldest_first`: last). `search`: a part of the title,
+    /// ignoring case.
     ///
     /// # Errors
     /// The store has no answer; [`Reject::Unauthorized`]: the account is blocked.
@@ -308,7 +308,8 @@ impl Store {
         page(&self.query(&LIST, params).await?, |_| false)
     }
 
-    /// The same from a cursor on, the last active first: what follows it, and what moved meanwhile.
+    /// Like [`Self::conversations_of`], from a cursor on, the last active first: the conversations that follow it,
+    /// and those that moved meanwhile.
     ///
     /// # Errors
     /// As [`Self::conversations_of`].
@@ -361,7 +362,7 @@ impl Store {
 }
 
 fn page(rows: &[Row], has_moved: impl Fn(&Row) -> bool) -> Result<ConversationPage> {
-    // There is a row even of no conversation, but for an account that is blocked.
+    // Even without conversations there is a row, unless the account is blocked.
     let first = rows.first().ok_or(Reject::Unauthorized)?;
     let (total, now) = (unsigned(first.get("total")), moment(first, "now"));
     let mut page = ConversationPage { total, now, conversations: Vec::new(), moved: Vec::new() };

@@ -1,7 +1,7 @@
-//! Waiting for what became of a message sent over REST.
+//! Waits for the outcome of a message sent over REST.
 //!
-//! The worker that was asked publishes the event on its lane as if a socket of its own had sent
-//! it, and hears `messageProcessed` or `sendMessageError` on its own `deliver.<node>`, like a
+//! The worker that serves the request publishes the event on its lane as if one of its own sockets had sent
+//! it, and receives `messageProcessed` or `sendMessageError` on its own `deliver.<node>`, like a
 //! gateway. One path, one order, one set of rules.
 
 use std::collections::HashMap;
@@ -20,23 +20,23 @@ use tokio::time::timeout;
 
 use crate::ctx::Ctx;
 
-/// The result.
+/// The outcome of a message sent over REST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It is this row.
+    /// It was saved as this row.
     Processed(MessageId),
-    /// It was refused.
+    /// It was refused, for this reason.
     Rejected(Reject),
 }
 
-/// The requests that wait, by the message they wait for.
+/// The waiting requests, by the message that they wait for.
 #[derive(Default)]
 pub struct Answers {
     waiting: Mutex<HashMap<u64, oneshot::Sender<SendOutcome>>>,
     serial: AtomicU64,
 }
 
-/// A place among the waiting; given up when dropped.
+/// A waiting request; removed when dropped.
 struct Waiter<'a> {
     answers: &'a Answers,
     serial: u64,
@@ -49,7 +49,7 @@ impl Drop for Waiter<'_> {
 }
 
 impl Answers {
-    /// Sends and waits. `Err(Busy)`: it may or may not be kept; repeat under the same guid.
+    /// Sends a message and waits for its outcome. `Err(Busy)`: it may or may not be saved; retry with the same guid.
     pub async fn send(&self, ctx: &Ctx, user: UserId, event: &SendMessage) -> Result<SendOutcome, Reject> {
         let (sender, answer) = oneshot::channel();
         let place = self.place(sender)?;
@@ -75,7 +75,7 @@ impl Answers {
         }
     }
 
-    /// Takes a delivery to this worker's own node.
+    /// Handles a delivery to this worker's own node.
     pub fn hear(&self, downlink: &Downlink<'_>) {
         let Recipients::Socket(serial) = downlink.to else { return };
         let answer = match downlink.outcome {
@@ -84,7 +84,7 @@ impl Answers {
             Some(MessageOutcome::Shown) | None => return,
         };
         if let Some(waiting) = self.waiting().remove(&serial) {
-            // Whoever waited may have left meanwhile.
+            // The request may have ended meanwhile.
             let _ = waiting.send(answer);
         }
     }

@@ -1,7 +1,7 @@
 //! Changes of messages after they were sent.
 //!
-//! A conversation counts it (`change_seq`), and keeps the latest change of each message: a client that
-//! was away hears of a thousand changes to one message once, with what the message is now.
+//! Each conversation counts its changes (`change_seq`) and keeps the latest change of each message: after a
+//! thousand changes to one message, a client that was away gets it once, in its latest form.
 //!
 //! Invariant: every change of a message is one statement that locks the conversation's row
 //! first, increments `change_seq` and upserts `message_changes`. So changes are counted without a gap, and a
@@ -18,7 +18,7 @@ use crate::store::{Params, Result, Row, Statement, Store, statement};
 
 pub(crate) const STATEMENTS: &[Statement] = &[REDACT, CHANGES, REPLICA_CHANGES];
 
-/// The message loses its content and its attachments; its place, its sender and its time stay.
+/// Empties the content and the attachments of a message; its seq, sender and time stay.
 const REDACT: Statement = statement(
     "redact_message",
     r#"
@@ -37,8 +37,8 @@ select moved.id, $2, moved.change_seq, clock_timestamp(), '{"kind": "redacted"}'
 returning change_seq"#,
 );
 
-/// Changes of messages that the client holds: a newer message is sent in its latest form anyway. A row for each, and
-/// one for a conversation without any, to carry its counters. At most $4 of each conversation.
+/// Changes of messages that the client holds: a newer message is sent in its latest form anyway. One row per
+/// change, and one for a conversation without changes, to carry its counters. At most $4 of each conversation.
 macro_rules! changes {
     () => {
         concat!(
@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-/// None: a conversation without a change.
+/// Reads a changed message; None: the row only carries the counters of a conversation without changes.
 fn changed(row: &Row) -> Result<Option<ChangedMessage>> {
     let Some(message) = maybe_message_view(row)? else { return Ok(None) };
     Ok(Some(ChangedMessage {

@@ -1,4 +1,4 @@
-//! Reading chat messages: a history, what was missed, one by its id.
+//! Reading chat messages: a history, the messages that a client missed, one by its id.
 //!
 //! Pages are ranges of seqs: a deep one costs as much as the first. Deleted messages are left out.
 //! With a replica that is up to date, the messages come from it; the primary always
@@ -21,14 +21,14 @@ use crate::store::{Json, Params, Result, Row, Statement, Store, StoreError, stat
 pub enum HistoryPage {
     /// The newest `limit` messages with a seq below `before`.
     Before {
-        /// A seq; [`u64::MAX`] for the newest.
+        /// A seq, excluded; [`u64::MAX`] for the newest messages.
         before: u64,
         /// The number of messages.
         limit: u32,
     },
     /// The oldest `limit` seqs above `after`.
     After {
-        /// A seq.
+        /// A seq, excluded.
         after: u64,
         /// The number of messages.
         limit: u32,
@@ -36,11 +36,11 @@ pub enum HistoryPage {
     /// The contract's pages, counted from 1, from the newest or from the oldest. A page is a range
     /// of seqs, so a deep page costs as much as the first; deleted messages leave it shorter.
     Page {
-        /// From 1.
+        /// The number of the page, from 1.
         page: u32,
-        /// Seqs in a page.
+        /// The number of seqs in a page.
         size: u32,
-        /// Counted from the newest.
+        /// True: pages are counted from the newest message. False: from the oldest.
         from_newest: bool,
     },
 }
@@ -48,11 +48,11 @@ pub enum HistoryPage {
 /// A part of a history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
-    /// The newest seq of the conversation: how many messages it has ever had.
+    /// The newest seq of the conversation: the number of messages that it has ever had.
     pub head: u64,
-    /// The messages are as they were after this change of the conversation, or newer.
+    /// The messages are as of this change of the conversation, or newer.
     pub change_seq: u64,
-    /// Oldest first.
+    /// The messages, oldest first.
     pub messages: Vec<MessageView>,
 }
 
@@ -95,7 +95,7 @@ impl Store {
             HistoryPage::Before { before, limit } => ("before", signed(before), i64::from(limit)),
             HistoryPage::After { after, limit } => ("oldest", signed(after), i64::from(limit)),
             HistoryPage::Page { page, size, from_newest } => {
-                // Far beyond any seq, and far from where the statement's sums end.
+                // Far above any seq, and far below an overflow of the statement's sums.
                 let passed = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size)).min(1 << 53);
                 (if from_newest { "newest" } else { "oldest" }, passed, i64::from(size))
             }
@@ -123,7 +123,7 @@ impl Store {
         rows.first().map(message_view).transpose()
     }
 
-    /// The same when the conversation is known: it reads one partition only.
+    /// Like [`Self::message`] when the conversation is known: it reads one partition only.
     ///
     /// # Errors
     /// The store has no answer.
@@ -141,7 +141,7 @@ impl Store {
 pub(crate) const STATEMENTS: &[Statement] =
     &[AFTER, REPLICA_AFTER, HISTORY, REPLICA_HISTORY, MESSAGE, MESSAGE_OF];
 
-/// A row for each message, and one for a conversation without any, to carry its head. On
+/// One row per message, and one for a conversation without messages, to carry its head. On
 /// the replica the first two columns show how current its rows are.
 macro_rules! after {
     () => {
@@ -202,8 +202,8 @@ const HISTORY: Statement = statement(
     ),
 );
 
-/// For a member, as the primary has said. The page is counted from the replica's own head, which
-/// may be newer: what is read is of one moment.
+/// Runs on the replica after the primary has confirmed the membership. Pages are counted from the replica's
+/// own head, which may be newer, so that all rows are from one snapshot.
 const REPLICA_HISTORY: Statement = statement(
     "replica_history",
     concat!(
@@ -252,7 +252,7 @@ pub(super) fn has_all(rows: &[Row], wanted: &[Missing]) -> bool {
     })
 }
 
-/// None: a user who may not read it gets no row.
+/// Reads a history; None: there are no rows, because the user may not read it.
 fn read_history(rows: &[Row]) -> Result<Option<History>> {
     let Some(first) = rows.first() else { return Ok(None) };
     let (head, change_seq) = (unsigned(first.get("head_seq")), unsigned(first.get("change_seq")));
@@ -262,7 +262,7 @@ fn read_history(rows: &[Row]) -> Result<Option<History>> {
     Ok(Some(History { head, change_seq, messages }))
 }
 
-/// A message from a row that may hold none.
+/// Reads a message from a row that may hold none.
 pub(crate) fn maybe_message_view(row: &Row) -> Result<Option<MessageView>> {
     row.get::<_, Option<i64>>("id").map(|_| message_view(row)).transpose()
 }

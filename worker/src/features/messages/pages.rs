@@ -1,8 +1,8 @@
 //! The beginning and the end of a page of a history, by number.
 //!
-//! A page is a range of seqs that follows the page before it. It has as many as the client asked for, or
-//! fewer when more do not fit an answer: then the next page begins where it ended, so that every
-//! message is on exactly one page. Pages of up to [`HISTORY_SIZE_SURE`] always fit, and do not
+//! A page is a range of seqs that follows the page before it. It has as many seqs as the client asked for, or
+//! fewer if more do not fit an answer: the next page then begins where it ended, so that every
+//! message is on exactly one page. Pages of up to [`HISTORY_SIZE_SURE`] seqs always fit, and do not
 //! depend on the pages before them.
 
 use common::limits::{API_ANSWER_BYTES_MAX, HISTORY_SIZE_SURE};
@@ -13,20 +13,20 @@ use super::history::HistoryPage;
 use crate::store::rows::{signed, unsigned};
 use crate::store::{Params, Result, Statement, Store, statement};
 
-/// Bytes of a message in an answer beside its texts, at most.
+/// Most bytes of a message in an answer, its texts excluded.
 const MESSAGE_BYTES: u64 = 600;
 
-/// Bytes around the messages of an answer, at most.
+/// Most bytes of an answer, its messages excluded.
 const AROUND_BYTES: u64 = 2 * 1024;
 
-/// A numbered page as it was asked for.
+/// A numbered page, as the client asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbered {
-    /// From 1.
+    /// The number of the page, from 1.
     pub page: u32,
-    /// Seqs in a page, at most.
+    /// Most seqs in a page.
     pub size: u32,
-    /// Counted from the oldest.
+    /// True: pages are counted from the oldest message. False: from the newest.
     pub oldest_first: bool,
 }
 
@@ -35,9 +35,9 @@ pub(super) struct Numbered {
 pub(super) struct Start {
     /// The newest seq of the conversation.
     pub head: u64,
-    /// Seqs of the pages before it.
+    /// The number of seqs on the pages before it.
     pub passed: u64,
-    /// The pages before it that have any.
+    /// The number of pages before it that have seqs.
     pub pages: u64,
 }
 
@@ -48,12 +48,12 @@ impl Numbered {
         (self.page == 1 || self.size <= HISTORY_SIZE_SURE).then_some(passed)
     }
 
-    /// The page's part of the history, when its beginning is sure.
+    /// The page's part of the history, if its beginning is sure.
     pub fn fixed(self) -> HistoryPage {
         HistoryPage::Page { page: self.page, size: self.size, from_newest: !self.oldest_first }
     }
 
-    /// The page's part of the history, behind the pages before it.
+    /// The page's part of the history, after the pages before it.
     pub fn part(self, start: Start) -> HistoryPage {
         if self.oldest_first {
             HistoryPage::After { after: start.passed, limit: self.size }
@@ -62,14 +62,14 @@ impl Numbered {
         }
     }
 
-    /// The number of pages, if this one, with this many seqs, is the last one that is shrunk.
+    /// The number of pages, assuming that no page after this one (with `size` seqs) is shortened.
     pub fn pages(self, start: Start, size: u64) -> u64 {
         let left = start.head.saturating_sub(start.passed + size);
         start.pages + u64::from(start.passed < start.head) + left.div_ceil(self.size.into())
     }
 
-    /// How many seqs this page covers; drops of the messages what it does not. They are in the order
-    /// of their seqs.
+    /// The number of seqs that this page covers; removes the messages that it does not cover. `messages` are
+    /// ordered by seq.
     pub fn fit(self, Start { head, passed, .. }: Start, messages: &mut Vec<MessageView>) -> u64 {
         let distance = |seq: u64| if self.oldest_first { seq } else { (head + 1).saturating_sub(seq) };
         let rows = messages.iter().map(|one| (distance(one.seq), written_bytes(one)));
@@ -81,7 +81,7 @@ impl Numbered {
     }
 }
 
-/// Keeps the newest that fit an answer; at least one.
+/// Keeps the newest messages that fit an answer; at least one.
 pub(super) fn fit_newest(messages: &mut Vec<MessageView>) {
     let mut bytes = AROUND_BYTES;
     let fitting = messages.iter().rev().take_while(|one| {
@@ -93,7 +93,7 @@ pub(super) fn fit_newest(messages: &mut Vec<MessageView>) {
     messages.drain(..dropped);
 }
 
-/// The last seq of the page that begins behind `start`; rows are (distance from the beginning, bytes).
+/// The last seq of the page that begins after `start`; rows are (distance from the beginning, bytes).
 fn end_of_page(start: u64, size: u32, rows: &[(u64, u64)]) -> u64 {
     let end = start + u64::from(size);
     let mut bytes = AROUND_BYTES;
@@ -107,7 +107,8 @@ fn end_of_page(start: u64, size: u32, rows: &[(u64, u64)]) -> u64 {
     end
 }
 
-/// As many bytes as the statement below counts: JSON writes a text in as many bytes here as there.
+/// The bytes of a message as [`SIZES`] counts them: this program and PostgreSQL write a text as JSON in the
+/// same number of bytes.
 fn written_bytes(message: &MessageView) -> u64 {
     let json = |text: &str| serde_json::to_string(text).map_or(text.len(), |json| json.len()) as u64;
     let attachments: u64 =
@@ -118,7 +119,7 @@ fn written_bytes(message: &MessageView) -> u64 {
 
 pub(super) const STATEMENTS: &[Statement] = &[SIZES];
 
-/// The sizes of the $4 seqs at the beginning ($3: of the oldest, else of the newest).
+/// The sizes of the first $4 seqs ($3: counted from the oldest, else from the newest).
 const SIZES: Statement = statement(
     "history_sizes",
     "

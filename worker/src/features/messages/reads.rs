@@ -1,9 +1,8 @@
 //! Read positions.
 //!
-//! Nearly always a read mark is one lean statement: folded, by seq, checked against the remembered version
-//! of the conversation. Marks that it does not take (one made before, a non-member's, one of a message
-//! that does not exist, a changed conversation) go through the slow statement, which
-//! knows the reason.
+//! Nearly always read marks take one cheap statement: folded, by seq, checked against the remembered version
+//! of the conversation. Marks that it does not move (repeated, from a non-member, of a message that does not
+//! exist, or in a conversation that changed) go through the slow statement, which returns the reason.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -21,7 +20,7 @@ use crate::store::{Result, Statement, Store, statement};
 
 pub(crate) const STATEMENTS: &[Statement] = &[SEQS, ADVANCE, MARK_READ];
 
-/// The seqs of messages of which a client sent only the id.
+/// The seqs of messages for which a client sent only the id.
 const SEQS: Statement = statement(
     "seqs_of_messages",
     "
@@ -33,7 +32,7 @@ select w.place, m.seq
  ) m",
 );
 
-/// If the version is the remembered one, the remembered members are in good standing.
+/// Needs no check of the account: while the version is as remembered, the remembered members are in good standing.
 const ADVANCE: Statement = statement(
     "advance_reads",
     "
@@ -81,23 +80,23 @@ select w.place, w.seq, coalesce(moved.read_at, locked.read_at, clock_timestamp()
   left join moved on moved.id = locked.id",
 );
 
-/// The furthest mark of one person in one conversation.
+/// The furthest read mark of one user in one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadMark {
-    /// Up to this seq.
+    /// The user has read up to this seq.
     pub seq: u64,
-    /// The message of this seq.
+    /// The event that marks the message with this seq.
     pub event: MessageRead,
-    /// The version of the conversation in which the person is a member.
+    /// The version of the conversation in which the user is a member.
     pub version: i64,
 }
 
-/// One mark for each person and conversation.
+/// One mark for each user and conversation.
 pub type ReadMarks = BTreeMap<(ConversationId, UserId), ReadMark>;
 
 impl Store {
-    /// Moves read marks forward that are as expected: of members in that version who have read
-    /// less. Returns which of them moved, and when.
+    /// Moves the read marks forward whose conversation has the expected version and whose user has read less.
+    /// Returns those that moved, and when.
     ///
     /// # Errors
     /// The store has no answer; nothing was recorded.
@@ -143,7 +142,7 @@ impl Store {
         Ok(seqs)
     }
 
-    /// Records how far people have read, in the order asked. What was read once stays read.
+    /// Records how far users have read, in order. Read positions never move back.
     /// [`Reject::NotAMember`]: not a member, or no such message in that conversation.
     ///
     /// # Errors
@@ -170,10 +169,10 @@ impl Store {
     }
 }
 
-/// `messageRead`: stores how far a user has read, and tells the conversation, including the reader's own
-/// sockets.
+/// `messageRead`: stores how far a user has read, and tells the members of the conversation, including the
+/// reader's own sockets.
 ///
-/// May run twice without harm: read positions never move back, and only new ones are announced.
+/// Idempotent: read positions never move back, and only new ones are announced.
 pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outcomes {
     let events: Vec<MessageRead> = batch.iter().map(|one| *one.event).collect();
     let seqs = ctx.store.seqs_of_messages(&events).await?;
@@ -192,7 +191,7 @@ pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outco
             outcomes.push(Ok(Effects::default()));
             continue;
         };
-        // Those it stands for are told with it, once.
+        // The announcement of the furthest mark also covers those folded into it.
         let is_told = mark.event == *one.event
             && !batch[..at].iter().any(|before| before.from.user == of.1 && before.event == one.event);
         let reader = people.audience.member(of.1).filter(|_| is_told);
@@ -201,7 +200,7 @@ pub(crate) async fn read(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outco
         outcomes.push(Ok(told.unwrap_or_default()));
     }
     if !careful.is_empty() {
-        // What is remembered of these may be old.
+        // The copies of these conversations may be outdated.
         ctx.owner.forget(careful.iter().map(|at| batch[*at].event.conversation));
         let again: Vec<_> = careful.iter().map(|at| batch[*at]).collect();
         for (at, outcome) in careful.into_iter().zip(carefully(ctx, &again).await?) {
@@ -241,7 +240,7 @@ fn receipt(mark: &ReadMark, reader: &Person, at: Timestamp) -> ReadReceipt {
     }
 }
 
-/// The way that knows why a mark does not move.
+/// Records marks with the slow statement, which tells why a mark does not move.
 async fn carefully(ctx: &Ctx, batch: &[Request<'_, MessageRead>]) -> Outcomes {
     let audiences = ctx.store.audiences(&conversations(batch.iter().map(|one| one.event))).await?;
     let wanted: Vec<_> = batch.iter().map(|one| (one.from.user, *one.event)).collect();

@@ -1,4 +1,4 @@
-//! Histories, a message, sending.
+//! REST: histories, one message, sending.
 
 use common::limits::{HISTORY_PAGED_SEQS_MAX, HISTORY_SIZE_MAX};
 use common::random;
@@ -15,7 +15,7 @@ use crate::rest::Call;
 use crate::rest::input::{Query, without_mark};
 use crate::rest::response::{Outcome, Refusal, ok};
 
-/// Messages of a page, by default.
+/// Messages per page, by default.
 const SIZE: u32 = 20;
 
 /// The page of a history that the client asks for.
@@ -28,7 +28,7 @@ enum Asked {
 struct Page {
     history: History,
     number: u32,
-    /// Seqs in it. Fewer than were asked for: more do not fit an answer.
+    /// The number of seqs in it; fewer than requested if more do not fit an answer.
     size: u64,
     pages: u64,
 }
@@ -50,7 +50,7 @@ pub async fn history(call: Call<'_>) -> Outcome {
     ok(200, "", &data)
 }
 
-/// `GET /chat/conversations/:id/messages`: the same, newest first, in the other shape.
+/// `GET /chat/conversations/:id/messages`: the same history, newest first, in the shape with `meta`.
 pub async fn chat_history(call: Call<'_>) -> Outcome {
     let found = page(&call, "limit").await?;
     let mut found = found.ok_or_else(|| Refusal::from(Reject::NotAMember))?;
@@ -115,8 +115,8 @@ pub async fn one_or_history(call: Call<'_>) -> Outcome {
     ok(200, "", &found.ok_or_else(|| Refusal::not_found("Message not found"))?)
 }
 
-/// `POST /chat/messages`: through the lane, like from a socket, so that there is one order. The
-/// answer is the row.
+/// `POST /chat/messages`: sends the message through its lane, as from a socket, so that there is one order.
+/// Answers with the saved row.
 pub async fn send(call: Call<'_>) -> Outcome {
     let (ctx, user) = (call.ctx, call.user()?);
     let text = std::str::from_utf8(without_mark(&call.request.body))
@@ -132,7 +132,7 @@ pub async fn send(call: Call<'_>) -> Outcome {
         None => Guid::new(&random::uuid_v7(Timestamp::now())).map_err(|_| Refusal::failed())?,
     };
     event.guid = Some(guid);
-    // Traces begin at gateways, which know how many are recorded.
+    // Only gateways start traces, because they limit how many are sampled.
     event.context = None;
     let conversation = event.conversation;
 
@@ -145,7 +145,7 @@ pub async fn send(call: Call<'_>) -> Outcome {
     }
 }
 
-/// The possible faults of a message; the event's reader does not say which.
+/// The possible mistakes in a message; the parser of the event does not tell which.
 const WRONG: &str = "conversationId must be an integer number, messageType a known type, content or \
                      attachments not empty, guid visible ASCII";
 
@@ -169,7 +169,7 @@ fn asked(query: &Query<'_>, size_name: &str) -> Result<Asked, Refusal> {
     })
 }
 
-/// The seq to ask `before` for what is older; null at the beginning.
+/// The value of `before` for the next older page; null at the beginning of the history.
 fn next_before(found: &History) -> Value {
     found.messages.first().map(|message| message.seq).filter(|seq| *seq > 1).into()
 }

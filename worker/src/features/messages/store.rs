@@ -1,4 +1,4 @@
-//! Chat messages: saving a batch under locks; where a conversation stands.
+//! Chat messages: saving a batch under locks; the counters of conversations.
 //!
 //! Invariants, kept by [`Store::save_messages`] and by the owner (`conversation/`), and by nothing else:
 //!  * the seqs of a conversation are 1, 2, 3, ... without a gap, in the order of the batch;
@@ -15,16 +15,16 @@ use crate::features::accounts::in_good_standing;
 use crate::store::rows::{moment, unsigned};
 use crate::store::{Json, Result, Row, Statement, Store, ToSql, statement};
 
-/// The counters of a conversation, which only the primary knows, and only members get.
+/// The counters of a conversation. Only the primary knows them, and only members get them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The newest seq.
     pub head: u64,
     /// The number of changes of messages.
     pub change_seq: u64,
-    /// Increments with every change of members.
+    /// Increments with every change of members, roles, blocks or names.
     pub version: i64,
-    /// Up to where this member has read.
+    /// The last seq that this member has read.
     pub read: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct Missing {
     pub conversation: ConversationId,
     /// The last seq that the member holds.
     pub seq: u64,
-    /// The last change that it knows.
+    /// The last change that the member has received.
     pub change_seq: u64,
     /// The counters of the conversation.
     pub standing: Standing,
@@ -48,7 +48,7 @@ pub struct Read {
     pub seq: u64,
     /// The time when it was recorded.
     pub at: Timestamp,
-    /// False: as much had been read before.
+    /// False: the user had read as much before.
     pub advanced: bool,
 }
 
@@ -115,9 +115,9 @@ union all
 select place, id, seq, created_at, false from known",
 );
 
-/// Every transaction that inserts into a conversation, or changes its members, holds its row. So once these
-/// are held, the others have committed, and a statement that begins now sees it: it cannot collide. By id,
-/// so that two workers never wait for each other.
+/// Every transaction that inserts into a conversation, or changes its members, locks its row. So once these rows
+/// are locked, the other transactions have committed, a statement that begins now sees their changes, and it
+/// cannot collide. Locked in the order of ids, so that two workers never deadlock.
 const LOCK: Statement = statement(
     "save_messages",
     "select from conversations where id = any($1::bigint[]) order by id for no key update",
@@ -163,8 +163,8 @@ impl Store {
         Ok(read_saved(batch.len(), &rows))
     }
 
-    /// Where each of these conversations stands of which the user is a verified participant; the
-    /// others are not in the answer. From the primary: what follows may be read from a replica.
+    /// The counters of those conversations in which the user is a verified participant; the others are absent
+    /// from the map. Reads the primary; later reads may go to a replica.
     ///
     /// # Errors
     /// The store has no answer.
@@ -195,7 +195,7 @@ const STANDINGS: Statement = statement(
     ),
 );
 
-/// The distinct messages of a batch, and for each of the batch which of those it is.
+/// The distinct messages of a batch, and for each message of the batch its index among those.
 fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {
     let mut firsts = Vec::with_capacity(batch.len());
     let mut seen = HashMap::with_capacity(batch.len());
@@ -210,7 +210,7 @@ fn fold_repeats(batch: &[NewMessage]) -> (Vec<&NewMessage>, Vec<usize>) {
 }
 
 fn read_saved(len: usize, rows: &[Row]) -> Vec<Saved> {
-    // What has no row had no conversation.
+    // No row: there is no such conversation, or the sender may not write there.
     let mut saved = vec![Saved::Refused(Reject::NotAMember); len];
     for row in rows {
         let message = SavedMessage {
@@ -229,7 +229,7 @@ fn ids(conversations: &[ConversationId]) -> Vec<i64> {
     conversations.iter().map(|id| id.0).collect()
 }
 
-/// `with ordinality` counts from 1.
+/// Reads the index of an element from the column `place`; `with ordinality` counts from 1.
 pub(super) fn place(row: &Row) -> usize {
     usize::try_from(row.get::<_, i64>("place") - 1).unwrap_or(usize::MAX)
 }

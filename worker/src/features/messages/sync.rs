@@ -1,8 +1,8 @@
 //! `sync`: what a client missed, conversation by conversation.
 //!
-//! Where the conversations stand is one statement of the store, which answers for members only. A
-//! stranger hears `unknown`, as if there were no such conversation, however well it guesses a seq. A client
-//! that missed nothing costs that one statement; what was missed is one more for messages, one for changes.
+//! One statement reads the counters of the conversations, and returns those of members only. A non-member
+//! gets `unknown`, as if there were no such conversation, whatever seq it guesses. A client that missed nothing
+//! costs that one statement; otherwise there is one more for messages and one for changes.
 
 use std::collections::HashMap;
 
@@ -21,10 +21,10 @@ use super::store::{Missing, Standing};
 use crate::ctx::Ctx;
 use crate::metrics;
 
-/// Bytes that the answer may take, without its envelope.
+/// Most bytes of the answer, without its envelope.
 const SYNCED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX - 64 * 1024;
 
-/// `sync`: what was missed since.
+/// `sync`: returns what the client missed since the positions that it sent.
 pub(super) async fn missed(ctx: &Ctx, from: &Sender, event: &Sync) -> Result<Synced, Reject> {
     match look(ctx, from, event).await {
         Ok(synced) => {
@@ -93,7 +93,7 @@ fn sort(held: &[Held], standings: &HashMap<ConversationId, Standing>, synced: &m
             continue;
         }
         let missing = standing.head.checked_sub(seq).and_then(|missing| usize::try_from(missing).ok());
-        // As many changed messages at most; ten thousand changes may be of one.
+        // An upper bound of the changed messages: ten thousand changes may belong to one message.
         let changed = standing.change_seq.checked_sub(change_seq);
         let changed = changed.map(|changed| usize::try_from(changed).unwrap_or(usize::MAX));
         let one = Missing { conversation, seq, change_seq, standing };
@@ -107,7 +107,7 @@ fn sort(held: &[Held], standings: &HashMap<ConversationId, Standing>, synced: &m
                 changes += changed;
                 wanted.push(one);
             }
-            // Too much; or the client is ahead of us, and its history is not ours.
+            // Too many; or the client is ahead of the database, so its history is a different one.
             _ => synced.gaps.push(gap(&one, standing.head)),
         }
     }
@@ -127,7 +127,7 @@ struct Found {
     changes: Vec<ChangedMessage>,
 }
 
-/// Puts what was read into the answer for as long as it fits; what does not fit is a gap.
+/// Adds the conversations that were read to the answer while they fit; the others become gaps.
 fn fill(wanted: Vec<Missing>, found: Found, bytes_max: usize, synced: &mut Synced) {
     let mut messages = by_conversation(found.messages, |message| message.conversation);
     let mut changes = by_conversation(found.changes, |change| change.conversation_id);
@@ -137,7 +137,7 @@ fn fill(wanted: Vec<Missing>, found: Found, bytes_max: usize, synced: &mut Synce
         let mut messages = messages.remove(&conversation_id).unwrap_or_default();
         let changes = changes.remove(&conversation_id).unwrap_or_default();
         messages.sort_unstable_by_key(|message| message.seq);
-        // Somebody may have written since the head was read.
+        // A user may have written since the head was read.
         let head = messages.last().map_or(one.standing.head, |last| last.seq.max(one.standing.head));
         let too_many = changes.len() > SYNC_CHANGES_MAX;
         let change_seq = one.standing.change_seq;

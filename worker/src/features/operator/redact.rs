@@ -46,7 +46,7 @@ pub(super) async fn redact(ctx: &Ctx, batch: &[Request<'_, RedactMessage>]) -> O
             outcomes.push(Err(Reject::NotFound));
             continue;
         };
-        // The members are read, not remembered: no write checks them here.
+        // The members are read from PostgreSQL, not from memory: no write here checks a copy.
         let audiences = ctx.store.audiences(&[conversation]).await?;
         let standing = Standing { head: seq, change_seq, version: 0, read: 0 };
         let one = Missing { conversation, seq, change_seq: change_seq - 1, standing };

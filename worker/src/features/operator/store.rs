@@ -16,7 +16,7 @@ pub struct LoginRow {
     pub id: LoginId,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
-    /// Until when it can be refreshed. None: not any more.
+    /// Until when it can be refreshed. None: it cannot be refreshed any more.
     pub expires_at: Option<Timestamp>,
 }
 

@@ -17,13 +17,13 @@ pub struct KeptMessage {
     pub sender: UserId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// Its row.
+    /// The id of its row.
     pub message: MessageId,
-    /// Its place in the conversation.
+    /// Its seq in the conversation.
     pub seq: u64,
     /// The time when it was saved, by the database's clock.
     pub created_at: Timestamp,
-    /// Members of its conversation now, without the sender.
+    /// The number of members of its conversation now, without the sender.
     pub others: u32,
     /// The number of other members who have read it.
     pub read: u32,

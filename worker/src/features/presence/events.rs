@@ -18,8 +18,8 @@ use crate::ctx::Ctx;
 use crate::metrics;
 use common::lanes::{Effects, Halt, Outcomes, Request, To, Told, latest_key};
 
-/// `getOnlineUsers`: which of one's contacts are online; in the form of the original's clients also
-/// in which of one's conversations.
+/// `getOnlineUsers`: returns which contacts of the user are online; in the form of the original's clients also
+/// in which of the user's conversations.
 pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, GetOnlineUsers>]) -> Outcomes {
     let wall = Timestamp::now();
     let is_stale =
@@ -45,11 +45,11 @@ pub(crate) async fn online(ctx: &Ctx, batch: &[Request<'_, GetOnlineUsers>]) -> 
     Ok(outcomes.collect::<Vec<Result<Effects, Reject>>>())
 }
 
-/// The other users that a user sees.
+/// The contacts that a user sees online.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     online: Vec<UserId>,
-    /// The conversations with one of them.
+    /// The conversations with at least one online contact.
     conversations: Vec<ConversationId>,
 }
 
@@ -62,7 +62,7 @@ async fn seen(ctx: &Ctx, users: &[UserId]) -> Result<HashMap<UserId, Seen>, Halt
     Ok(look(&circles, &online.into_iter().collect()))
 }
 
-/// All users who are seen in these.
+/// All other users in these circles, each once.
 fn everybody(circles: &[Circle]) -> Vec<UserId> {
     let mut users: Vec<UserId> = circles.iter().flat_map(|circle| circle.others.iter().copied()).collect();
     users.sort_unstable();

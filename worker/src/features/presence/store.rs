@@ -12,7 +12,7 @@ pub struct Circle {
     pub user: UserId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The users that it sees, and that see it.
+    /// The other members, whom the user sees and who see the user.
     pub others: Vec<UserId>,
 }
 
@@ -45,7 +45,7 @@ select mine.user_id, mine.conversation_id,
 );
 
 impl Store {
-    /// The conversations through which these users see others come and go, and are seen. Conversations with
+    /// The conversations through which these users and others see each other's presence. Conversations with
     /// more than [`PRESENCE_PARTICIPANTS_MAX`] members, or without another member, are excluded.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Store {
         let rows = self.query(&CIRCLES, &[&ids, &conversations, &others]).await?;
         let circles = rows.iter().filter_map(|row| {
             let others: Vec<i64> = row.get("others");
-            // As many others as that make one more member.
+            // That many others, and the user, are one member too many.
             if others.len() >= PRESENCE_PARTICIPANTS_MAX {
                 return None;
             }

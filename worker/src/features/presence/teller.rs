@@ -25,7 +25,7 @@ pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let lease = Duration::from_millis(NODE_LEASE_MS / 3);
     let mut renew_at = Instant::now();
-    // Fewer after a failure: one user with very many contacts must not keep the others waiting.
+    // Lower after a failure: one user with very many contacts must not delay the others.
     let mut users_max = PRESENCE_USERS_MAX;
     while draining.run_until_cancelled(ticks.tick()).await.is_some() {
         if Instant::now() >= renew_at {
@@ -51,7 +51,7 @@ pub(crate) async fn watch(ctx: Ctx, draining: CancellationToken) {
         }
     }
     if let Err(err) = ctx.directory.forget_node(ctx.node).await {
-        // It ends by itself.
+        // The lease expires by itself.
         debug!("The lease of this worker could not be given back: {err:#}");
     }
 }
@@ -70,7 +70,7 @@ async fn turn(ctx: &Ctx, users_max: usize) -> Result<usize, &'static str> {
     match timeout(Duration::from_millis(PRESENCE_TELL_MS_MAX), tell(ctx, &changes)).await {
         Ok(Ok(())) => {}
         Ok(Err(halt)) => return Err(away(&halt)),
-        // What is not told by now is another worker's.
+        // Another worker may claim by now what is not announced.
         Err(_) => return Err("late"),
     }
     let online = changes.iter().filter(|change| change.is_online).count();
@@ -85,7 +85,7 @@ async fn tell(ctx: &Ctx, changes: &[Presence]) -> Result<(), Halt> {
     let mut watchers: Vec<UserId> = news.iter().flat_map(recipients).collect();
     watchers.sort_unstable();
     watchers.dedup();
-    // Only who has a socket has something to see.
+    // Only users with a socket can see the list.
     let seated = ctx.directory.nodes_of(&watchers).await?;
     watchers.retain(|watcher| seated.contains_key(watcher));
     for some in watchers.chunks(PRESENCE_USERS_MAX) {

@@ -1,7 +1,7 @@
 //! The typing indicator.
 //!
-//! Worthless after 5 s, so it may use a membership that was read a moment ago
-//! ([`TYPING_AUDIENCE_MS_MAX`]). Clients send it with every key; of a batch only each user's last
+//! An indicator is worthless after 5 s, so the worker may use members that it read a moment ago
+//! ([`TYPING_AUDIENCE_MS_MAX`]). Clients send it with every key press; of a batch only each user's last
 //! state is announced, and the same state is not announced again within [`TYPING_REPEAT_MS_MIN`].
 
 use std::sync::Arc;
@@ -47,11 +47,11 @@ impl Told {
 #[derive(Clone)]
 struct Recent {
     until: Instant,
-    /// None: the conversation does not exist.
+    /// The members; None: the conversation does not exist.
     audience: Option<Arc<Members>>,
 }
 
-/// A user types.
+/// The typing indicator.
 pub const FEATURE: Feature = Feature { events: &[on!(Typing => relay)], ..Feature::named("typing") };
 
 /// `typing`: tells the other members that a user types, or has stopped.
@@ -117,7 +117,7 @@ impl RecentMembers {
     }
 }
 
-/// Keeps a map within [`TYPING_AUDIENCES_MAX`]: what is over goes first, then everything.
+/// Keeps a map within [`TYPING_AUDIENCES_MAX`]: removes outdated entries first, then all entries.
 fn make_room<K, V>(map: &mut HashMap<K, V>, more: usize, current: impl Fn(&V) -> bool)
 where
     K: Eq + std::hash::Hash,
@@ -130,7 +130,7 @@ where
     }
 }
 
-/// The audiences of these conversations: what is known, and one statement for the rest.
+/// The members of these conversations: from memory, and the others with one statement.
 async fn audiences(
     ctx: &Ctx,
     wanted: impl Iterator<Item = ConversationId>,
@@ -195,7 +195,7 @@ mod tests {
         check(0, &[(1, true, 0), (1, true, 0), (2, true, 0), (3, true, 6_000)], &[false, true, true, false]);
         check(500, &[(1, true, 0), (2, false, 0)], &[false, true]);
         check(600, &[(9, true, 0)], &[true]);
-        // Held and tried again: nobody heard of it yet.
+        // Held and retried: it has not been announced yet.
         check(700, &[(9, true, 0)], &[true]);
         check(TYPING_REPEAT_MS_MIN, &[(1, true, 0)], &[true]);
     }
