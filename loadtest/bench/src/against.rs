@@ -12,10 +12,10 @@ use anyhow::{Context, ensure};
 use crate::cluster::commit;
 use crate::outcome::{Bar, Outcome, Target, median, number};
 
-/// By how much a median may be worse, percent.
+/// Percent by which a median may be worse.
 const WORSE_MAX: f64 = 3.0;
 
-/// What is asked for.
+/// The arguments of `bench against`.
 #[derive(Debug, clap::Args)]
 pub struct Wanted {
     /// The commit to compare with
@@ -29,13 +29,13 @@ pub struct Wanted {
     passes: u32,
 }
 
-/// A build, and what its bars found.
+/// A build, and the figures of its bars.
 struct Side {
     bench: PathBuf,
     found: BTreeMap<String, Vec<Figure>>,
 }
 
-/// One bar of a row as it was printed.
+/// One bar of a row, as the other bench printed it.
 #[derive(Clone, Debug, PartialEq)]
 struct Figure {
     /// The goal, and which of its bars, in the order of the table: sentences change between commits.
@@ -56,7 +56,7 @@ pub fn run(wanted: &Wanted) -> anyhow::Result<bool> {
     let mut sides = [side(std::env::current_exe()?), side(that)];
     for pass in 0..wanted.passes {
         for row in &wanted.rows {
-            // Whoever is second finds caches warm: each is first every other time.
+            // The second build finds warm caches, so the builds take turns in being first.
             let order = if pass % 2 == 0 { [0, 1] } else { [1, 0] };
             for at in order {
                 let names = ["this build", &wanted.rev];
@@ -170,7 +170,7 @@ fn figures(document: &str) -> Vec<Figure> {
     rows.collect()
 }
 
-/// `12.3 k/s` is 12,300.
+/// Parses a printed figure: `12.3 k/s` is 12,300.
 fn figure(cell: &str) -> Option<f64> {
     let mut words = cell.split(' ');
     let value: f64 = words.next()?.parse().ok()?;

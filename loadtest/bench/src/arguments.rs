@@ -1,4 +1,4 @@
-//! The command line of `bench`. Nothing else here reads arguments.
+//! The command line of `bench`. No other file here reads arguments.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{against, hold, keeper, peers, soak};
 
-/// As everywhere: the command line is not understood.
+/// `EX_USAGE`, as in all programs: the command line is not valid.
 const EXIT_USAGE: u8 = 64;
 
 /// What to do.

@@ -18,21 +18,21 @@ pub const SECRET: &str = "a secret of the bench, for loopback only";
 /// The addresses of the programs.
 #[derive(Clone)]
 pub struct Places {
-    /// Release binaries.
+    /// The folder of the release binaries.
     pub binaries: PathBuf,
-    /// Output of the programs.
+    /// The folder for the output of the programs.
     pub logs: PathBuf,
-    /// Pid files of the peers.
+    /// The folder of the peers' pid files.
     pub peers: PathBuf,
-    /// RabbitMQ.
+    /// The URL of RabbitMQ.
     pub amqp_url: String,
-    /// RabbitMQ's management API, with user and password.
+    /// The URL of RabbitMQ's management API, with user and password.
     pub management_url: String,
-    /// RabbitMQ's numbers for Prometheus.
+    /// The port of RabbitMQ's Prometheus metrics.
     pub scrape_port: u16,
     /// `host:port` of every Redis node.
     pub redis_nodes: Vec<String>,
-    /// PostgreSQL.
+    /// The URL of PostgreSQL.
     pub database_url: String,
 }
 
@@ -63,7 +63,7 @@ impl Places {
         })
     }
 
-    /// RabbitMQ, Redis, PostgreSQL, each with everything it started.
+    /// RabbitMQ, Redis and PostgreSQL, each with all its child processes.
     pub fn watched(&self) -> anyhow::Result<Vec<Watched>> {
         let mut watched = vec![];
         for part in ["rabbitmq", "postgres", "redis1", "redis2", "redis3", "redis4", "redis5", "redis6"] {
@@ -75,22 +75,22 @@ impl Places {
     }
 }
 
-/// How many programs of ours, and what is special about them.
+/// The number of gateways and workers, and their settings.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// At least one.
+    /// The number of gateways, at least one.
     pub gateways: usize,
-    /// None: what enters the lanes stays there.
+    /// The number of workers; 0: events stay in the lanes.
     pub workers: usize,
-    /// Limits per socket, per user and of upgrades are as they are shipped. Otherwise they are
-    /// lifted: one generator plays many users from few sockets, and would measure them.
+    /// True: the limits per socket, per user and of upgrades have their defaults. False: they are
+    /// lifted, because one generator plays many users from few sockets and would measure the limits.
     pub limited: bool,
-    /// More of their environment.
+    /// More environment variables of the programs.
     pub env: Vec<(&'static str, String)>,
 }
 
 impl Layout {
-    /// This many, without limits.
+    /// A layout of this many programs, without limits.
     pub fn of(gateways: usize, workers: usize) -> Self {
         Self { gateways, workers, limited: false, env: vec![] }
     }
@@ -119,11 +119,11 @@ impl Layout {
 
 /// Gateways and workers of one system, ended when this is dropped.
 pub struct Cluster {
-    /// At least one.
+    /// The gateways, at least one.
     pub gateways: Vec<Started>,
-    /// As many as asked for.
+    /// The workers, as many as the layout has.
     pub workers: Vec<Started>,
-    /// Of all of them.
+    /// The admin ports of all gateways and workers.
     admin_ports: Vec<u16>,
 }
 
@@ -170,12 +170,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The only gateway, or the first.
+    /// The first gateway.
     pub fn gateway(&self) -> &Started {
         &self.gateways[0]
     }
 
-    /// Where the gateways listen.
+    /// The addresses of the gateways.
     pub fn addresses(&self) -> Vec<Address> {
         self.gateways.iter().map(|gateway| gateway.address.clone()).collect()
     }
@@ -200,7 +200,7 @@ impl Cluster {
         Ok(sum)
     }
 
-    /// The programs.
+    /// The gateways and workers, for their figures.
     pub fn watched(&self) -> Vec<Watched> {
         self.gateways.iter().chain(&self.workers).map(Started::watched).collect()
     }
@@ -212,7 +212,7 @@ async fn answers(gateway: &Address) -> anyhow::Result<()> {
     rest.call("GET", "/conversations?page=1&size=1", None, None).await.map(drop)
 }
 
-/// The commit this was built from, if that can be known.
+/// The commit that this was built from, if it can be determined.
 pub fn commit(root: &Path) -> String {
     let git = |args: &[&str]| {
         let out = Command::new("git").arg("-C").arg(root).args(args).output().ok()?;

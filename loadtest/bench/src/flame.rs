@@ -16,12 +16,12 @@ use crate::cluster::{Cluster, Places};
 use crate::process::Watched;
 use crate::rows::chain;
 
-/// Samples per second and thread that runs.
+/// Samples per second of each running thread.
 const PER_S: &str = "199";
-/// Of each stack; deeper frames are not seen.
+/// Unwinding by DWARF, with this many bytes of each stack; deeper frames are lost.
 const STACK: &str = "dwarf,16384";
 const SECONDS: u64 = 8;
-/// For connections, plans and caches.
+/// Warm-up time, for connections, plans and caches.
 const WARM: Duration = Duration::from_secs(3);
 /// Lines of each list.
 const LINES: usize = 20;
@@ -73,7 +73,7 @@ fn record(program: &Watched, data: &Path) -> anyhow::Result<std::process::Child>
         .context("perf")
 }
 
-/// One line per stack, with how often it was seen.
+/// Folds samples to one line per stack, with its number of samples.
 fn fold(data: &Path) -> anyhow::Result<PathBuf> {
     let folded = data.with_extension("folded");
     // Inlined functions would take addr2line minutes to name.
@@ -107,13 +107,13 @@ fn draw(name: &str, folded: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::fs::canonicalize(picture)?)
 }
 
-/// What the stacks say.
+/// The samples, summed up.
 #[derive(Default)]
 struct Costs {
     samples: u64,
-    /// With everything that it calls: our own functions.
+    /// Samples of each function of ours, including everything that it calls.
     functions: BTreeMap<String, u64>,
-    /// Alone: by crate, library or kernel.
+    /// Samples without callees, by crate, library or kernel.
     crates: BTreeMap<String, u64>,
 }
 
@@ -153,7 +153,7 @@ impl Costs {
     }
 }
 
-/// What the kernel does for whoever called it.
+/// The suffix of kernel functions.
 const KERNEL: &str = "_[k]";
 
 fn is_ours(frame: &str) -> bool {
@@ -169,7 +169,7 @@ fn home(frame: &str) -> String {
     path.split_once("::").map_or_else(|| format!("C: {frame}"), |(home, _)| home.to_owned())
 }
 
-/// Without what the compiler adds.
+/// The name of a function without the compiler's additions.
 fn short(function: &str) -> String {
     function.replace("::{{closure}}", "")
 }

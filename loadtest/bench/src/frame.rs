@@ -3,7 +3,7 @@
 
 use anyhow::{bail, ensure};
 
-/// Opcodes.
+/// The opcodes of RFC 6455.
 pub const TEXT: u8 = 1;
 /// See [`TEXT`].
 pub const BINARY: u8 = 2;
@@ -14,7 +14,7 @@ pub const PING: u8 = 9;
 /// See [`TEXT`].
 pub const PONG: u8 = 10;
 
-/// Longer is nothing that a peer has to say here.
+/// Longest accepted frame; no peer sends a longer one here.
 const BYTES_MAX: usize = 1 << 24;
 
 /// The first frame of `bytes`: opcode (0: goes on with the one before), payload, and how many

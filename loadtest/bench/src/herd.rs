@@ -20,11 +20,11 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use crate::dialect::{Dialect, Said, Speaker};
 use crate::frame;
 
-/// Sockets that are connecting at once.
+/// Most sockets that connect at once.
 const CONNECTING_MAX: usize = 1_024;
-/// For one socket to become ready.
+/// Timeout for one socket to become ready.
 const READY: Duration = Duration::from_secs(20);
-/// For all that are opened together.
+/// Timeout for all sockets that are opened together.
 const ALL_READY: Duration = Duration::from_secs(180);
 /// Before a socket that the gateway did not want now tries again: the shortest `Retry-After`.
 const NOT_NOW_PAUSE: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ struct Shared {
 }
 
 impl Herd {
-    /// No sockets yet.
+    /// A herd without sockets.
     pub fn new(address: &Address, dialect: Dialect) -> Self {
         Self::from(address, dialect, vec![], CONNECTING_MAX)
     }
@@ -101,12 +101,12 @@ impl Herd {
         Ok(())
     }
 
-    /// Events heard so far in their order, by all.
+    /// The number of events that all sockets have received in order so far.
     pub fn heard(&self) -> u64 {
         self.shared.heard.load(Relaxed)
     }
 
-    /// Events that were not the next, by all.
+    /// The number of events that all sockets have received out of order so far.
     pub fn astray(&self) -> u64 {
         self.shared.astray.load(Relaxed)
     }
@@ -144,7 +144,7 @@ impl Herd {
         self.shared.answered.load(Relaxed) - before
     }
 
-    /// Why open sockets ended since this was asked last.
+    /// The reasons for which open sockets ended since the last call.
     pub fn lost(&mut self) -> Vec<String> {
         let mut lost = vec![];
         while let Some(ended) = self.sockets.try_join_next() {
@@ -157,7 +157,7 @@ impl Herd {
         lost
     }
 
-    /// The gateway's node, as it said itself.
+    /// The gateway's node id, from the first `ready`.
     pub fn node(&self) -> Option<&str> {
         self.shared.node.get().map(String::as_str)
     }
@@ -179,16 +179,16 @@ pub fn content(number: u64, bytes: usize) -> String {
 const MARK: char = '~';
 const DIGITS: usize = 8;
 
-/// The number of an event.
+/// Reads the number that an event carries.
 fn number(event: &[u8]) -> Option<u64> {
     let start = memchr::memchr(MARK as u8, event)? + 1;
     std::str::from_utf8(event.get(start..start + DIGITS)?).ok()?.parse().ok()
 }
 
-/// What one socket has heard.
+/// The events that one socket has received.
 #[derive(Default)]
 struct Heard {
-    /// The number that comes next; None: whichever comes first.
+    /// The number expected next; None: any, before the first event.
     next: Option<u64>,
     is_ready: bool,
     refused: Option<String>,
@@ -235,7 +235,7 @@ async fn live(shared: Arc<Shared>, at: usize, mut token: String) -> anyhow::Resu
     }
 }
 
-/// Connects and upgrades; comes again as long as the gateway says so.
+/// Connects and upgrades; retries as long as the gateway asks for it.
 async fn connect(shared: &Shared, at: usize, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
     let from = match shared.from.len() {
         0 => None,
@@ -253,7 +253,7 @@ async fn connect(shared: &Shared, at: usize, token: &str) -> anyhow::Result<(Tcp
     }
 }
 
-/// Handles all that has arrived.
+/// Handles all frames that have arrived.
 fn drain(
     shared: &Shared,
     token: &str,

@@ -22,9 +22,9 @@ use crate::outcome::{Bar, Outcome, Target, count, number};
 use crate::peers::broker::{self, Topology};
 use crate::process::Watched;
 
-/// What the queues and keys begin with.
+/// The prefix of queues and keys.
 const PREFIX: &str = "bench-hold";
-/// Files that a process opens here at most, whatever it may.
+/// Most files that a process opens here, even if its limit is higher.
 const FILES_MAX: usize = 20_000;
 /// Of these, what is not for sockets: peers, logs, connections that are not sockets yet.
 const FILES_SPARE: usize = 1_500;
@@ -34,7 +34,7 @@ const MESSAGES_PER_S: f64 = 4.0;
 /// After this memory and counts are read: what was under way has ended, the broker has counted.
 const REST: Duration = Duration::from_secs(5);
 
-/// What is asked for.
+/// The arguments of `bench hold`.
 #[derive(Debug, clap::Args)]
 pub struct Wanted {
     /// Sockets, from 100 to 2,000,000
@@ -73,7 +73,7 @@ pub fn run(places: &Places, runtime: &tokio::runtime::Runtime, wanted: &Wanted) 
     Ok(outcome.bars.iter().all(|bar| bar.is_reached() != Some(false)))
 }
 
-/// How many files a process may open here.
+/// The number of files that a process may open here.
 fn files() -> anyhow::Result<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -85,7 +85,7 @@ fn files() -> anyhow::Result<usize> {
 #[derive(Clone, Copy, Debug)]
 struct Part {
     number: u8,
-    /// The first user; one each.
+    /// The first user; each socket has its own.
     first: usize,
     sockets: usize,
 }
@@ -116,9 +116,9 @@ fn talkers(gateways: usize) -> usize {
     2 * gateways
 }
 
-/// The sockets, and what holds them.
+/// The sockets, and the processes that hold them.
 struct Held {
-    // Ended first: the sockets end with their gateways, and nobody takes the pains to unseat them.
+    // Ended first: the sockets end with their gateways, so no gateway has to remove their seats.
     cluster: Cluster,
     keepers: Vec<Keeper>,
     idle: usize,
@@ -134,7 +134,7 @@ struct Memory {
     gateways: u64,
     clients: u64,
     slab: u64,
-    /// Pages, not KiB: buffers of TCP.
+    /// Buffers of TCP, in pages, not KiB.
     tcp_pages: u64,
 }
 
@@ -149,15 +149,15 @@ impl Memory {
     }
 }
 
-/// What came of the talking.
+/// The result of the messages that were sent meanwhile.
 struct Talk {
     report: Report,
-    /// While it lasted: seconds, and those of CPU by program.
+    /// The duration in seconds; `cpu_s` are the CPU seconds of each program in that time.
     seconds: f64,
     cpu_s: Vec<(String, f64)>,
 }
 
-/// What came out.
+/// The result of the whole measurement.
 struct Found {
     gateways: usize,
     held: usize,
@@ -236,7 +236,7 @@ impl Held {
         Ok(Talk { report, seconds: (after.0 - before.0).as_secs_f64(), cpu_s })
     }
 
-    /// Looks at what is left of them.
+    /// Checks how many sockets are left and alive.
     async fn look(&mut self, places: &Places, talk: Talk) -> anyhow::Result<Found> {
         let full = Memory::now(&self.cluster, &self.keepers);
         let after = broker::topology(places, PREFIX).await?;

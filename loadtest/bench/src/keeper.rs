@@ -20,42 +20,42 @@ use crate::herd::Herd;
 use crate::process::Watched;
 use crate::rows::tokens as tokens_of;
 
-/// The name of the process's part in the arguments.
+/// The argument that starts this process.
 pub const ARGUMENT: &str = "keep-sockets";
 /// Each address has 28,000 ports, of which it takes more and more time to find a free one.
 const ADDRESSES: u8 = 4;
 /// Sockets of one process that connect at once. All processes together load two cores then.
 const AT_ONCE: usize = 48;
-/// For any answer; opening takes longest.
+/// Timeout for any answer; opening takes longest.
 const ANSWER: Duration = Duration::from_secs(200);
 
-/// A part of the sockets.
+/// The sockets of one process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Part {
-    /// Different for each process.
+    /// A number that differs for each process.
     pub number: u8,
     /// The port of its gateway.
     pub port: u16,
-    /// How it speaks there.
+    /// The protocol of the sockets.
     pub dialect: Dialect,
     /// What all sockets show; None: each has the token of a user of its own.
     pub token: Option<String>,
 }
 
-/// What a process is told.
+/// An order to a process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Word {
-    /// Open a socket for each of these users; how often one was told to come again later.
+    /// Open a socket for each of these users; the answer is how often a gateway asked one to retry later.
     Open { first: usize, count: usize },
-    /// How many answer a `ping` of the protocol?
+    /// Count the sockets that answer a `ping` of the protocol.
     Alive,
-    /// How many were lost since this was asked last?
+    /// Count the sockets lost since the last such order.
     Lost,
-    /// Wait until this many events in all were heard in their order.
+    /// Wait until all sockets together have received this many events in order.
     Hear(u64),
 }
 
-/// What a process answers.
+/// The answer of a process.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Answer {
     count: usize,
@@ -63,7 +63,7 @@ struct Answer {
     failed: Option<String>,
 }
 
-/// The process, from outside. It ends with this.
+/// The handle to a process, which ends when this is dropped.
 pub struct Keeper {
     part: Part,
     child: Child,
@@ -120,12 +120,12 @@ impl Keeper {
         self.ask(&Word::Hear(events)).await.map(drop)
     }
 
-    /// The gateway's node, as it said itself.
+    /// The gateway's node id, as its `ready` names it.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
     }
 
-    /// For its figures.
+    /// The process, for its figures.
     pub fn watched(&self) -> Watched {
         Watched::process("clients", self.child.id().unwrap_or(0))
     }

@@ -1,4 +1,4 @@
-//! What the figures were taken on.
+//! The machine and the versions that the figures belong to.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::cluster::{Places, commit};
 use crate::peers::broker;
 
-/// `(name, what)`: machine and versions.
+/// Describes the machine and the versions, as (name, value).
 pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory_kib = memory_kib("MemTotal");
@@ -22,13 +22,13 @@ pub async fn describe(places: &Places) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A line of /proc/meminfo, KiB.
+/// Reads a line of /proc/meminfo, KiB.
 pub fn memory_kib(name: &str) -> u64 {
     let value = field(&read("/proc/meminfo"), name);
     value.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Pages that the buffers of all TCP sockets have.
+/// The pages used by the buffers of all TCP sockets.
 pub fn tcp_pages() -> u64 {
     let sockets = field(&read("/proc/net/sockstat"), "TCP");
     sockets.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
@@ -38,7 +38,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// What a line of `NAME: VALUE` says.
+/// The value of a line `NAME: VALUE`.
 fn field(text: &str, name: &str) -> String {
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_once(':').map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())

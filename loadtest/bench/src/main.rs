@@ -2,19 +2,19 @@
 //! Prints as it goes and writes `loadtest/RESULTS.md`. And `make hold` (`hold.rs`),
 //! `make soak` (`soak/mod.rs`), `make flame` (`flame.rs`).
 
-/// Programs under measurement: CPU and memory.
+/// CPU and memory of the measured programs.
 mod process;
 
-/// Ours: gateway and worker.
+/// The gateways and workers of one system.
 mod cluster;
 
-/// What the figures were taken on.
+/// The machine and the versions that the figures belong to.
 mod machine;
 
-/// WebSocket frames of whatever server.
+/// WebSocket frames of any server.
 mod frame;
 
-/// How each program is spoken to.
+/// The protocol of each program.
 mod dialect;
 
 /// Many sockets that only listen.
@@ -23,31 +23,31 @@ mod herd;
 /// Processes that keep sockets.
 mod keeper;
 
-/// Bars, reached or not.
+/// The bars, and whether they were reached.
 mod outcome;
 
-/// What ours is held against.
+/// The programs that ours is compared with.
 mod peers;
 
 /// The rows of the table.
 mod rows;
 
-/// Where the time goes.
+/// CPU profiles of the programs.
 mod profile;
 
-/// The same, as pictures.
+/// CPU profiles as flame graphs.
 mod flame;
 
-/// Very many sockets, held.
+/// `bench hold`: very many idle sockets.
 mod hold;
 
-/// Half of saturation, for long.
+/// `bench soak`: half of saturation for a long time.
 mod soak;
 
-/// This build and another commit's, in turn.
+/// `bench against`: compares this build with another commit's, in turn.
 mod against;
 
-/// What this program is told on its command line.
+/// The command line.
 mod arguments;
 
 use std::io::Write as _;
@@ -88,12 +88,12 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if is_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where a process of the bench listens.
+/// The port on which a process of the bench listens, from $PORT.
 fn port() -> anyhow::Result<u16> {
     Ok(std::env::var("PORT").context("no PORT: only the bench starts this")?.parse()?)
 }
 
-/// One thread for everything; whatever was started ends with this program.
+/// Creates a runtime with one thread. Programs that the bench starts end with it.
 fn runtime() -> anyhow::Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.spawn(process::end_on_signal());
@@ -119,7 +119,7 @@ const ROWS: [(&[&str], &str); 12] = [
 /// The rows that compare with other programs, by their first names: making those ready takes minutes.
 const WITH_PEERS: [&str; 3] = ["g1", "g3", "g8"];
 
-/// Other programs that hold sockets, as far as they are here.
+/// The peers that are installed on this machine.
 fn make_ready(places: &Places, outcome: &mut Outcome) -> anyhow::Result<Vec<Peer>> {
     say("making the peers ready ...");
     let Found { here, missing } = Found::look(places)?;

@@ -5,28 +5,28 @@ use std::fmt::Write as _;
 /// One bar of the bench.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Which goal it belongs to; empty: none.
+    /// The goal that it belongs to; empty: none.
     pub goal: &'static str,
-    /// What is measured.
+    /// The measured quantity.
     pub what: String,
-    /// How the ratio came about, with figures.
+    /// The calculation of the ratio, with figures.
     pub arithmetic: String,
-    /// What was found; None: it could not be run.
+    /// The measured value; None: it could not be measured.
     pub found: Option<f64>,
-    /// What should be reached.
+    /// The value to reach.
     pub target: Target,
 }
 
-/// The side of the bar that is right.
+/// The condition of a bar.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// At most.
+    /// At most this much, in this unit.
     Most(f64, &'static str),
-    /// At least.
+    /// At least this much, in this unit.
     Least(f64, &'static str),
-    /// Exactly: a count.
+    /// Exactly this count.
     Exactly(usize),
-    /// No bar: for the reader.
+    /// No condition: a figure for the reader, in this unit.
     None(&'static str),
 }
 
@@ -62,21 +62,21 @@ impl Bar {
     }
 }
 
-/// All that came out.
+/// The results of a run of the bench.
 #[derive(Default)]
 pub struct Outcome {
-    /// Machine and versions.
+    /// The machine and the versions.
     pub machine: Vec<(&'static str, String)>,
-    /// In the order of running.
+    /// The bars, in the order of running.
     pub bars: Vec<Bar>,
-    /// What the reader should know about how it was done.
+    /// Notes for the reader on how the figures were measured.
     pub notes: Vec<String>,
-    /// Where the time goes.
+    /// The lines of the CPU profiles.
     pub profile: Vec<String>,
 }
 
 impl Outcome {
-    /// Adds a figure.
+    /// Adds a bar with its figure.
     pub fn found(
         &mut self,
         goal: &'static str,
@@ -90,7 +90,7 @@ impl Outcome {
         self.bars.push(bar);
     }
 
-    /// The document.
+    /// The results as a Markdown document.
     pub fn markdown(&self, title: &str, about: &str) -> String {
         let mut out = format!("# {title}\n\n{about}\n\n");
         for (name, what) in &self.machine {
@@ -124,7 +124,7 @@ fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
-/// Three digits that matter.
+/// Formats a number with three significant digits.
 pub fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
@@ -136,14 +136,14 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// All digits of a whole number, in groups of three.
+/// Formats a whole number with all digits, in groups of three.
 pub fn count(value: f64) -> String {
     let digits = format!("{value:.0}");
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// The middle of what several passes found.
+/// The median of the values of several passes.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(bar(None, Target::Least(4.0, "")).is_reached(), None);
         assert_eq!(bar(Some(3.0), Target::Exactly(3)).is_reached(), Some(true));
         assert_eq!(bar(Some(4.0), Target::Exactly(3)).is_reached(), Some(false), "more is wrong too");
-        // What was not measured is no figure.
+        // A bar that was not measured has no figure.
         assert_eq!(bar(Some(f64::NAN), Target::Most(2.0, "")).is_reached(), Some(false));
     }
 

@@ -20,7 +20,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// A program that is watched, with everything it started if it is one that starts others.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// What it is called in the results.
+    /// The name in the results.
     pub name: String,
     pid: u32,
     with_children: bool,
@@ -32,12 +32,12 @@ impl Watched {
         Self { name: name.into(), pid, with_children: false }
     }
 
-    /// A process and everything it started.
+    /// A process and all its child processes.
     pub fn family(name: &str, pid: u32) -> Self {
         Self { name: name.into(), pid, with_children: true }
     }
 
-    /// Its process.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -77,7 +77,7 @@ impl Watched {
         all.into_iter().filter(move |(pid, _)| is_family(*pid))
     }
 
-    /// Private memory of the process and of everything it started, KiB.
+    /// Private memory of the process and of all its child processes, KiB.
     pub fn private_kib(&self) -> u64 {
         self.relatives().map(|(pid, _)| status_kib(pid, "RssAnon:")).sum()
     }
@@ -92,7 +92,7 @@ fn status_kib(pid: u32, name: &str) -> u64 {
 
 struct Stat {
     parent: u32,
-    /// With the children that have ended.
+    /// CPU seconds, including children that have ended.
     cpu_s: f64,
 }
 
@@ -111,7 +111,7 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// What was started and has not ended.
+/// The ids of started processes that have not ended.
 fn running() -> MutexGuard<'static, BTreeSet<u32>> {
     static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -135,7 +135,7 @@ pub async fn end_on_signal() {
     std::process::exit(code);
 }
 
-/// A program that this bench started; ends with it.
+/// A program that this bench started, and that ends with the bench.
 pub struct Started {
     child: Child,
     /// The address it listens on.
@@ -189,7 +189,7 @@ impl Started {
         Ok(Self { child, address: Address { host: "127.0.0.1".into(), port }, name: name.into() })
     }
 
-    /// For its figures.
+    /// The process, for its figures.
     pub fn watched(&self) -> Watched {
         Watched::process(&self.name, self.child.id())
     }

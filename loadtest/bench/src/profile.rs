@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Places};
 use crate::outcome::Outcome;
 use crate::rows::chain;
 
-/// Lines kept of each program's profile.
+/// Most lines of each program's profile.
 const LINES: usize = 16;
 
 /// Adds the hottest functions of gateway and worker.

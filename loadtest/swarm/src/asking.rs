@@ -3,39 +3,39 @@
 /// How long an answer to `sync` may take before it is asked again.
 const ANSWER_US_MAX: u64 = 5_000_000;
 
-/// The state of one player's asking.
+/// The state of one player's `sync` requests.
 #[derive(Debug, Default)]
 pub struct Asking {
-    /// It shall ask.
+    /// Whether the player must ask.
     pub wanted: bool,
-    /// Answers awaited, since when.
+    /// The number of awaited answers.
     awaited: usize,
     since_us: u64,
     not_before_us: u64,
     /// Set by the conductor's last question, cleared by a complete answer.
     demanded: bool,
-    /// When its socket went, until it has heard what it missed.
+    /// When its socket was lost; None once it has received what it missed.
     cut_us: Option<u64>,
 }
 
 impl Asking {
-    /// The conductor wants a complete answer.
+    /// Demands a complete answer, for the conductor.
     pub fn demand(&mut self) {
         self.demanded = true;
         self.wanted = true;
     }
 
-    /// A complete answer is still to come.
+    /// Whether a demanded complete answer is still to come.
     pub fn is_demanded(&self) -> bool {
         self.demanded
     }
 
-    /// The socket is authenticated; for the first time there is nothing that was missed.
+    /// The socket is authenticated. The first socket of a player missed nothing.
     pub fn on_open(&mut self, is_first: bool) {
         self.wanted = !is_first || self.demanded;
     }
 
-    /// The socket is gone. True: it had heard everything before, so this is a new cut.
+    /// The socket is gone. True: the player had received everything before, so this is a new cut.
     pub fn on_closed(&mut self, now: u64) -> bool {
         self.awaited = 0;
         let is_new = self.cut_us.is_none();
@@ -43,29 +43,29 @@ impl Asking {
         is_new
     }
 
-    /// Refused for now: ask again then.
+    /// The server refused for now: ask again after `retry_us`.
     pub fn refused(&mut self, retry_us: u64) {
         self.awaited = 0;
         self.wait_until(retry_us);
     }
 
-    /// Ask again, not before this.
+    /// Asks again, not before `us`.
     pub fn wait_until(&mut self, us: u64) {
         self.wanted = true;
         self.not_before_us = us;
     }
 
-    /// A part of the answer came.
+    /// A part of the answer has arrived.
     pub fn answered(&mut self) {
         self.awaited = self.awaited.saturating_sub(1);
     }
 
-    /// No answer is under way.
+    /// Whether no answer is awaited.
     pub fn is_idle(&self) -> bool {
         self.awaited == 0
     }
 
-    /// Everything asked for was applied. Some: for how long it was cut off.
+    /// Everything requested was applied. Some: the time for which the player was cut off, µs.
     pub fn resumed(&mut self, now: u64) -> Option<u64> {
         self.cut_us.take().map(|cut| now.saturating_sub(cut))
     }
@@ -77,7 +77,7 @@ impl Asking {
         }
     }
 
-    /// When something is to be done, if nothing arrives before.
+    /// The time of the next action, if nothing arrives before.
     pub fn due_us(&self) -> Option<u64> {
         if self.awaited > 0 {
             Some(self.since_us + ANSWER_US_MAX)

@@ -1,4 +1,4 @@
-//! What one sender has not had acknowledged in one conversation, in order. Pure.
+//! The unacknowledged messages of one sender in one conversation, in order. Pure.
 //!
 //! After a refusal (`busy`), silence or a lost connection nothing new goes out until what is
 //! still in flight has been answered; then everything unacknowledged goes out again from the
@@ -24,7 +24,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A new message, behind all others.
+    /// Adds a new message after all others.
     pub fn push(&mut self, count: u32) {
         self.waiting.push_back(Waiting { count, flying_since: None });
     }
@@ -43,7 +43,7 @@ impl Backlog {
         Some(waiting.count)
     }
 
-    /// Acknowledged, or refused for good. True: it was still waiting here.
+    /// Removes a message that was acknowledged, or refused for good. True: it was still waiting here.
     pub fn settle(&mut self, count: u32) -> bool {
         let Some(at) = self.position(count) else { return false };
         if let Some(Waiting { flying_since: Some(_), .. }) = self.waiting.remove(at) {
@@ -52,7 +52,7 @@ impl Backlog {
         true
     }
 
-    /// Refused for now. True: it was in flight here.
+    /// Notes that a message was refused for now. True: it was in flight here.
     pub fn refuse(&mut self, count: u32, hold_until: u64) -> bool {
         let Some(at) = self.position(count) else { return false };
         self.hold_until = self.hold_until.max(hold_until);

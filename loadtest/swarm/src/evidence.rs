@@ -1,11 +1,11 @@
-//! What was seen during a run, in the shape the judge reads. Pure data; nothing here decides.
+//! The observations of a run, in the form that the judge reads. Pure data; nothing here decides.
 
 /// A message of this run: sender and the sender's own count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(u64);
 
 impl Key {
-    /// Nothing seen here yet.
+    /// No message was seen at this seq yet.
     pub const NONE: Self = Self(u64::MAX);
     /// A message, but not one of this run.
     pub const FOREIGN: Self = Self(u64::MAX - 1);
@@ -15,7 +15,7 @@ impl Key {
         Self(u64::from(sender) << 32 | u64::from(count))
     }
 
-    /// Sender and count, if it is one of ours.
+    /// Sender and count; None: not a message of this run.
     pub fn parts(self) -> Option<(u32, u32)> {
         (self < Self::FOREIGN).then_some(((self.0 >> 32) as u32, self.0 as u32))
     }
@@ -29,7 +29,7 @@ pub struct Record {
     pub conversation: u32,
     /// When it was due, µs since the run's origin. Latency counts from here.
     pub scheduled_us: u64,
-    /// When it was last put on the wire.
+    /// When it was last put on the wire, µs since the run's origin.
     pub last_sent_us: u64,
     /// Tick of the first time on the wire.
     pub first_sent_tick: u64,
@@ -40,18 +40,18 @@ pub struct Record {
     /// Tick of the first acknowledgement (`messageQueued`, or `messageProcessed` if that came
     /// first).
     pub acknowledged_tick: Option<u64>,
-    /// What `messageProcessed` said: seq and row.
+    /// Seq and row id from `messageProcessed`.
     pub processed: Option<(u64, i64)>,
-    /// `messageProcessed` came again and said something else.
+    /// A second `messageProcessed` had another seq or row.
     pub contradicted: bool,
     /// Refused for good, with this code.
     pub refused: Option<String>,
 }
 
-/// What one member saw of one conversation.
+/// The messages that one member saw in one conversation.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// By seq - 1.
+    /// The message of each seq, at index seq - 1.
     pub seen: Vec<Key>,
     /// All of 1..=contiguous was seen.
     pub contiguous: u64,
@@ -65,18 +65,18 @@ pub struct View {
     pub filled: u64,
     /// A seq shown with two different messages: `(seq, first, second)`.
     pub conflicts: Vec<(u64, Key, Key)>,
-    /// Shown live, not through `sync` or history.
+    /// Messages shown live, not through `sync` or history.
     pub live: u64,
     live_max: u64,
     /// This connection does not know yet what it missed: it has just come again.
     is_behind: bool,
 }
 
-/// Seqs beyond this are taken for nonsense rather than allocated.
+/// Highest valid seq: higher ones count as nonsense, so that no memory is allocated for them.
 pub const SEQ_MAX: u64 = 100_000_000;
 
 impl View {
-    /// Nothing seen of a conversation without messages.
+    /// A view of a conversation without messages.
     pub fn new() -> Self {
         Self {
             seen: vec![],
@@ -98,7 +98,7 @@ impl View {
         self.is_behind = true;
     }
 
-    /// It heard what it missed.
+    /// The connection has received what it missed.
     pub fn synced(&mut self) {
         self.is_behind = false;
     }
@@ -138,7 +138,7 @@ impl View {
         first == Key::NONE
     }
 
-    /// Something above `contiguous` was seen, so something is missing.
+    /// Whether a seq above `contiguous` was seen, so that messages are missing.
     pub fn has_hole(&self) -> bool {
         self.contiguous < self.seen.len() as u64
     }
@@ -153,7 +153,7 @@ impl Default for View {
 /// A row of the history, as read over REST at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Place in the conversation.
+    /// The seq in the conversation.
     pub seq: u64,
     /// The guid of the message.
     pub key: Key,
@@ -161,23 +161,23 @@ pub struct Row {
     pub id: i64,
 }
 
-/// One conversation.
+/// The observations of one conversation.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// The server's id.
+    /// The conversation's id on the server.
     pub id: i64,
-    /// What each member saw; by index of the user.
+    /// The view of each member, by index of the user.
     pub views: Vec<(u32, View)>,
-    /// The history, any order; None: it could not be read.
+    /// The rows of the history, in any order; None: it could not be read.
     pub history: Option<Vec<Row>>,
 }
 
 /// Everything the judge needs.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// By index.
+    /// The conversations, by index.
     pub conversations: Vec<Conversation>,
-    /// By index of the sender, then by count.
+    /// The records of messages, by index of the sender, then by count.
     pub records: Vec<Vec<Record>>,
 }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!((view.contiguous, view.repeats, view.backwards), (3, 1, 0));
         assert!(view.show(5, key(5), true) && view.show(4, key(4), true));
         assert_eq!((view.backwards, view.step_back), (1, Some((4, 5))));
-        // Who has just come hears what is new before what it missed; a dead worker's messages are told again.
+        // A new connection receives new messages before those it missed; a dead worker's messages are delivered again.
         view.reconnected();
         assert!(view.show(8, key(8), true) && view.show(7, key(7), true));
         assert_eq!((view.backwards, view.filled), (1, 1));

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::frame;
 
-/// How a socket speaks.
+/// The wire form of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `GET /ws`, text frames `{"event","data"}`, token in `Authorization`.
@@ -27,7 +27,7 @@ impl Form {
     }
 }
 
-/// What a text frame of the server means.
+/// The meaning of a text frame from the server.
 #[derive(Debug)]
 pub enum Heard<'a> {
     /// The socket is authenticated and deliverable.
@@ -84,7 +84,7 @@ fn read_socket_io(text: &str) -> Heard<'_> {
     }
 }
 
-/// Collects what a socket has to say, as masked frames ready for one write.
+/// Collects a socket's masked frames for one write.
 pub struct Writer {
     form: Form,
     /// The frames.

@@ -11,11 +11,11 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub enum Frame<'a> {
     /// Text, already checked to be UTF-8.
     Text(&'a str),
-    /// To be answered with the same payload.
+    /// A ping; the client must answer with the same payload.
     Ping(&'a [u8]),
-    /// An answer to ours.
+    /// The answer to the client's ping.
     Pong,
-    /// The server closes; the code it gave.
+    /// The server closes, with this code; None: without a code.
     Close(Option<u16>),
 }
 

@@ -9,10 +9,10 @@ use crate::plan::mix;
 
 const VERSION: u128 = 7 << 76;
 const VARIANT: u128 = 2 << 62;
-/// All but the time and the sender.
+/// Mask of the bits that are neither the time nor the sender.
 const COMMON: u128 = 0xffff << 64 | 0xffff_ffff << 32;
 
-/// What the guids of one run have in common.
+/// The bits that all guids of one run share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     start_ms: u64,
@@ -36,7 +36,7 @@ impl Run {
         format!("{a}-{b}-{c}-{d}-{e}")
     }
 
-    /// Whose message a guid names; foreign when it is of another run.
+    /// The message that a guid names; foreign if the guid is of another run.
     pub fn key(self, guid: &str) -> Key {
         let parts = bits(guid).and_then(|bits| {
             let count = ((bits >> 80) as u64).checked_sub(self.start_ms)?;

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// `messageQueued`
+/// The data of `messageQueued`.
 #[derive(Deserialize)]
 pub struct Queued<'a> {
     #[serde(borrow)]
     pub guid: Cow<'a, str>,
 }
 
-/// `messageProcessed`
+/// The data of `messageProcessed`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Processed<'a> {
@@ -21,7 +21,7 @@ pub struct Processed<'a> {
     pub seq: u64,
 }
 
-/// `messageComing`, and a message in `synced` and in the history.
+/// The data of `messageComing`, and a message in `synced` and in the history.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Coming<'a> {
@@ -34,7 +34,7 @@ pub struct Coming<'a> {
     pub content: Cow<'a, str>,
 }
 
-/// `sendMessageError`, `syncError`, `exception`
+/// The data of `sendMessageError`, `syncError` and `exception`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected<'a> {
@@ -48,7 +48,7 @@ pub struct Rejected<'a> {
     pub retry_in_ms: Option<u64>,
 }
 
-/// `synced`
+/// The data of `synced`.
 #[derive(Deserialize)]
 pub struct Synced<'a> {
     #[serde(borrow, default)]
@@ -57,7 +57,7 @@ pub struct Synced<'a> {
     pub gaps: Vec<Gap>,
 }
 
-/// What was missed of one conversation.
+/// The messages that a client missed in one conversation.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Missed<'a> {
@@ -67,7 +67,7 @@ pub struct Missed<'a> {
     pub messages: Vec<Coming<'a>>,
 }
 
-/// Too much was missed: it is in the history.
+/// A conversation in which too much was missed: the client must read the history.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gap {

@@ -1,4 +1,4 @@
-//! The verdict over what was seen. Pure: evidence in, counts and examples out.
+//! The verdict on the observations of a run. Pure: evidence in, counts and examples out.
 //!
 //! *Lost*: acknowledged, and not in the history; or in the history, and a member did not see it
 //! even after the final `sync`. *Doubled*: one guid in two rows, two messages under one seq, or
@@ -54,7 +54,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing acknowledged was lost, doubled or reordered, nothing is missing, all was read.
+    /// Whether no acknowledged message was lost, doubled or reordered, none is missing, and all histories were read.
     pub fn is_clean(&self) -> bool {
         self.lost + self.undelivered + self.doubled + self.reordered + self.gaps + self.unread == 0
     }

@@ -7,7 +7,7 @@
 /// Options from the command line.
 pub mod options;
 
-/// What was seen, in the shape the judge reads.
+/// The observations of a run, in the form that the judge reads.
 pub mod evidence;
 
 /// Evidence in, verdict out.
@@ -22,7 +22,7 @@ pub mod report;
 /// RFC 6455 as a client speaks it.
 pub mod frame;
 
-/// The two wire forms.
+/// The two wire forms as a client speaks them.
 pub mod form;
 
 /// The server's events.
@@ -31,26 +31,26 @@ mod heard;
 /// Unacknowledged messages of one sender in one conversation.
 mod backlog;
 
-/// When a player asks with `sync`.
+/// Decides when a player sends `sync`.
 mod asking;
 
-/// What a player is to do.
+/// The plan of a player: its load and its conversations.
 pub mod plan;
 
-/// Names of messages.
+/// The guids of a run.
 pub mod guid;
 
 /// One user as a correct client plays it.
 pub mod player;
 
-/// One socket: all the I/O.
+/// One socket: does all the I/O.
 pub mod socket;
 
-/// REST client.
+/// A small REST client.
 pub mod rest;
 
 /// Accounts, conversations, histories over REST.
 pub mod setup;
 
-/// The conductor.
+/// The conductor of a run, from set-up to verdict.
 pub mod run;

@@ -11,7 +11,7 @@ const EXIT_NOT_CLEAN: u8 = 1;
 /// The run could not be set up.
 const EXIT_SETUP: u8 = 2;
 
-/// As everywhere: the command line is not understood.
+/// `EX_USAGE`, as in all programs: the command line is not valid.
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What to do, from the command line. Nothing else reads arguments.
+//! The options of a run, from the command line. No other file reads arguments.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ pub enum Forms {
     Both,
 }
 
-/// A gateway.
+/// The address of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Host name or address.
     pub host: String,
-    /// Port.
+    /// The port it listens on.
     pub port: u16,
 }
 
@@ -160,10 +160,10 @@ impl Options {
         Ok(options)
     }
 
-    /// Everything is within its range, and no host is loaded by accident.
+    /// Checks that every option is in its range, and that no remote host is loaded by accident.
     ///
     /// # Errors
-    /// Something is not.
+    /// An option is out of range, or a host is not this machine.
     pub fn check(&self) -> anyhow::Result<()> {
         if let Some(address) = self.urls.iter().find(|address| !self.allow_remote && !address.is_loopback()) {
             bail!("{} is not this machine: --allow-remote, if it is yours to load", address.authority());

@@ -1,30 +1,30 @@
-//! What a player is to do. Pure data.
+//! The plan of a player: its load and its conversations. Pure data.
 
 use crate::guid::Run;
 
-/// How a sender sends.
+/// The pace of a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Not at all.
+    /// Sends nothing.
     Silent,
-    /// At fixed times, whatever the server does: one each this many µs, the first after `phase`.
+    /// Open loop: sends at fixed times, whatever the server does.
     Open {
-        /// Between two messages.
+        /// Time between two messages, µs.
         interval_us: u64,
-        /// Before the first.
+        /// Time before the first message, µs.
         phase_us: u64,
     },
-    /// As fast as acknowledgements arrive, with this many unacknowledged.
+    /// Sends as fast as acknowledgements arrive.
     Flat {
-        /// Unacknowledged at most.
+        /// Most unacknowledged messages.
         window: usize,
     },
 }
 
-/// What a player is to do.
+/// The plan of one player.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What all guids of this run have in common.
+    /// The bits that all guids of this run share.
     pub run: Run,
     /// Index of the user.
     pub user: u32,
@@ -40,11 +40,11 @@ pub struct Plan {
     pub bytes: usize,
     /// Silence after which a message is sent again, µs.
     pub resend_us: u64,
-    /// For the choice of conversations and for jitter.
+    /// Seed for the choice of conversations and for jitter.
     pub seed: u64,
 }
 
-/// splitmix64: a number that looks random, the same in every run.
+/// splitmix64: a pseudo-random number, the same in every run.
 pub fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

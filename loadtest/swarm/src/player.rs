@@ -17,9 +17,9 @@ use crate::heard::{Coming, Processed, Queued, Rejected, Synced};
 use crate::plan::{Load, Plan, mix};
 use crate::tally::{Progress, Tally};
 
-/// What the server may have to be asked in one `sync`.
+/// Most conversations in one `sync`.
 const SYNC_CONVERSATIONS_MAX: usize = 1_000;
-/// What to wait after `busy` when the server does not say.
+/// Wait after `busy` if the server gives no time, µs.
 const RETRY_US: u64 = 1_000_000;
 
 struct Room {
@@ -28,19 +28,19 @@ struct Room {
     members: u32,
     view: View,
     backlog: Backlog,
-    /// Already in `Player::touched`.
+    /// Whether the room is in `Player::touched`.
     is_touched: bool,
 }
 
-/// One user.
+/// One user, played as a correct client.
 pub struct Player {
     plan: Plan,
     rooms: Vec<Room>,
     by_id: HashMap<i64, usize>,
     records: Vec<Record>,
-    /// Rooms in which something may go out.
+    /// Rooms in which a message may be ready to send.
     touched: Vec<usize>,
-    /// Rooms that are held, until when.
+    /// Rooms that are held, with the time until which they are, µs.
     held: Vec<(u64, usize)>,
     unacknowledged: usize,
     tick: u64,
@@ -51,7 +51,7 @@ pub struct Player {
     next_silence_us: u64,
     last_ack_us: u64,
     sync: Asking,
-    /// What the conductor has been told: through, synced.
+    /// Whether the conductor has been told that the player is through, and that it is synced.
     told: (bool, bool),
     /// Conversations whose history has to be fetched: `sync` said `gap`.
     pub gaps: Vec<(usize, i64)>,
@@ -98,29 +98,29 @@ impl Player {
         self.stop_us = stop_us;
     }
 
-    /// Everything to be sent was sent and acknowledged.
+    /// Whether all messages of the plan are sent and acknowledged.
     pub fn is_through(&self, now: u64) -> bool {
         self.start_us.is_some() && self.unacknowledged == 0 && self.next_message_us(now).is_none()
     }
 
-    /// Asks once more what was missed; who is in no conversation missed nothing.
+    /// Asks once more what was missed; a player without conversations missed nothing.
     pub fn demand_sync(&mut self) {
         if !self.rooms.is_empty() {
             self.sync.demand();
         }
     }
 
-    /// All of 1..=this was seen in a room.
+    /// The seq up to which all messages were seen in a room.
     pub fn contiguous(&self, room: usize) -> u64 {
         self.rooms[room].view.contiguous
     }
 
-    /// It sends, in this run.
+    /// Whether the player sends in this run.
     pub fn is_sender(&self) -> bool {
         self.plan.load != Load::Silent
     }
 
-    /// The demanded `sync` was answered and nothing is missing.
+    /// Whether the demanded `sync` is answered and nothing is missing.
     pub fn is_synced(&self) -> bool {
         !self.sync.is_demanded()
     }
@@ -132,7 +132,7 @@ impl Player {
         self.sync.on_open(self.connection == 1);
         for at in 0..self.rooms.len() {
             self.rooms[at].view.reconnected();
-            // Nothing was missed before the first.
+            // A player missed nothing before its first connection.
             if self.connection == 1 {
                 self.rooms[at].view.synced();
             }
@@ -285,7 +285,7 @@ impl Player {
             for message in &missed.messages {
                 tally.counts.synced += u64::from(self.show(at, message, false, now, tally));
             }
-            // Less than was promised: ask again.
+            // Fewer than the server announced: ask again.
             self.sync.wanted |= self.rooms[at].view.contiguous < missed.head;
         }
         for gap in &synced.gaps {
@@ -318,7 +318,7 @@ impl Player {
             tally.resumed.saturating_record(us.max(1));
         }
         if self.rooms.iter().any(|room| room.view.has_hole()) {
-            // What is missing was perhaps not written yet when it was asked for.
+            // The missing messages may not have been written yet when the player asked.
             self.sync.wait_until(now + 100_000);
         } else {
             self.sync.complete();
@@ -326,7 +326,7 @@ impl Player {
         }
     }
 
-    /// Writes what is due: new messages, repeats, `sync`.
+    /// Writes all events that are due: new messages, repeats, `sync`.
     pub fn pump(&mut self, now: u64, writer: &mut Writer, tally: &mut Tally) {
         self.schedule(now);
         if !self.is_open {
@@ -366,7 +366,7 @@ impl Player {
         }
     }
 
-    /// What was seen, for the judge.
+    /// Returns the observations for the judge: user, records, views.
     pub fn into_evidence(self) -> (u32, Vec<Record>, Vec<(u32, View)>) {
         let views = self.rooms.into_iter().map(|room| (room.index, room.view)).collect();
         (self.plan.user, self.records, views)
@@ -457,7 +457,7 @@ impl Player {
     }
 
     fn write_sync(&mut self, now: u64, writer: &mut Writer, tally: &mut Tally) {
-        // Who is in no conversation asks an empty question: it shows that a worker is reached again.
+        // A player without conversations sends an empty `sync`: its answer shows that a worker is reachable again.
         let parts = self.rooms.len().div_ceil(SYNC_CONVERSATIONS_MAX).max(1);
         if !self.sync.begin(now, parts) {
             return;

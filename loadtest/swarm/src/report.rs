@@ -1,4 +1,4 @@
-//! What a run prints.
+//! The printed report of a run.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::tally::{Counts, Tally, peak_per_s};
 /// A latency's distribution, ms.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
-    /// The number.
+    /// The number of samples.
     pub count: u64,
-    /// Median.
+    /// The median.
     pub p50: f64,
     /// 99th percentile.
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
-    /// Longest.
+    /// The longest.
     pub max: f64,
 }
 
@@ -39,7 +39,7 @@ impl Latency {
 /// The outcome of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Sockets, all together.
+    /// The number of all sockets.
     pub sockets: usize,
     /// Seconds until all were open, set-up included.
     pub open_s: f64,
@@ -61,16 +61,16 @@ pub struct Report {
     pub resumed: Latency,
     /// The most attempts to reconnect within one second.
     pub reconnects_per_s_max: usize,
-    /// Nothing wrong.
+    /// Whether the verdict found nothing wrong.
     pub is_clean: bool,
-    /// What was right and wrong.
+    /// The verdict of the judge.
     pub verdict: Verdict,
-    /// What else happened.
+    /// Counts of everything else that happened.
     pub counts: Counts,
 }
 
 impl Report {
-    /// Puts it together.
+    /// Makes the report of a run.
     pub fn new(sockets: usize, open_s: f64, start_us: u64, verdict: Verdict, tally: &Tally) -> Self {
         let since = |us: u64| us.saturating_sub(start_us) as f64 / 1e6;
         let acknowledged_s = since(tally.counts.last_ack_us);

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::options::Address;
 
-/// One attempt.
+/// Timeout of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(15);
-/// All attempts of one call. Registering has a limit per address.
+/// Timeout of one call with all its attempts. Long, because registrations are limited per address.
 const CALL: Duration = Duration::from_secs(120);
-/// Between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A connection to one of the gateways.
@@ -36,7 +36,7 @@ impl Rest {
     /// Calls until there is an answer other than 429 and 5xx; `(status, body)`.
     ///
     /// # Errors
-    /// There was none in time.
+    /// There was no such answer in time.
     pub async fn call(
         &mut self,
         method: &str,

@@ -24,7 +24,7 @@ use crate::setup::{self, User};
 use crate::socket::{CONNECTING_MAX, Phase, READ_BYTES, Shared, Socket};
 use crate::tally::{Progress, Tally};
 
-/// How often the conductor looks.
+/// Interval of the conductor's checks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Accounts that idle sockets share.
 const IDLE_USERS_MAX: u32 = 32;
@@ -32,11 +32,11 @@ const IDLE_USERS_MAX: u32 = 32;
 /// Points of a run that a caller may want to measure between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// All sockets are open, nothing was sent.
+    /// All sockets are open, and nothing has been sent.
     Opened,
-    /// Everything is sent and acknowledged, or the time is over.
+    /// All messages are sent and acknowledged, or the time is over.
     Sent,
-    /// Everything is delivered, or nothing moves any more.
+    /// All messages are delivered, or no more arrive.
     Settled,
 }
 
@@ -73,12 +73,12 @@ async fn conduct(options: &Options, watch: impl FnMut(Moment, &Progress)) -> any
     Ok(played.report())
 }
 
-/// Users that take part.
+/// The number of users that take part.
 fn active(options: &Options) -> u32 {
     options.senders.max(if options.conversations > 0 { options.members } else { 0 })
 }
 
-/// What was played, not judged yet.
+/// A run that was played and not judged yet.
 struct Played {
     run: Run,
     sockets: usize,
@@ -358,7 +358,7 @@ async fn histories(
     Ok(())
 }
 
-/// Different for each run, also within one process.
+/// A seed that differs for each run, also within one process.
 fn run_seed(seed: u64) -> u64 {
     let now = protocol::Timestamp::now().0.unsigned_abs();
     mix(seed ^ mix(now ^ u64::from(std::process::id()) << 44))

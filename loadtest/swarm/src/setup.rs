@@ -19,25 +19,25 @@ use crate::evidence::SEQ_MAX;
 use crate::options::Options;
 use crate::rest::Rest;
 
-/// REST calls at once.
+/// Most concurrent REST calls.
 const CALLS_MAX: usize = 8;
-/// Life of the tokens we sign.
+/// Lifetime of the tokens that swarm signs.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3_600);
-/// Ids of accounts that are only in tokens: beyond those of rows.
+/// The first id of accounts that exist only in tokens, above the ids of rows.
 const MADE_UP_ID: i64 = 1 << 40;
-/// Of the accounts, which exist for the load only and hold nothing.
+/// The password of the accounts, which exist only for the load and hold no data.
 const PASSWORD: &str = "Swarm-Passw0rd";
 
-/// An account.
+/// An account for the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct User {
     /// The server's id.
     pub id: i64,
-    /// Its access token.
+    /// The access token.
     pub token: String,
 }
 
-/// A conversation.
+/// A conversation created for the run.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     /// The server's id.
@@ -178,7 +178,7 @@ async fn account(options: &Options, index: u32) -> anyhow::Result<User> {
     id.zip(token).map(|(id, token)| User { id, token }).with_context(|| format!("login said {data}"))
 }
 
-/// Signs tokens, if we know the secret.
+/// Signs tokens if the options have the secret.
 fn sign(options: &Options, users: &mut [User]) {
     let Some(secret) = &options.jwt_secret else { return };
     for user in users {

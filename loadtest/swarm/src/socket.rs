@@ -25,7 +25,7 @@ use crate::rest::Rest;
 use crate::setup;
 use crate::tally::{Progress, Tally};
 
-/// From connecting to the server's `ready`.
+/// Time from connecting to the server's `ready`.
 const OPEN: Duration = Duration::from_secs(15);
 /// Sockets of one thread that are connecting at once.
 pub const CONNECTING_MAX: usize = 64;
@@ -36,39 +36,39 @@ const BACK_OFF_MS: (u64, u64) = (100, 5_000);
 /// Bytes read at once; grows for a longer frame.
 pub const READ_BYTES: usize = 256 * 1024;
 
-/// What the whole run is doing.
+/// The phase of the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Sockets open.
+    /// The sockets open.
     Open,
     /// Senders send between these, µs since the origin.
     Send {
-        /// From.
+        /// Start, µs since the origin.
         start_us: u64,
-        /// Until.
+        /// End, µs since the origin.
         stop_us: u64,
     },
     /// All clients ask once more what they missed.
     Sync,
-    /// All stop.
+    /// All sockets stop.
     Stop,
 }
 
-/// What the sockets of one thread share.
+/// The state that the sockets of one thread share.
 pub struct Shared {
-    /// Gateways.
+    /// The addresses of the gateways.
     pub urls: Vec<Address>,
-    /// Zero of all times.
+    /// The origin of all times.
     pub origin: Instant,
-    /// Changed by the conductor.
+    /// The phase, set by the conductor.
     pub phase: watch::Receiver<Phase>,
-    /// Read by the conductor.
+    /// The progress that the conductor reads.
     pub progress: Arc<Progress>,
     /// Counts of this thread.
     pub tally: RefCell<Tally>,
-    /// Bounds how many connect at once.
+    /// Limits the number of sockets that connect at once.
     pub connecting: Semaphore,
-    /// Where every socket of the thread reads into.
+    /// The read buffer of all sockets of the thread.
     pub buffer: RefCell<Vec<u8>>,
 }
 
@@ -82,21 +82,21 @@ impl Shared {
     }
 }
 
-/// One socket's part.
+/// One socket and its player.
 pub struct Socket {
-    /// Of the thread.
+    /// The state shared by the thread.
     pub shared: Rc<Shared>,
     /// The account of the socket.
     pub player: Rc<RefCell<Player>>,
     /// The wire form.
     pub form: Form,
-    /// Access token.
+    /// The access token.
     pub token: String,
-    /// Different for each socket: first gateway, jitter, masks.
+    /// A number that differs for each socket; determines first gateway, jitter and masks.
     pub serial: u64,
     /// Set when a history has been fetched.
     pub fetched: Rc<Notify>,
-    /// A history is being fetched.
+    /// Whether a history is being fetched.
     pub fetching: Rc<Cell<bool>>,
 }
 
@@ -148,7 +148,7 @@ impl Socket {
             self.count(end.as_ref());
             match end {
                 Some(End::Stop) => return,
-                // In its slot: the gateway has spread them.
+                // Without back-off: the gateway has spread the reconnects already.
                 Some(End::Moved | End::Closed(Some(GOING_AWAY))) => continue,
                 _ => {}
             }
@@ -203,12 +203,12 @@ impl Socket {
                     shared.progress.open.fetch_add(1, Relaxed);
                     shared.tally.borrow_mut().counts.reconnects += u64::from(is_reconnect);
                     self.player.borrow_mut().on_open();
-                    // What came together with it is still in `rest`.
+                    // Bytes that arrived together with it are still in `rest`.
                     continue;
                 }
                 Ok(Some(Noticed::GoingAway(in_ms))) => {
                     shared.tally.borrow_mut().counts.going_away += 1;
-                    // Its own slot: nothing is left to spread.
+                    // The slot is this socket's own, so no jitter is needed.
                     leave_us = shared.now_us() + in_ms * 1_000;
                     continue;
                 }
@@ -246,7 +246,7 @@ impl Socket {
         }
     }
 
-    /// Lets the player do what is due; when it has to be asked again, or None: stop.
+    /// Lets the player do what is due. Returns the time of its next action, or None: stop.
     fn play(&self, phase: Phase, now: u64, writer: &mut Writer, told: &mut bool) -> Option<u64> {
         let mut player = self.player.borrow_mut();
         match phase {
@@ -273,7 +273,7 @@ impl Socket {
         Some(player.next_due(now).unwrap_or(u64::MAX))
     }
 
-    /// Reads all there is and handles whole frames; stops early at something to be noticed.
+    /// Reads all available bytes and handles whole frames; stops early at a frame that the caller must handle.
     fn take_frames(
         &self,
         stream: &TcpStream,
@@ -391,7 +391,7 @@ async fn fetch(
                 player.borrow_mut().on_history(room, &messages, now, &mut shared.tally.borrow_mut());
             }
         };
-        // What could not be had is still a hole, and is asked for again.
+        // Messages that could not be fetched are still a hole, and are requested again.
         let _ = setup::history(&mut rest, &token, conversation, down_to, apply).await;
     }
     player.borrow_mut().on_histories_end(shared.now_us(), &mut shared.tally.borrow_mut());
@@ -399,7 +399,7 @@ async fn fetch(
     fetched.notify_one();
 }
 
-/// The gateway opens no socket now, and said to come again (503).
+/// The gateway accepts no socket now, and asks the client to retry later (503).
 #[derive(Debug)]
 pub struct NotNow;
 

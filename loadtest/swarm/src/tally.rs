@@ -1,4 +1,4 @@
-//! What is counted and timed during a run: one per thread, added up at the end.
+//! The counts and latencies of a run: one tally per thread, added up at the end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -18,20 +18,20 @@ pub struct Tally {
     pub resumed: Histogram<u64>,
     /// When sockets that had been open came again, µs since the origin: every attempt.
     pub reconnects_us: Vec<u64>,
-    /// The rest.
+    /// All other counts.
     pub counts: Counts,
 }
 
-/// What is simply counted.
+/// Simple counts.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counts {
-    /// `busy` heard.
+    /// `busy` answers received.
     pub busy: u64,
-    /// Longest from putting on the wire to hearing `busy`, µs.
+    /// Longest time from putting a message on the wire to `busy`, µs.
     pub busy_us_max: u64,
-    /// `rate_limited` heard.
+    /// `rate_limited` answers received.
     pub rate_limited: u64,
-    /// No answer within the resend time.
+    /// Messages without an answer within the resend time.
     pub unanswered: u64,
     /// Times a message was put on the wire again.
     pub resent: u64,
@@ -43,11 +43,11 @@ pub struct Counts {
     pub reconnects: u64,
     /// Attempts to open that failed.
     pub connects_failed: u64,
-    /// `server.going_away` heard.
+    /// `server.going_away` events received.
     pub going_away: u64,
-    /// `server.lapsed` heard.
+    /// `server.lapsed` events received.
     pub lapses: u64,
-    /// `sync` sent.
+    /// `sync` events sent.
     pub syncs: u64,
     /// Messages first shown through `sync`.
     pub synced: u64,
@@ -55,7 +55,7 @@ pub struct Counts {
     pub fetched: u64,
     /// Holes noticed in live deliveries.
     pub holes: u64,
-    /// Other rejects heard, by code.
+    /// Other rejects received, by code.
     pub rejects: BTreeMap<String, u64>,
     /// RFC 6455 broken by the server, by what.
     pub violations: BTreeMap<String, u64>,
@@ -68,7 +68,7 @@ pub struct Counts {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// An empty tally.
     pub fn new() -> Self {
         let histogram = || {
             // Three digits, up to an hour: constants that the library takes.
@@ -84,7 +84,7 @@ impl Tally {
         }
     }
 
-    /// Adds another thread's.
+    /// Adds the tally of another thread.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in [
             (&mut self.queued, &other.queued),
@@ -146,7 +146,7 @@ impl Default for Tally {
     }
 }
 
-/// What the conductor watches while the threads run.
+/// The progress that the conductor watches while the threads run.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Sockets open now.
@@ -155,9 +155,9 @@ pub struct Progress {
     pub acknowledged: AtomicU64,
     /// Messages processed.
     pub processed: AtomicU64,
-    /// First showings there should be: acknowledged messages times members.
+    /// First showings to expect: acknowledged messages times members.
     pub expected: AtomicU64,
-    /// First showings.
+    /// First showings so far.
     pub shown: AtomicU64,
     /// Senders that have sent everything and heard an answer to each.
     pub through: AtomicU64,

@@ -5,14 +5,14 @@ use swarm::form::Writer;
 use super::{ROOM, Said};
 use crate::frame;
 
-/// Connects and subscribes.
+/// The first frame of a client: connects and subscribes.
 pub fn hello(token: &str) -> String {
     format!(
         "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{ROOM}\"}}}}"
     )
 }
 
-/// Takes a text frame.
+/// Handles a text frame of the server.
 pub fn take(payload: &[u8], out: &mut Writer, each: &mut impl FnMut(Said<'_>)) {
     for reply in payload.split(|byte| *byte == b'\n').filter(|reply| !reply.is_empty()) {
         let says = |key: &str| memchr::memmem::find(reply, key.as_bytes()).is_some();

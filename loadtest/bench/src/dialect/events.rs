@@ -5,7 +5,7 @@ use swarm::form::{Form, Heard, Writer, read};
 use super::Said;
 use crate::frame;
 
-/// Takes a text frame.
+/// Handles a text frame of the server.
 pub fn take(form: Form, payload: &[u8], token: &str, out: &mut Writer, each: &mut impl FnMut(Said<'_>)) {
     // Cheap first: events in a fan-out are not looked into.
     if payload.starts_with(b"{\"event\":\"messageC") || payload.starts_with(b"42[\"messageC") {

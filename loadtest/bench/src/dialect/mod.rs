@@ -24,19 +24,19 @@ use swarm::form::{Form, Writer};
 
 use crate::frame;
 
-/// What is listened to, where a program has names for that.
+/// The room to subscribe to, if the program has named rooms.
 pub const ROOM: &str = "room";
-/// Where a program takes a user and a password, or a secret: these.
+/// The user, and [`PASSWORD`] the password or secret, if the program requires them.
 pub const USER: &str = "bench";
 /// See [`USER`].
 pub const PASSWORD: &str = "a-secret-for-loopback";
-/// MQTT's clients send the heartbeats, and say so when they connect.
+/// Interval of the heartbeats, seconds. In MQTT the client sends them, and announces the interval in CONNECT.
 const MQTT_PING_S: u16 = 25;
 
 /// The protocol that a socket speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
-    /// Ours, and the `ws` script.
+    /// The native form of the gateway, and the `ws` script.
     Native,
     /// Engine.IO and Socket.IO.
     SocketIo,
@@ -44,7 +44,7 @@ pub enum Dialect {
     Nats,
     /// MQTT over WebSockets.
     Mqtt,
-    /// nchan and the bare loops: ready with the upgrade, and what is published comes as it is.
+    /// nchan and the bare loops: ready with the upgrade; contents arrive as they were published.
     Plain,
     /// Centrifugo, with its JSON protocol.
     Centrifugo,
@@ -63,7 +63,7 @@ impl Dialect {
         }
     }
 
-    /// Header lines of the upgrade.
+    /// Additional header lines of the upgrade.
     pub fn headers(self, token: &str) -> String {
         match self {
             Self::Mqtt => "Sec-WebSocket-Protocol: mqtt\r\n".into(),
@@ -77,48 +77,48 @@ impl Dialect {
         self == Self::Plain
     }
 
-    /// Whether a client can ask whether it is alive.
+    /// Whether the server answers a client's ping.
     pub fn answers_pings(self) -> bool {
         !matches!(self, Self::Plain | Self::Centrifugo)
     }
 
-    /// How often a client must say something.
+    /// The interval at which the client must send a heartbeat; None: it need not.
     pub fn heartbeat(self) -> Option<Duration> {
         (self == Self::Mqtt).then(|| Duration::from_secs(MQTT_PING_S.into()))
     }
 }
 
-/// What a frame said.
+/// The meaning of a frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said<'a> {
-    /// The socket is authenticated and subscribed; the text, where there is one.
+    /// The socket is authenticated and subscribed; the text of the frame, if there is one.
     Ready(&'a str),
     /// An event: its bytes.
     Event(&'a [u8]),
     /// An answer to a ping.
     Pong,
-    /// No.
+    /// The server refused, with this text.
     Refused(String),
 }
 
-/// One socket's side of the talk.
+/// The client side of one socket's protocol.
 pub struct Speaker {
     dialect: Dialect,
-    /// What is to be written.
+    /// The frames to write.
     pub out: Writer,
-    /// The beginning of something, where frames are only a stream.
+    /// An incomplete packet, in dialects that use frames only as a byte stream.
     stream: Vec<u8>,
     is_ready: bool,
 }
 
 impl Speaker {
-    /// Before the upgrade.
+    /// A client before the upgrade.
     pub fn new(dialect: Dialect) -> Self {
         let form = if dialect == Dialect::SocketIo { Form::SocketIo } else { Form::Native };
         Self { dialect, out: Writer::new(form, 7), stream: vec![], is_ready: dialect.is_ready_at_once() }
     }
 
-    /// Says what a client says first.
+    /// Writes the first frames of a client after the upgrade.
     pub fn upgraded(&mut self, token: &str, client: usize) {
         match self.dialect {
             Dialect::Mqtt => self.out.raw(frame::BINARY, &mqtt::hello(client, MQTT_PING_S)),
@@ -128,7 +128,7 @@ impl Speaker {
         }
     }
 
-    /// Asks whether the server is alive.
+    /// Writes a ping of the dialect, if it has one.
     pub fn ping(&mut self) {
         match self.dialect {
             Dialect::Nats => self.out.raw(frame::BINARY, nats::PING),

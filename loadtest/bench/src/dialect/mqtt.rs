@@ -7,7 +7,7 @@ use crate::frame;
 
 /// PINGREQ.
 pub const PING: &[u8] = &[0xc0, 0];
-/// CONNACK, PUBLISH with QoS 0, SUBACK, PINGRESP.
+/// The packet types: CONNACK, PUBLISH with QoS 0, SUBACK, PINGRESP, in the high four bits.
 const CONNACK: u8 = 0x20;
 const PUBLISH: u8 = 0x30;
 const SUBACK: u8 = 0x90;
@@ -41,7 +41,7 @@ pub fn publish(content: &[u8]) -> Vec<u8> {
     packet(PUBLISH, &body)
 }
 
-/// Takes the first packet of `bytes`; how many bytes that were.
+/// Handles the first packet of `bytes`; returns its length in bytes.
 pub fn take(bytes: &[u8], out: &mut Writer, each: &mut impl FnMut(Said<'_>)) -> usize {
     let Some((kind, body, end)) = parse(bytes) else { return 0 };
     match kind {
@@ -59,7 +59,7 @@ pub fn take(bytes: &[u8], out: &mut Writer, each: &mut impl FnMut(Said<'_>)) -> 
     end
 }
 
-/// Kind, body, and where it ends.
+/// Parses a packet: its type, its body, and its length in bytes. None: it is incomplete.
 fn parse(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (mut len, mut at) = (0, 1);
     loop {

@@ -5,7 +5,7 @@ use swarm::form::Writer;
 use super::{PASSWORD, ROOM, Said};
 use crate::frame;
 
-/// Asks for a PONG.
+/// A ping, which the server answers with PONG.
 pub const PING: &[u8] = b"PING\r\n";
 
 /// Takes the first line, or message, of `bytes`; how many bytes that were.

@@ -12,14 +12,14 @@ use swarm::options::Address;
 use crate::cluster::Places;
 use crate::process::Started;
 
-/// The argument that means this.
+/// The argument that starts this loop.
 pub const ARGUMENT: &str = "accept-loop";
 /// Instead of a request: let all connections go. They would have to be watched otherwise.
 const RELEASE: &[u8] = b"RELEASE\r\n\r\n";
-/// What every upgrade is answered.
+/// The answer to every upgrade.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-/// A request's head is no longer.
+/// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 4_096;
 
 /// Starts it.
@@ -64,7 +64,7 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a head; None: there is none.
+/// Reads the head of a request; None: the stream ended or the head is too long.
 pub fn take<'a>(stream: &mut TcpStream, head: &'a mut [u8]) -> Option<&'a [u8]> {
     stream.set_nodelay(true).ok()?;
     let mut len = 0;

@@ -15,7 +15,7 @@ use crate::cluster::Places;
 
 /// Longer than RabbitMQ takes from one sample of its statistics to the next.
 const SAMPLED: Duration = Duration::from_secs(6);
-/// Samples until there have to be two that are the same.
+/// Most samples within which two must be the same.
 const RESTS_MAX: usize = 10;
 
 /// RabbitMQ's version.

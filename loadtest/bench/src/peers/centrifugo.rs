@@ -17,13 +17,13 @@ use crate::process::{Started, free_port};
 
 const API_KEY: &str = "bench";
 
-/// Where `go install` puts it, or where the PATH finds it.
+/// The binary: where `go install` puts it, or in the PATH.
 fn binary() -> PathBuf {
     let built = std::env::home_dir().unwrap_or_default().join("go/bin/centrifugo");
     if built.exists() { built } else { "centrifugo".into() }
 }
 
-/// Its version; None: it is not here.
+/// The version of Centrifugo; None: it is not installed.
 pub fn version() -> Option<String> {
     let binary = binary();
     let says = first_line(&binary.to_string_lossy(), &["version"])?;

@@ -28,19 +28,19 @@ use crate::cluster::Places;
 /// Lines beside each other, each with a queue for each hop, a connection to PostgreSQL and half of the
 /// conversations: as many as there are cores here.
 const LINES: u32 = 2;
-/// Conversations of all lines.
+/// The number of conversations of all lines together.
 pub const CONVERSATIONS: u32 = 200;
-/// Messages in one AMQP message at most, and in one insert.
+/// Most chat messages in one AMQP message, and in one insert.
 pub const GATHER_MAX: usize = 64;
 const PIECE_MAX: usize = 256;
 /// Flat out: messages of a line on their way from end to end at most.
 const UNDER_WAY_MAX: usize = 4_096;
-/// AMQP messages unacknowledged at most.
+/// Most unacknowledged AMQP messages.
 const PREFETCH: u16 = 64;
-/// Receipts not awaited yet.
+/// Most receipts that are not awaited yet.
 const CONFIRMS_MAX: usize = 100_000;
 
-/// What to run, on the command line of the process.
+/// The load, from the command line of the process.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Load {
     /// How long messages are due, in seconds
@@ -57,16 +57,16 @@ pub struct Load {
     pub gather: usize,
 }
 
-/// What a run gave.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Ran {
     /// Messages per second that came to the end of the chain.
     pub per_s: f64,
-    /// How many these were.
+    /// The number of these messages.
     pub messages: u64,
     /// From the time that a message was due until it came to the end, ms. At a rate only.
     pub p50: f64,
-    /// See `p50`.
+    /// The 99th percentile of the same times, ms.
     pub p99: f64,
 }
 
@@ -121,11 +121,11 @@ async fn chain(load: Load, amqp: &str, database: &str) -> anyhow::Result<Ran> {
     Ok(Ran { per_s: latency.len() as f64 / seconds, messages: latency.len(), p50: at(0.5), p99: at(0.99) })
 }
 
-/// One of the chains beside each other.
+/// One of several parallel chains.
 struct Line {
     up: String,
     down: String,
-    /// One for each part: who publishes up, who writes, who hears.
+    /// One connection per part: the publisher, the writer, the receiver.
     connections: [Connection; 3],
     channels: [Channel; 3],
     table: Table,
@@ -135,13 +135,13 @@ struct Line {
 /// its content.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
-    /// µs since the start.
+    /// When the message was due, µs since the start.
     pub due_us: u64,
-    /// Which of the line's conversations.
+    /// The index of the conversation within the line.
     pub conversation: usize,
-    /// A UUID.
+    /// The guid, a UUID.
     pub guid: &'a str,
-    /// A text.
+    /// The text of the message.
     pub content: &'a str,
 }
 
@@ -191,7 +191,7 @@ impl Line {
             let (up, under_way) = (up.clone(), under_way.clone());
             async move {
                 let count = publish(&publishing, &up, start, load, &under_way).await?;
-                // Who hears has failed, and says why.
+                // The receiver has failed, and reports why.
                 let _ = sent.send(count);
                 anyhow::Ok(())
             }

@@ -9,7 +9,7 @@ use super::chain::Record;
 /// As the product's connections: one plan for all batches, by the index.
 const OPTIONS: &str = "-c plan_cache_mode=force_generic_plan -c random_page_cost=1.1 -c enable_seqscan=off \
                        -c enable_mergejoin=off -c jit=off -c timezone=UTC";
-/// Ids taken at once.
+/// Message ids reserved at once.
 const IDS: i64 = 4_096;
 
 const INSERT: &str = "
@@ -22,7 +22,7 @@ insert into messages (created_at, id, conversation_id, seq, sender_id, guid, con
 select clock_timestamp(), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::bigint[]), 1,
        unnest($6::text[]), unnest($7::text[]), 'TEXT'";
 
-/// Conversations of its own, and a connection.
+/// The conversations of one line, and its connection.
 pub struct Table {
     client: Client,
     insert: Statement,

@@ -8,10 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// After this long a server may have closed an idle connection.
+/// The time after which a server may have closed an idle connection.
 pub const FRESH: Duration = Duration::from_secs(10);
 
-/// A connection that is kept, and made again after a pause.
+/// A kept-alive connection, opened again after a pause.
 pub struct Line {
     stream: TcpStream,
     host: String,
@@ -23,7 +23,7 @@ impl Line {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// The server does not listen.
     pub async fn connect(address: &Address) -> anyhow::Result<Self> {
         let host = address.authority();
         let stream = open(&host).await?;

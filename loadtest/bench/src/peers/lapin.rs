@@ -18,14 +18,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Publishes awaiting their confirm at once.
+/// Most publishes that await their confirm at once.
 pub const WINDOW: usize = 256;
-/// Deliveries unacknowledged at once, and acknowledged together.
+/// Most unacknowledged deliveries, which are acknowledged together.
 const PREFETCH: u16 = 512;
 const ACK_EVERY: u64 = 64;
 /// Without a delivery for this long, the taken ones are acknowledged.
 const QUIET: Duration = Duration::from_millis(200);
-/// At a rate: publishes awaiting their confirm at once.
+/// Most publishes that await their confirm at once, when the load has a rate.
 const CONFIRMS_MAX: usize = 100_000;
 
 /// Confirmed messages per second, without a consumer.
@@ -42,14 +42,14 @@ pub async fn publish_confirm(url: &str, bytes: usize, time: Duration) -> anyhow:
     Ok(rate)
 }
 
-/// What one hop gave.
+/// The result of one hop.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop {
     /// Messages per second, published, confirmed, consumed and acknowledged.
     pub per_s: f64,
     /// From the time that a message was due until it was consumed, ms.
     pub p50: f64,
-    /// See `p50`.
+    /// The 99th percentile of the same times, ms.
     pub p99: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What ours is held against, in the same run.
+//! The programs that ours is compared with, in the same run.
 
 /// Bare lapin on the same RabbitMQ.
 pub mod lapin;
@@ -6,7 +6,7 @@ pub mod lapin;
 /// The whole chain without a product's logic.
 pub mod chain;
 
-/// Its part of the database.
+/// The chain's part in the database.
 mod chain_table;
 
 /// Accounts and rooms in the database.
@@ -33,7 +33,7 @@ pub mod mosquitto;
 /// nchan in nginx.
 pub mod nchan;
 
-/// Centrifugo.
+/// Centrifugo, with its JSON protocol.
 pub mod centrifugo;
 
 /// RabbitMQ's management API.
@@ -73,7 +73,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// All of them.
+    /// All peers, in the order of the results.
     pub const ALL: [Self; 7] = [
         Self::Ws,
         Self::SocketIo,
@@ -84,7 +84,7 @@ impl Peer {
         Self::Centrifugo,
     ];
 
-    /// Its name.
+    /// The name in the results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
@@ -97,7 +97,7 @@ impl Peer {
         }
     }
 
-    /// How one gets it, if it is not here.
+    /// How to install it, if it is missing.
     pub fn comes_from(self) -> &'static str {
         match self {
             Self::Ws | Self::SocketIo => "Node and npm (`apt-get install nodejs npm`)",
@@ -109,7 +109,7 @@ impl Peer {
         }
     }
 
-    /// How it is spoken to.
+    /// The protocol of its sockets.
     pub fn dialect(self) -> Dialect {
         match self {
             Self::Ws => Dialect::Native,
@@ -162,12 +162,12 @@ impl Peer {
     }
 }
 
-/// What there is to compare with.
+/// The peers to compare with.
 #[derive(Default)]
 pub struct Found {
-    /// On this machine, with its version.
+    /// Peers on this machine, with their versions.
     pub here: Vec<(Peer, String)>,
-    /// Not: a sentence for each.
+    /// A sentence for each peer that is missing.
     pub missing: Vec<String>,
 }
 
@@ -192,32 +192,32 @@ impl Found {
     }
 }
 
-/// How a peer is told to publish.
+/// The way to publish at a peer.
 pub enum Publisher {
-    /// `GET /fan-out?first=&times=&bytes=`: it makes the events itself.
+    /// `GET /fan-out?first=&times=&bytes=`: the peer makes the events itself.
     Told,
-    /// Over a line of its own.
+    /// A NATS client on its own connection.
     Nats(nats::Line),
-    /// Over a line of its own.
+    /// An MQTT client on its own connection.
     Mqtt(mosquitto::Line),
-    /// A POST for each.
+    /// One POST per event.
     Nchan(http::Line),
-    /// A POST for all.
+    /// One POST for all events.
     Centrifugo(http::Line),
 }
 
-/// A peer that runs.
+/// A running peer.
 pub struct Running {
-    /// Which.
+    /// Which peer it is.
     pub peer: Peer,
-    /// Its process.
+    /// The process of the peer.
     pub server: Started,
     publisher: Publisher,
     published: u64,
 }
 
 impl Running {
-    /// For its figures.
+    /// The process, for its figures.
     pub fn watched(&self) -> Watched {
         self.server.watched()
     }

@@ -10,11 +10,11 @@ use crate::dialect::{Dialect, PASSWORD, ROOM};
 use crate::herd::content;
 use crate::process::{Started, free_port};
 
-/// Where Debian puts them.
+/// The path of nginx on Debian; the module's path follows.
 const NGINX: &str = "/usr/sbin/nginx";
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-/// nginx's version; None: nginx or nchan is not here.
+/// The version of nginx; None: nginx or nchan is not installed.
 pub fn version() -> Option<String> {
     Path::new(MODULE).exists().then(|| first_line(NGINX, &["-v"])).flatten()
 }

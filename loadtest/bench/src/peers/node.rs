@@ -10,7 +10,7 @@ use super::Publisher;
 use crate::cluster::{Places, SECRET};
 use crate::process::Started;
 
-/// What npm needs.
+/// The files that npm needs.
 const FILES: [&str; 4] = ["package.json", "package-lock.json", "ws.mjs", "socketio.mjs"];
 
 /// The version of a package, as locked.

@@ -12,7 +12,7 @@ use crate::cluster::Places;
 use crate::process::{Started, Watched, free_port};
 
 const MASTERS: usize = 3;
-/// For the cluster to be complete.
+/// Timeout for the cluster to become complete.
 const COMPLETE: Duration = Duration::from_secs(20);
 
 /// The servers; ended, and their data deleted, when this is dropped.
@@ -73,13 +73,13 @@ impl Masters {
         Ok(masters)
     }
 
-    /// For `REDIS_NODES`.
+    /// The value of `REDIS_NODES`.
     pub fn nodes(&self) -> String {
         let nodes = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.address.port));
         nodes.collect::<Vec<_>>().join(",")
     }
 
-    /// For their figures.
+    /// The processes, for their figures.
     pub fn watched(&self) -> impl Iterator<Item = Watched> {
         self.servers
             .iter()

@@ -13,9 +13,9 @@ use crate::cluster::Places;
 use crate::herd::content;
 use crate::process::Started;
 
-/// The argument that means this.
+/// The argument that starts this loop.
 pub const ARGUMENT: &str = "write-loop";
-/// What tells it to write, as `http::tell_to_publish` says it.
+/// The request to write, as `http::tell_to_publish` sends it.
 const FAN_OUT: &str = "GET /fan-out?";
 
 /// Starts it.
@@ -53,7 +53,7 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One event after the other, each to all.
+/// Writes one event after the other, each to all sockets.
 fn fan_out(held: &[TcpStream], what: &str) -> anyhow::Result<()> {
     let number = |name: &str| -> anyhow::Result<u64> {
         let rest = what.split(name).nth(1).context("a number is missing")?;
@@ -70,7 +70,7 @@ fn fan_out(held: &[TcpStream], what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bytes that ours has on the wire.
+/// A frame with the same bytes as the gateway's on the wire.
 fn frame(content: &str) -> Vec<u8> {
     let data = serde_json::json!({ "content": content });
     let text = format!("{{\"event\":\"messageComing\",\"data\":{data}}}");

@@ -15,7 +15,7 @@ use crate::rows::tokens;
 
 const PREFIX: &str = "bench-broker";
 const USERS: usize = 15_000;
-/// Of CPU and memory.
+/// Time over which CPU and memory are measured.
 const WINDOW: Duration = Duration::from_secs(10);
 const WINDOWS: usize = 3;
 /// What its own count of memory and CPU may differ by: it collects garbage when it likes.
@@ -76,7 +76,7 @@ fn windows(values: &[f64]) -> String {
     format!("{} ({})", number(median(values.to_vec())), each.join(", "))
 }
 
-/// What is to be seen of RabbitMQ.
+/// The figures of RabbitMQ.
 struct Seen {
     topology: Topology,
     cpu_ms_per_s: Vec<f64>,

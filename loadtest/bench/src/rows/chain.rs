@@ -18,11 +18,11 @@ use crate::process::Watched;
 pub const PREFIX: &str = "bench-chain";
 const PASSES: usize = 3;
 const SECONDS: u64 = 8;
-/// Of one pass at a rate.
+/// Seconds of one pass at a rate.
 const SECONDS_AT_RATE: u64 = 8;
 const SLOW_PER_S: f64 = 500.0;
 const BYTES: usize = 150;
-/// As many bytes as an envelope has.
+/// As many bytes as an envelope.
 const BYTES_BARE: usize = BYTES + 100;
 const MEMBERS: u32 = 2;
 
@@ -112,7 +112,7 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
     Ok(())
 }
 
-/// What the passes at rates found.
+/// The results of the passes at rates.
 #[derive(Default)]
 struct AtRates {
     slow: Vec<Measured>,
@@ -209,14 +209,14 @@ pub fn middle(passes: &[Measured], of: impl Fn(&Measured) -> f64) -> f64 {
 
 /// One load, with the CPU that it took.
 pub struct Measured {
-    /// What swarm says.
+    /// The report of swarm.
     pub report: Report,
     seconds: f64,
     cpu_s: Vec<(String, f64)>,
 }
 
 impl Measured {
-    /// Messages per second that came through.
+    /// Messages persisted per second.
     pub fn persisted_per_s(&self) -> f64 {
         self.report.verdict.persisted as f64 / self.report.delivered_s
     }
@@ -226,7 +226,7 @@ impl Measured {
         self.cpu_us_of(|_| true) - idle_per_s * self.seconds * 1e6 / self.report.verdict.persisted as f64
     }
 
-    /// µs of CPU per message, some of the programs.
+    /// µs of CPU per message of the programs that `is_counted` selects.
     pub fn cpu_us_of(&self, is_counted: impl Fn(&str) -> bool) -> f64 {
         let used: f64 = self.cpu_s.iter().filter(|(name, _)| is_counted(name)).map(|(_, used)| used).sum();
         used * 1e6 / self.report.verdict.persisted as f64
@@ -267,7 +267,7 @@ pub fn measure(options: &Options, programs: &[Watched]) -> anyhow::Result<Measur
     Ok(Measured { report, seconds: (after.0 - before.0).as_secs_f64(), cpu_s })
 }
 
-/// CPU that all programs together use per second while nothing happens.
+/// CPU seconds per second that all programs together use while idle.
 async fn idle(programs: &[Watched]) -> f64 {
     const TIME: Duration = Duration::from_secs(5);
     // What starting left behind.

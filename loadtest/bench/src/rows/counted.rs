@@ -20,7 +20,7 @@ use crate::rows::chain;
 const SECONDS: u64 = 10;
 /// PostgreSQL's sessions tell what they did when they have been idle for ten seconds.
 const TOLD: Duration = Duration::from_secs(12);
-/// Sockets of people who are in conversations.
+/// Sockets of users who are in conversations.
 const CONNECTS: u32 = 50;
 /// What of Redis is between its nodes, or is asked by this bench.
 const NOT_OURS: [&str; 9] =
@@ -71,12 +71,12 @@ pub fn run(places: &Places, runtime: &Runtime, outcome: &mut Outcome) -> anyhow:
     Ok(())
 }
 
-/// SQL statements so far.
+/// The number of SQL statements so far.
 async fn statements(cluster: &Cluster) -> anyhow::Result<f64> {
     cluster.counted("worker_store_statement_seconds_count").await
 }
 
-/// What was counted so far.
+/// The counters of all programs at one moment.
 #[derive(Clone, Copy)]
 struct Counts {
     amqp_batches: f64,

@@ -21,7 +21,7 @@ const BURST: usize = 10;
 const EVENTS: usize = 200;
 const PASSES: usize = 3;
 const BYTES: usize = 150;
-/// Events at once, and what that is called.
+/// Events at once, and the name of this pattern in the results.
 const HOWS: [(usize, &str); 2] = [(1, "one at a time"), (BURST, "in bursts of 10")];
 
 /// G8.
@@ -115,16 +115,16 @@ fn tell(rooms: &[Room], outcome: &mut Outcome) {
     ));
 }
 
-/// What a delivery took.
+/// The cost of a delivery.
 #[derive(Clone, Copy)]
 struct Cost {
-    /// µs of the server's CPU.
+    /// CPU of the server per delivery, µs.
     cpu_us: f64,
     /// Deliveries per second.
     per_s: f64,
 }
 
-/// A server, and the sockets in its room.
+/// A server, with the sockets in its room.
 struct Room {
     server: Server,
     watched: Watched,

@@ -17,7 +17,7 @@ use crate::process::Watched;
 use crate::rows::{bus, deliver, users};
 
 const PREFIX: &str = "bench-idle";
-/// Between these the slope is taken.
+/// Numbers of sockets between which the slope is taken.
 const FEW: usize = 2_000;
 const MANY: usize = 16_000;
 /// Every socket hears one event of this many bytes before its memory is measured.
@@ -25,12 +25,12 @@ const BYTES: usize = 200;
 /// After this the memory is read: jemalloc gives freed pages back within ten seconds (its
 /// `dirty_decay_ms`), and opening frees the buffers of as many HTTP connections.
 const REST: Duration = Duration::from_secs(15);
-/// So often the metrics are asked for, and so far apart.
+/// The number of scrapes, and the time between two of them.
 const SCRAPES: usize = 20;
 const BETWEEN_SCRAPES: Duration = Duration::from_millis(250);
 /// The heartbeat of all servers.
 const HEARTBEAT: Duration = Duration::from_secs(25);
-/// The CPU is measured for this many of them.
+/// The number of heartbeats over which the CPU is measured.
 const HEARTBEATS: u32 = 3;
 
 /// G1, and G2 if asked for.
@@ -107,7 +107,7 @@ async fn scrapes(ours: &Held, outcome: &mut Outcome) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// CPU of all programs while nothing but heartbeats happens.
+/// Measures the CPU of all programs while only heartbeats happen.
 async fn heartbeats(
     mut ours: Held,
     mut theirs: Vec<(Peer, Held)>,
@@ -155,7 +155,7 @@ async fn heartbeats(
     Ok(())
 }
 
-/// What holds sockets.
+/// A program that holds sockets.
 enum Program {
     Ours { cluster: Cluster, bus: Bus },
     Theirs(Running),
@@ -167,7 +167,7 @@ struct Held {
     program: Program,
     keeper: Keeper,
     watched: Watched,
-    /// Sockets, and KiB of memory.
+    /// The number of sockets, and KiB of memory with them.
     few: (usize, u64),
     many: (usize, u64),
 }
@@ -192,7 +192,7 @@ impl Held {
         Ok(held)
     }
 
-    /// Opens more, lets all hear something, and reads the memory.
+    /// Opens more sockets, sends an event to all of them, and reads the memory.
     async fn grow(
         &mut self,
         from: usize,

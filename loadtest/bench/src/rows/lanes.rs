@@ -25,7 +25,7 @@ const SECONDS: u64 = 8;
 /// Messages per second, and how many times as many typing events.
 const RATE_PER_S: f64 = 500.0;
 const TIMES: f64 = 10.0;
-/// Between two lots of typing events of one socket.
+/// Time between two lots of typing events of one socket.
 const TICK: Duration = Duration::from_millis(20);
 
 /// G12. Blocks.
@@ -110,7 +110,7 @@ fn talk(options: &Options, flood: Option<&Flood>) -> anyhow::Result<[f64; 2]> {
     Ok([report.delivered.p99, report.delivered.p50])
 }
 
-/// Low-lane events that the worker took up.
+/// The number of low-lane events that the worker has handled.
 async fn low_events(cluster: &Cluster) -> anyhow::Result<f64> {
     cluster.counted_with("lanes_events_total", "lane=\"low\"").await
 }
@@ -122,7 +122,7 @@ struct Typist {
     conversations: Vec<i64>,
 }
 
-/// All that type, for the length of one run.
+/// All typists, for the time of one run.
 struct Flood {
     gateway: Address,
     typists: Arc<Vec<Typist>>,
@@ -137,7 +137,7 @@ impl Flood {
         Self { gateway: gateway.clone(), typists, is_over, typed }
     }
 
-    /// On a thread of its own, until it is over.
+    /// Starts the typists on their own thread, until the run is over.
     fn begin(&self) -> std::thread::JoinHandle<anyhow::Result<()>> {
         let Self { gateway, typists, is_over, typed } = self;
         let (gateway, typists, is_over, typed) =
@@ -152,7 +152,7 @@ impl Flood {
     }
 }
 
-/// Types, and reads away what is shown to it.
+/// Types, and discards everything that it receives.
 async fn type_along(
     gateway: &Address,
     typist: &Typist,

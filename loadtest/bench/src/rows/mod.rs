@@ -3,7 +3,7 @@
 /// G1 and G2: what a socket costs while it is idle.
 pub mod idle;
 
-/// G3: what it costs to open.
+/// G3: what it costs to open a socket.
 pub mod upgrades;
 
 /// G4: frames accepted and durably confirmed.
@@ -12,22 +12,22 @@ pub mod accepted;
 /// G5, G6 and G7: the whole chain, persisted, routed, delivered.
 pub mod chain;
 
-/// The same held against the bare chain.
+/// The whole chain, compared with the bare chain.
 pub mod limit;
 
 /// Rooms of thousands.
 pub mod rooms;
 
-/// What it costs to remember the way of messages.
+/// The cost of `trace`, which remembers the path of messages.
 pub mod trace;
 
 /// G8: one event to a large room.
 pub mod fanout;
 
-/// G9: what is counted, not timed.
+/// G9: figures that are counted, not timed.
 pub mod counted;
 
-/// G10: what the broker notices of users.
+/// G10: the broker's load from users that are online.
 pub mod broker;
 
 /// G12: messages beside a flood of typing.
@@ -43,7 +43,7 @@ use protocol::{Downlink, Forms, Lane, Recipients, Urgency, encode};
 use crate::cluster::Places;
 use crate::herd::content;
 
-/// Users that exist only for the gateway begin here.
+/// The first id of users that exist only for the gateway.
 const FIRST: usize = 1_000_000;
 
 /// Tokens of users that exist only for the gateway.

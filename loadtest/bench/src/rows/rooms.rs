@@ -27,9 +27,9 @@ const BYTES: usize = 150;
 const PASSES: usize = 3;
 /// Messages per pass and room.
 const SENDS: u64 = 100;
-/// For one message.
+/// Timeout for one message.
 const ANSWER: Duration = Duration::from_secs(30);
-/// What the bare loop puts around a content.
+/// Bytes that the bare loop adds to a content.
 const AROUND: usize = r#"{"event":"messageComing","data":{"content":""}}"#.len();
 
 /// The rows.
@@ -59,16 +59,16 @@ pub async fn run(places: &Places, outcome: &mut Outcome) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What each message took, ms.
+/// The times of each message, ms.
 #[derive(Default)]
 struct Found {
-    /// Until all 5,000 had it.
+    /// Until all 5,000 members have received it.
     shown: Vec<f64>,
-    /// The same with the bare loop.
+    /// Until all have received it from the bare loop.
     bare: Vec<f64>,
-    /// Until its sender heard `messageProcessed`.
+    /// Until its sender has received `messageProcessed`.
     large: Vec<f64>,
-    /// The same in a room of two.
+    /// Until its sender has received `messageProcessed`, in a room of two.
     pair: Vec<f64>,
 }
 
@@ -145,7 +145,7 @@ impl Herd {
         Ok(Self { keepers, events: 0 })
     }
 
-    /// Waits until all have heard one event more.
+    /// Waits until all have received one more event.
     async fn hear(&mut self) -> anyhow::Result<()> {
         self.events += 1;
         let events = self.events;
@@ -154,11 +154,11 @@ impl Herd {
     }
 }
 
-/// All that is measured in turn.
+/// The rooms and the bare loop, which are measured in turn.
 struct Rooms {
     _cluster: Cluster,
     sender: Socket,
-    /// The other one of the room of two: listens.
+    /// The other member of the room of two, which only listens.
     _partner: JoinHandle<()>,
     members: Herd,
     loop_: Started,
@@ -166,7 +166,7 @@ struct Rooms {
     large: i64,
     pair: i64,
     numbers: u64,
-    /// Bytes of a frame of ours.
+    /// Bytes of a frame of our gateway.
     frame: usize,
 }
 
@@ -198,7 +198,7 @@ impl Rooms {
         })
     }
 
-    /// A message to the large room.
+    /// Measures a message to the large room.
     async fn large(&mut self, found: &mut Found) -> anyhow::Result<()> {
         let start = Instant::now();
         let content = content(self.numbers, BYTES);
@@ -215,7 +215,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// The same bytes by the bare loop.
+    /// Measures the same bytes with the bare loop.
     async fn bare(&mut self, found: &mut Found) -> anyhow::Result<()> {
         let start = Instant::now();
         let first = self.listeners.events;
@@ -226,7 +226,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// A message to the room of two.
+    /// Measures a message to the room of two.
     async fn pair(&mut self, found: &mut Found) -> anyhow::Result<()> {
         let (processed, ..) = send(&mut self.sender, self.pair, &content(0, BYTES)).await?;
         found.pair.push(processed);

@@ -15,7 +15,7 @@ use crate::process::Watched;
 const PAIRS: usize = 30;
 const SECONDS: u64 = 3;
 
-/// One system of ours, and what its passes found.
+/// One system of ours, and the results of its passes.
 struct Side {
     options: Options,
     programs: Vec<Watched>,

@@ -104,7 +104,7 @@ async fn per_core_second(
     Ok(count as f64 / used)
 }
 
-/// Waits until a program has nothing more to do.
+/// Waits until a program is idle.
 async fn settle(program: &Watched) {
     let end = Instant::now() + Duration::from_secs(15);
     let mut before = program.cpu_s();

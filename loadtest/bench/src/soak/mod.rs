@@ -1,7 +1,7 @@
 //! `make soak`: half of saturation for a long time. Does the memory of a program grow, does a queue
 //! grow, does a program log an error? And everything is judged, as always.
 
-/// Growing, or not.
+/// Decides whether a series of samples grows.
 mod trend;
 
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ use crate::peers::broker;
 use crate::process::Watched;
 use crate::rows::chain;
 
-/// What the queues and keys begin with.
+/// The prefix of queues and keys.
 const PREFIX: &str = "bench-soak";
 const GATEWAYS: usize = 2;
 const WORKERS: usize = 2;
-/// To find saturation.
+/// Measured passes to find saturation, after one to warm up.
 const PASSES: usize = 3;
 const PASS_SECONDS: u64 = 8;
-/// Of saturation.
+/// The load, as a fraction of saturation.
 const SHARE: f64 = 0.5;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// The part of the time in which caches, pools and allocators may fill.
@@ -38,12 +38,12 @@ const WARMING: f64 = 0.25;
 /// Growth of memory that is none even if nothing spreads: one allocation of an allocator's, KiB. A
 /// byte lost with each message would be ten times that.
 const GROWTH_KIB: f64 = 1_024.0;
-/// AMQP messages: as many as are under way at any moment.
+/// AMQP messages that may be in progress at any moment.
 const WAITING: f64 = 64.0;
-/// To read back and judge what was written.
+/// Seconds to read the histories and judge them.
 const JUDGING_SECONDS_MAX: u64 = 3_600;
 
-/// What is asked for.
+/// The arguments of `bench soak`.
 #[derive(Debug, clap::Args)]
 pub struct Wanted {
     /// Seconds of load, from 60 to a day
@@ -110,19 +110,19 @@ fn judged(options: &Options, mut watch: impl FnMut(Moment)) -> anyhow::Result<Re
     Ok(report)
 }
 
-/// What was seen at one moment.
+/// The figures at one moment.
 struct Look {
     at: Instant,
-    /// KiB, in the order of the programs.
+    /// Memory of each program, KiB, in the order of the programs.
     memory: Vec<u64>,
     /// AMQP messages in all queues of the system; None: the broker did not say.
     waiting: Option<u64>,
 }
 
-/// Looks at everything every few seconds.
+/// Reads all figures every few seconds.
 struct Looks {
     names: Vec<String>,
-    /// How many of the programs are ours: they come first.
+    /// The number of programs of ours, which come first.
     ours: usize,
     seen: Arc<Mutex<Vec<Look>>>,
     /// When the load began and ended.
@@ -150,7 +150,7 @@ impl Looks {
         }
     }
 
-    /// The looks under load, after what may fill has filled.
+    /// Ends the task, and returns the figures under load, without the warm-up.
     fn end(self) -> anyhow::Result<Seen> {
         self.task.abort();
         let (from, to) = *self.span.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +179,7 @@ async fn look_on(places: Places, programs: Vec<Watched>, ours: usize, seen: Arc<
     }
 }
 
-/// What was seen under load.
+/// The figures under load.
 struct Seen {
     names: Vec<String>,
     ours: usize,
@@ -232,7 +232,7 @@ impl Logs {
     }
 }
 
-/// What came out.
+/// The result of the whole measurement.
 struct Found {
     looks: Seen,
     logged: Logs,

@@ -3,11 +3,11 @@
 /// A straight line through samples, by least squares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trend {
-    /// The middle of all samples.
+    /// The mean of all samples.
     pub mean: f64,
-    /// What the line rises from the first sample to the last.
+    /// The rise of the line from the first sample to the last.
     pub growth: f64,
-    /// How far samples lie from the line: the standard deviation.
+    /// The standard deviation of the samples from the line.
     pub spread: f64,
 }
 

@@ -9,7 +9,7 @@ use self::stand_in::{Order, StandIn};
 use super::*;
 use crate::herd::Herd;
 
-/// Those that need no build.
+/// The peers that need no build.
 const SERVERS: [Peer; 4] = [Peer::Nats, Peer::Mosquitto, Peer::Nchan, Peer::Centrifugo];
 
 const DIALECTS: [Dialect; 6] =
@@ -17,10 +17,10 @@ const DIALECTS: [Dialect; 6] =
 
 const SOCKETS: usize = 5;
 
-/// For some frames over the loopback, on a busy machine.
+/// Timeout for some frames over the loopback, on a busy machine.
 const HEARD: Duration = Duration::from_secs(30);
 
-/// In two lots, as the rows open them.
+/// Opens sockets in two lots, as the rows do.
 async fn opens(herd: &mut Herd, dialect: Dialect, token: &str) {
     herd.open(&vec![token.to_owned(); SOCKETS - 2]).await.unwrap();
     herd.open(&vec![token.to_owned(); 2]).await.unwrap();

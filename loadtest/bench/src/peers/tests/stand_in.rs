@@ -12,13 +12,13 @@ use crate::dialect::{Dialect, PASSWORD, mqtt};
 use crate::frame::{BINARY, TEXT};
 use crate::herd::content;
 
-/// What every socket has to show.
+/// The token that every socket must send.
 pub const TOKEN: &str = PASSWORD;
 
 /// More contents than a test publishes.
 const BACKLOG: usize = 64;
 
-/// In what order numbers are sent.
+/// The order in which numbers are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Right,
@@ -29,7 +29,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// So many frames carry this many contents.
+    /// The number of frames that carry this many contents.
     pub fn frames_of(self, contents: u64) -> u64 {
         contents + u64::from(self == Self::Doubled)
     }
@@ -44,7 +44,7 @@ impl Order {
     }
 }
 
-/// See the module.
+/// The server; see the module.
 pub struct StandIn {
     pub address: Address,
     order: Order,
@@ -66,7 +66,7 @@ impl StandIn {
         Self { address, order, published: AtomicU64::new(0), say }
     }
 
-    /// So many contents of `bytes` to every socket.
+    /// Sends `times` contents of `bytes` each to every socket.
     pub fn publish(&self, times: u64, bytes: usize) {
         let first = self.published.fetch_add(times, Relaxed);
         for number in self.order.of((first..first + times).collect()) {
@@ -75,7 +75,7 @@ impl StandIn {
     }
 }
 
-/// One socket, until its client goes.
+/// Serves one socket until its client closes.
 async fn serve(
     mut stream: TcpStream,
     dialect: Dialect,
@@ -116,7 +116,7 @@ async fn serve(
     }
 }
 
-/// A content as this program frames it.
+/// Appends a content, framed as the server of this dialect does.
 fn event(out: &mut Vec<u8>, dialect: Dialect, content: &str) {
     let data = format!("{{\"content\":\"{content}\"}}");
     match dialect {
@@ -199,7 +199,7 @@ fn answer_text(out: &mut Vec<u8>, dialect: Dialect, line: &str) {
     }
 }
 
-/// A frame as a server writes it.
+/// Appends an unmasked frame, as a server writes it.
 fn frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
     match payload.len() {
