@@ -260,6 +260,48 @@ async fn a_batch_in_hand_is_revoked_with_its_line_and_comes_again() {
     assert_eq!(seen, [0, 1, 2], "{in_hand} were in hand");
 }
 
+/// The broker answers so late that nobody waits for its consumers any more: what it would hand out there reaches the next ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_comes_too_late_keeps_nothing() {
+    // Mended before the broker was asked to close its channels, and after it did not.
+    for wait in [Duration::from_millis(5_500), Duration::from_secs(12)] {
+        let Some(pair) = Pair::new().await else { return };
+        let mut consumer = pair.shaky.consume(Lane::High).await.unwrap();
+        let mut member = pair.shaky.queue_subscribe(Pattern::new("api.*").unwrap(), "api").await.unwrap();
+        let mut health = pair.shaky.health();
+        pair.line.cut();
+        deadline(health.wait_for(|health| *health == Health::Down)).await.unwrap();
+        pair.line.withhold_consumers();
+        deadline(pair.line.is_withheld()).await;
+        tokio::time::sleep(wait).await;
+        pair.line.mend();
+
+        for key in 0..64 {
+            support::publish(&pair.steady, numbered("high.sendMessage", key, key)).await;
+        }
+        let mut seen = long_deadline(drain_lane(&mut consumer, 64)).await;
+        seen.sort_unstable();
+        assert_eq!(seen, (0..64).map(|key| (key, key)).collect::<Vec<_>>());
+        let serve = async {
+            loop {
+                deadline(member.next()).await.unwrap().reply("ok".into());
+            }
+        };
+        let ask = async {
+            // The member may still be on its way; once it is there, it hears everything.
+            let ask = || pair.steady.request(subject("api.users"), "".into(), Duration::from_secs(1));
+            eventually(async || ask().await.is_ok()).await;
+            for _ in 0..16 {
+                assert_eq!(ask().await.unwrap(), "ok");
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = ask => {}
+        }
+    }
+}
+
 /// Bytes that are no batch go to quarantine as they came; what follows is not held up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_body_is_set_aside() {

@@ -237,6 +237,24 @@ impl Live {
         self.answer(self.connection.create_channel()).await.context("open a channel")
     }
 
+    /// Passes on what came of consuming on `channel`. After a failure the channel is closed first: the broker may register the
+    /// consumer only now, and what it hands out there nobody would take. A broker that does not answer a close either settles
+    /// it when the connection ends, so this life ends.
+    pub(super) async fn settle<T>(&self, channel: &Channel, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+        if outcome.is_err() {
+            // An error: the broker has closed it already.
+            let closed = timeout(Duration::from_millis(ANSWER_MS_MAX), channel.close(200, "failed".into()));
+            tokio::select! {
+                () = self.dead.cancelled() => {}
+                closed = closed => if closed.is_err() {
+                    warn!("RabbitMQ does not close a channel: ending the connection");
+                    self.dead.cancel();
+                }
+            }
+        }
+        outcome
+    }
+
     /// An answer of the broker, within its deadline and this life.
     pub(super) async fn answer<T>(
         &self,

@@ -138,7 +138,12 @@ impl Membership {
     ) {
         let mut ready = Some(ready);
         while let Some(live) = self.link.live().await {
-            match self.run_on(&live, &sender, &gone, &mut ready).await {
+            let run = async {
+                let channel = live.channel().await?;
+                let ended = self.run_on(&live, &channel, &sender, &gone, &mut ready).await;
+                live.settle(&channel, ended).await
+            };
+            match run.await {
                 Ok(()) => return,
                 Err(_) if live.dead.is_cancelled() => {}
                 Err(failure) => {
@@ -152,15 +157,15 @@ impl Membership {
     async fn run_on(
         &self,
         live: &Live,
+        channel: &Channel,
         sender: &mpsc::Sender<GroupHandout>,
         gone: &CancellationToken,
         ready: &mut Option<oneshot::Sender<()>>,
     ) -> anyhow::Result<()> {
-        let channel = live.channel().await?;
-        live.answer(declare::group(&channel, &self.names, &self.group, &self.pattern, self.queues)).await?;
+        live.answer(declare::group(channel, &self.names, &self.group, &self.pattern, self.queues)).await?;
         live.answer(channel.basic_qos(GROUP_PREFETCH, BasicQosOptions::default())).await?;
-        let envelopes = consume(live, &channel, &self.names.group(&self.group)).await?;
-        let asks = consume(live, &channel, &self.names.ask_group(&self.group)).await?;
+        let envelopes = consume(live, channel, &self.names.group(&self.group)).await?;
+        let asks = consume(live, channel, &self.names.ask_group(&self.group)).await?;
         let tags = [envelopes.tag(), asks.tag()];
         // The end of either consumer is the end: merged streams would go on with the other one.
         let mut arrivals = stream::select(with_end(envelopes), with_end(asks));
@@ -188,7 +193,7 @@ impl Membership {
                 () = inflight.notify.notified() => {}
             }
             let words = inflight.lock().words();
-            say(live, &channel, words).await?;
+            say(live, channel, words).await?;
         }
         for tag in tags {
             live.answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await?;
@@ -198,7 +203,7 @@ impl Membership {
         let settle = async {
             loop {
                 let words = inflight.lock().words();
-                say(live, &channel, words).await?;
+                say(live, channel, words).await?;
                 if inflight.lock().is_settled() {
                     return anyhow::Ok(());
                 }

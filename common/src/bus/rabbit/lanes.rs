@@ -11,6 +11,7 @@ use std::time::Duration;
 use ::metrics::Histogram;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -349,7 +350,12 @@ impl ShardTask {
                     standing.send_modify(|standing| *standing += 1);
                 }
             };
-            let ended = self.run_on(&live, stand, index, gone, stood).await;
+            let run = async {
+                let channel = live.channel().await?;
+                let ended = self.run_on(&live, &channel, stand, index, gone, stood).await;
+                live.settle(&channel, ended).await
+            };
+            let ended = run.await;
             // It was in line: whatever ended it is no repetition.
             if seat.lock().astray.replace(Instant::now()).is_none() {
                 pause = CHANNEL_PAUSE_MS;
@@ -379,17 +385,17 @@ impl ShardTask {
     async fn run_on(
         &self,
         live: &Live,
+        channel: &Channel,
         stand: &Stand,
         index: usize,
         gone: &CancellationToken,
         stood: impl FnOnce(),
     ) -> anyhow::Result<End> {
         let seat = &stand.seats[index];
-        let channel = live.channel().await?;
         live.answer(channel.basic_qos(stand.row.prefetch, BasicQosOptions::default())).await?;
         seat.lock().begin_life();
         // An operator may have deleted it.
-        let declared = declare::lane_queue(&channel, &self.names, &stand.row, index as u16, self.queues);
+        let declared = declare::lane_queue(channel, &self.names, &stand.row, index as u16, self.queues);
         live.answer(declared).await?;
         let queue = self.names.lane(stand.row.lane, index as u16);
         let options = BasicConsumeOptions::default();
@@ -421,7 +427,7 @@ impl ShardTask {
                 }
                 (state.ledger.words(), state.yielding.is_some() && state.ledger.is_settled())
             };
-            say(live, &channel, words).await?;
+            say(live, channel, words).await?;
             if settled {
                 live.answer(channel.close(200, "given up".into())).await?;
                 return Ok(if ending { End::Gone } else { End::Yielded });

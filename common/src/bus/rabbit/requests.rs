@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -199,7 +199,12 @@ impl Requests {
 
     async fn receive(self: Arc<Self>, link: Arc<BrokerLink>) {
         while let Some(live) = link.live().await {
-            let failure = self.receive_on(&live).await;
+            let run = async {
+                let channel = live.channel().await?;
+                let ended = self.receive_on(&live, &channel).await;
+                live.settle(&channel, ended).await
+            };
+            let failure = run.await;
             self.ready.store(false, Ordering::Release);
             // Their answers cannot arrive: the queue is gone.
             self.lock().clear();
@@ -212,9 +217,8 @@ impl Requests {
         }
     }
 
-    async fn receive_on(&self, live: &Live) -> anyhow::Result<()> {
-        let channel = live.channel().await?;
-        live.answer(declare::of_node(&channel, &self.inbox, None)).await?;
+    async fn receive_on(&self, live: &Live, channel: &Channel) -> anyhow::Result<()> {
+        live.answer(declare::of_node(channel, &self.inbox, None)).await?;
         // Answers are as many as requests in flight, which are bounded: no acknowledgements.
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
         let consume =

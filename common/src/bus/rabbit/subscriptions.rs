@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::oneshot;
@@ -42,7 +43,12 @@ impl Feed {
     pub(super) async fn run(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         while let Some(live) = self.link.live().await {
-            match self.run_on(&live, &mut ready).await {
+            let run = async {
+                let channel = live.channel().await?;
+                let ended = self.run_on(&live, &channel, &mut ready).await;
+                live.settle(&channel, ended).await
+            };
+            match run.await {
                 Ok(()) => break,
                 Err(_) if live.dead.is_cancelled() => {}
                 Err(failure) => {
@@ -55,11 +61,15 @@ impl Feed {
     }
 
     /// Ok: the subscriber is gone or the bus drains.
-    async fn run_on(&self, live: &Live, ready: &mut Option<oneshot::Sender<()>>) -> anyhow::Result<()> {
-        let channel = live.channel().await?;
+    async fn run_on(
+        &self,
+        live: &Live,
+        channel: &Channel,
+        ready: &mut Option<oneshot::Sender<()>>,
+    ) -> anyhow::Result<()> {
         let exchange = self.names.topic_exchange();
         let bound = (!is_deliver(&self.pattern)).then_some((exchange.as_str(), &self.pattern));
-        live.answer(declare::of_node(&channel, &self.queue, bound)).await?;
+        live.answer(declare::of_node(channel, &self.queue, bound)).await?;
         live.answer(channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
         let consume =

@@ -14,8 +14,15 @@ enum Condition {
     Whole,
     /// Takes bytes and passes none on.
     Frozen,
+    /// The next request to consume turns it dumb.
+    AboutToConsume,
+    /// The broker hears everything, and nothing it says is passed on.
+    Dumb,
     Cut,
 }
+
+/// How a method frame of `basic.consume` begins behind its header (AMQP 0-9-1, 1.8: class 60, method 20).
+const CONSUME: [u8; 4] = [0, 60, 0, 20];
 
 /// A proxy in front of the broker.
 pub struct Line {
@@ -51,6 +58,17 @@ impl Line {
         self.condition.send_replace(Condition::Frozen);
     }
 
+    /// The broker hears the next request to consume, and everything after it; nobody hears the broker from then on.
+    pub fn withhold_consumers(&self) {
+        self.condition.send_replace(Condition::AboutToConsume);
+    }
+
+    /// Whether such a request came.
+    pub async fn is_withheld(&self) {
+        let mut condition = self.condition.subscribe();
+        condition.wait_for(|now| *now == Condition::Dumb).await.unwrap();
+    }
+
     pub fn mend(&self) {
         self.condition.send_replace(Condition::Whole);
     }
@@ -70,16 +88,18 @@ async fn accept(
         ports.lock().unwrap().push(far.local_addr().unwrap().port());
         let (near_read, near_write) = near.into_split();
         let (far_read, far_write) = far.into_split();
-        tokio::spawn(pass(near_read, far_write, condition.subscribe()));
-        tokio::spawn(pass(far_read, near_write, condition.subscribe()));
+        tokio::spawn(pass(near_read, far_write, condition.clone(), true));
+        tokio::spawn(pass(far_read, near_write, condition.clone(), false));
     }
 }
 
 async fn pass(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut condition: watch::Receiver<Condition>,
+    line: Arc<watch::Sender<Condition>>,
+    is_to_broker: bool,
 ) {
+    let mut condition = line.subscribe();
     let mut bytes = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
@@ -87,8 +107,16 @@ async fn pass(
             read = from.read(&mut bytes) => read,
         };
         let Ok(read @ 1..) = read else { return };
-        let now = condition.wait_for(|now| *now != Condition::Frozen).await.map(|now| *now);
-        if !matches!(now, Ok(Condition::Whole)) || to.write_all(&bytes[..read]).await.is_err() {
+        if is_to_broker && bytes[..read].windows(CONSUME.len()).any(|it| it == CONSUME) {
+            line.send_if_modified(|now| {
+                let turns = *now == Condition::AboutToConsume;
+                *now = if turns { Condition::Dumb } else { *now };
+                turns
+            });
+        }
+        let passes = |now: &Condition| *now != Condition::Frozen && (is_to_broker || *now != Condition::Dumb);
+        let now = condition.wait_for(passes).await.map(|now| *now);
+        if matches!(now, Err(_) | Ok(Condition::Cut)) || to.write_all(&bytes[..read]).await.is_err() {
             return;
         }
     }
