@@ -43,7 +43,7 @@ pub fn describe() {
     describe_histogram!(STATEMENT_SECONDS, "Seconds of a statement, waiting for a connection included");
     describe_counter!(FAILURES, "Statements without an answer, by reason");
     describe_counter!(REPLICA_READS, "Reads that a replica could have served, by what became of them");
-    describe_counter!(COLLISIONS, "Batches run again after another worker was faster");
+    describe_counter!(COLLISIONS, "Batches run again because their conversations had changed meanwhile");
 }
 
 /// Measures the time of one statement.

@@ -170,7 +170,7 @@ impl Store {
     ) -> Result<Vec<Row>> {
         let timer = metrics::Timer::start(statement.name);
         let outcome = self.primary.query_on(epoch, statement, params).await;
-        timer.stop(&outcome);
+        self.note(timer, &outcome);
         outcome
     }
 

@@ -158,7 +158,7 @@ impl Looks {
         let from = from + (to - from).mul_f64(WARMING);
         let mut looks = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         looks.retain(|look| look.at >= from && look.at <= to);
-        ensure!(looks.len() >= 6, "{} looks only: more SOAK_SECONDS", looks.len());
+        ensure!(looks.len() >= 6, "{} looks only: please soak for more seconds", looks.len());
         Ok(Seen { names: self.names, ours: self.ours, seconds: (to - from).as_secs_f64(), looks })
     }
 }
