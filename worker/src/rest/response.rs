@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use common::directory::DirectoryError;
+use common::lanes::Halt;
 use common::limits::BUSY_RETRY_MS;
 use protocol::{ApiResponse, Reject, ResponseHeaders};
 use serde::Serialize;
@@ -119,16 +120,24 @@ impl From<StoreError> for Refusal {
     fn from(err: StoreError) -> Self {
         match err {
             StoreError::Reject(reject) => reject.into(),
-            StoreError::Unavailable(err) => {
-                warn!("The store is unavailable: {err:#}");
+            other => Halt::from(other).into(),
+        }
+    }
+}
+
+impl From<Halt> for Refusal {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Away(peer, err) => {
+                warn!("The {} is unavailable: {err:#}", peer.name());
                 Self::busy()
             }
-            StoreError::Stuck(cause, err) => {
+            Halt::Stuck(cause, err) => {
                 warn!("The store ended a statement ({}): {err:#}", cause.name());
                 Self::busy()
             }
-            StoreError::Fault(err) => {
-                error!("The store failed: {err:#}");
+            Halt::Fault(err) => {
+                error!("A route failed: {err:#}");
                 Self::failed()
             }
         }
