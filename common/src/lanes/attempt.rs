@@ -34,8 +34,8 @@ use crate::lanes::effects::Effects;
 use crate::lanes::fanout::{Delivery, Fanout, ahead};
 use crate::lanes::metrics;
 use crate::lanes::schedule::Work;
-use crate::lanes::traced::Traced;
 use crate::lanes::work::{Cause, Halt, LaneEvent, Peer};
+use crate::lanes::work_spans::WorkSpans;
 
 /// The handler of a run: returns the effects of each event, or halts the run, in which case nothing may be
 /// assumed about it. Idempotent.
@@ -131,10 +131,10 @@ impl Engine {
             pause: HOLD_MS_MIN,
             held: None,
             in_hand: Vec::new(),
-            traced: Traced::default(),
+            spans: WorkSpans::default(),
         };
         let outcome = shift.work_off().await;
-        std::mem::take(&mut shift.traced).end(lane, events, outcome.is_err().then_some("given_back"));
+        std::mem::take(&mut shift.spans).end(lane, events, outcome.is_err().then_some("given_back"));
         match outcome {
             Ok(()) => {
                 work.batches.into_iter().for_each(LaneBatch::ack);
@@ -160,13 +160,13 @@ struct Shift<'a> {
     held: Option<Peer>,
     /// The chat messages in this piece, if the recorder is on.
     in_hand: Vec<Origin>,
-    traced: Traced,
+    spans: WorkSpans,
 }
 
 impl<'a> Shift<'a> {
     async fn work_off(&mut self) -> Result<(), LetGo> {
         let (taken, sources) = self.decode().await?;
-        spans::within(self.traced.context(), self.handle(taken, sources)).await
+        spans::within(self.spans.context(), self.handle(taken, sources)).await
     }
 
     async fn handle(&mut self, mut taken: Vec<LaneEvent>, sources: Vec<Source<'a>>) -> Result<(), LetGo> {
@@ -282,7 +282,7 @@ impl<'a> Shift<'a> {
             for (at, source) in batch.envelopes.iter().enumerate() {
                 match protocol::decode::<Uplink>(&source.envelope.body) {
                     Ok(mut uplink) => {
-                        self.traced.take(&mut uplink);
+                        self.spans.take(&mut uplink);
                         let again = batch.redelivered || source.attempt > 0;
                         let origin = self.take(&uplink, now, source.attempt, batch.redelivered);
                         taken.push(LaneEvent { uplink, again, origin });

@@ -29,7 +29,7 @@ mod attempt;
 pub mod fanout;
 
 /// The spans of a piece of work.
-mod traced;
+mod work_spans;
 
 /// The metrics of lanes.
 mod metrics;

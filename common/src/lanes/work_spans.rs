@@ -8,12 +8,12 @@ use protocol::{Lane, TraceContext, Uplink};
 
 /// The spans of one piece of work. Empty nearly always: few messages are recorded.
 #[derive(Default)]
-pub(crate) struct Traced {
+pub(crate) struct WorkSpans {
     batch: Option<Span>,
     messages: Vec<Span>,
 }
 
-impl Traced {
+impl WorkSpans {
     /// Starts the span of a message, and makes it the parent of everything that the message causes.
     pub fn take(&mut self, uplink: &mut Uplink) {
         if uplink.guid.is_none() {
