@@ -23,7 +23,8 @@ pub enum PublishError {
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No program serves the subject. The asker knows within milliseconds.
+    /// No program serves the subject. The asker knows within milliseconds; with replicated queues only
+    /// from 5 s after the last program has left.
     #[error("nobody serves the subject")]
     NoResponders,
     /// No answer within the deadline.

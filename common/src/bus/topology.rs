@@ -11,7 +11,7 @@
 //!                    ─▶ <p>.quarantine
 //! <p>.topic          ─▶ <p>.group.<group>                              durable
 //!                    ─▶ <p>.sub.<node>.<n>                             exclusive to the node
-//! <p>.ask            ─▶ <p>.ask.<group>                                gone with the last member
+//! <p>.ask            ─▶ <p>.ask.<group>                                gone with the last member, or 5 s after it
 //! <p>.retry.<rung>   ─▶ <p>.retry.<rung>  ── after its ttl ──▶ (default exchange), same routing key
 //! ```
 
@@ -36,6 +36,10 @@ pub(super) const QUARANTINE_MAX: u32 = 100_000;
 
 /// How long the requests of a group without members wait after the broker itself restarted.
 pub(super) const ASK_EXPIRES_MS: u32 = 60_000;
+
+/// How long a replicated queue of requests stays when the last member has left; callers get `NoResponders` only
+/// from then on, and wait for their deadline until then.
+pub(super) const ASK_EXPIRES_QUORUM_MS: u32 = 5_000;
 
 /// What a lane is on the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

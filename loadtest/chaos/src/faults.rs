@@ -117,10 +117,14 @@ pub const FAULTS: &[Fault] = &[
             StartAll,
         ],
     ),
-    fault(
-        "one of three brokers stopped for 10 s",
-        &[Each("stop", &["rabbitmq2"]), Wait(10), Each("start", &["rabbitmq2"])],
-    ),
+    // Clients whose gateway was connected to it `sync`, over the queue of requests.
+    Fault {
+        bar: Bar::Late(10),
+        ..fault(
+            "one of three brokers stopped for 10 s",
+            &[Each("stop", &["rabbitmq2"]), Wait(10), Each("start", &["rabbitmq2"])],
+        )
+    },
     fault(
         "all three brokers killed (-9), back after 10 s",
         &[All("kill", BROKERS), Wait(10), All("start", BROKERS)],

@@ -6,7 +6,9 @@ use lapin::{Channel, ExchangeKind};
 
 use super::super::config::QueueKind;
 use super::super::subject::Pattern;
-use super::super::topology::{ASK_EXPIRES_MS, LANES, LaneRow, NODE_QUEUE_BATCHES_MAX, Names, QUARANTINE_MAX};
+use super::super::topology::{
+    ASK_EXPIRES_MS, ASK_EXPIRES_QUORUM_MS, LANES, LaneRow, NODE_QUEUE_BATCHES_MAX, Names, QUARANTINE_MAX,
+};
 use crate::limits::RETRY_LADDER_MS;
 
 /// Everything that is there before anyone connects.
@@ -86,10 +88,15 @@ pub(super) async fn group(
     bind(channel, &name, &names.topic_exchange(), &key).await?;
 
     let name = names.ask_group(group);
-    // Quorum queues cannot go with their last consumer.
-    let mut arguments = of_kind(QueueKind::Classic);
-    int(&mut arguments, "x-expires", ASK_EXPIRES_MS);
-    let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::durable() };
+    // In a cluster it has replicas: a classic queue is away as long as its node is, and all requests with it.
+    let mut arguments = of_kind(kind);
+    let (expires_ms, auto_delete) = match kind {
+        QueueKind::Classic => (ASK_EXPIRES_MS, true),
+        // Quorum queues cannot go with their last consumer, but soon after it.
+        QueueKind::Quorum => (ASK_EXPIRES_QUORUM_MS, false),
+    };
+    int(&mut arguments, "x-expires", expires_ms);
+    let options = QueueDeclareOptions { auto_delete, ..QueueDeclareOptions::durable() };
     queue(channel, &name, options, arguments).await?;
     bind(channel, &name, &names.ask_exchange(), &key).await
 }

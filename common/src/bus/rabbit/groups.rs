@@ -13,7 +13,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
@@ -31,8 +31,10 @@ use super::requests::Requests;
 use crate::limits::{BUS_DRAIN_MS_MAX, GROUP_PREFETCH};
 use protocol::Lane;
 
-/// Before a channel that failed, on a connection that did not, is opened again.
+/// Before a channel that failed, on a connection that did not, is opened again; doubles up to the last, unless it
+/// had lasted longer than that.
 const CHANNEL_PAUSE_MS: u64 = 50;
+const CHANNEL_PAUSE_MS_MAX: u64 = 800;
 
 /// An envelope, and what it takes to finish it.
 type GroupHandout = (Envelope, RabbitGroupTicket);
@@ -136,8 +138,9 @@ impl Membership {
         gone: CancellationToken,
         ready: oneshot::Sender<()>,
     ) {
-        let mut ready = Some(ready);
+        let (mut ready, mut pause) = (Some(ready), CHANNEL_PAUSE_MS);
         while let Some(live) = self.link.live().await {
+            let begun = Instant::now();
             let run = async {
                 let channel = live.channel().await?;
                 let ended = self.run_on(&live, &channel, &sender, &gone, &mut ready).await;
@@ -148,7 +151,9 @@ impl Membership {
                 Err(_) if live.dead.is_cancelled() => {}
                 Err(failure) => {
                     warn!(group = self.group, "A group subscription failed, trying again: {failure:#}");
-                    sleep(Duration::from_millis(CHANNEL_PAUSE_MS)).await;
+                    let has_lasted = begun.elapsed() > Duration::from_millis(CHANNEL_PAUSE_MS_MAX);
+                    pause = if has_lasted { CHANNEL_PAUSE_MS } else { (pause * 2).min(CHANNEL_PAUSE_MS_MAX) };
+                    sleep(Duration::from_millis(pause)).await;
                 }
             }
         }
