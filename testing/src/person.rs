@@ -137,7 +137,13 @@ impl Person {
             head.push(byte[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        Socket { stream, bytes: Vec::new(), passed: VecDeque::new(), sent: HashMap::new() }
+        Socket {
+            stream,
+            bytes: Vec::new(),
+            passed: VecDeque::new(),
+            sent: HashMap::new(),
+            said: HashMap::new(),
+        }
     }
 }
 
@@ -157,15 +163,18 @@ pub struct Socket {
     passed: VecDeque<Value>,
     /// Messages by their guid: what is repeated when a server was busy.
     sent: HashMap<String, Value>,
+    /// The latest of all other events by its name, for the same reason.
+    said: HashMap<String, Value>,
 }
 
 impl Socket {
-    /// Sends an event. A message that a busy server does not take is repeated while an answer is awaited
-    /// with `hears`, as a good client does.
+    /// Sends an event. What a busy server does not take is repeated while an answer is awaited with `hears`, as a
+    /// good client does.
     pub fn says(&mut self, event: &str, data: &Value) {
-        if let ("sendMessage", Some(guid)) = (event, data["guid"].as_str()) {
-            self.sent.insert(guid.to_owned(), data.clone());
-        }
+        match data["guid"].as_str() {
+            Some(guid) if event == "sendMessage" => self.sent.insert(guid.to_owned(), data.clone()),
+            _ => self.said.insert(event.to_owned(), data.clone()),
+        };
         self.tries_to_say(event, data).unwrap();
     }
 
@@ -198,21 +207,23 @@ impl Socket {
             if name == wanted {
                 return event["data"].take();
             }
-            if name == "sendMessageError" && self.repeats_if_busy(&event["data"]) {
+            if name.ends_with("Error") && self.repeats_if_busy(&event["data"]) {
                 continue;
             }
             assert!(!name.ends_with("Error") && name != "exception", "waiting for {wanted}: {event}");
         }
     }
 
-    /// Whether the server was only busy for this message, and so it was said again.
+    /// Whether the server was only busy for this event, and so it was said again.
     fn repeats_if_busy(&mut self, refusal: &Value) -> bool {
-        let sent = refusal["guid"].as_str().and_then(|guid| self.sent.get(guid)).cloned();
+        let event = refusal["event"].as_str().unwrap_or("sendMessage").to_owned();
+        let sent = refusal["guid"].as_str().and_then(|guid| self.sent.get(guid));
+        let sent = sent.or_else(|| self.said.get(&event)).cloned();
         let (Some(data), "busy") = (sent, refusal["code"].as_str().unwrap_or_default()) else { return false };
         let pause = refusal["retryInMs"].as_u64().expect("busy says for how long");
         // What comes meanwhile is kept for later.
         self.awaits(&[], Duration::from_millis(pause));
-        self.tries_to_say("sendMessage", &data).unwrap();
+        self.tries_to_say(&event, &data).unwrap();
         true
     }
 
