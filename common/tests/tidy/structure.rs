@@ -153,9 +153,9 @@ fn every_limit_has_its_reason_beside_it() {
     none("a limit without a reason", found);
 }
 
-/// `tests/run` tells its lots apart by the first letter of a test program: these two mostly wait.
+/// `tests/run` tells its two lots apart by the first letter of a test program: these two mostly wait.
 #[test]
-fn only_the_lots_that_wait_begin_with_a_b() {
+fn only_the_lot_that_waits_begins_with_a_b() {
     let mut found = Vec::new();
     for source in rust() {
         let Some((_, name)) =
@@ -171,5 +171,5 @@ fn only_the_lots_that_wait_begin_with_a_b() {
                 .map(str::to_owned),
         );
     }
-    none("a test program in the lots of those that wait", found);
+    none("a test program in the lot of those that wait", found);
 }
