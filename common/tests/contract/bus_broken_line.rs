@@ -260,7 +260,7 @@ async fn a_batch_in_hand_is_revoked_with_its_line_and_comes_again() {
     assert_eq!(seen, [0, 1, 2], "{in_hand} were in hand");
 }
 
-/// The broker answers so late that nobody waits for its consumers any more: what it would hand out there reaches the next ones.
+/// The broker registers consumers after the bus has given them up: the next consumers get the deliveries all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_comes_too_late_keeps_nothing() {
     // Mended before the broker was asked to close its channels, and after it did not.

@@ -48,7 +48,9 @@ async fn the_schema_can_be_distributed() {
     db.client.batch_execute(RULES).await.unwrap();
     db.client.batch_execute(&file("deploy/citus/distribute.sql")).await.unwrap();
     db.client.batch_execute("select all_placed()").await.unwrap();
-    for (table, column) in distributed(&db).await {
+    let placed = distributed(&db).await;
+    assert!(placed.contains_key("conversations") && placed.contains_key("messages"), "{placed:?}");
+    for (table, column) in placed {
         let expect = if table == "conversations" { "id" } else { "conversation_id" };
         assert_eq!(column, expect, "{table}");
     }

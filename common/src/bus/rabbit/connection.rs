@@ -237,9 +237,9 @@ impl Live {
         self.answer(self.connection.create_channel()).await.context("open a channel")
     }
 
-    /// Passes on what came of consuming on `channel`. After a failure the channel is closed first: the broker may register the
-    /// consumer only now, and what it hands out there nobody would take. A broker that does not answer a close either settles
-    /// it when the connection ends, so this life ends.
+    /// Returns `outcome`, the result of consuming on `channel`. After a failure it closes the channel first: the broker may
+    /// register the consumer late and deliver to it, and this program would not read those deliveries. If the broker does
+    /// not answer the close either, it ends this life: the broker drops all consumers of a connection that ends.
     pub(super) async fn settle<T>(&self, channel: &Channel, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
         if outcome.is_err() {
             // An error: the broker has closed it already.

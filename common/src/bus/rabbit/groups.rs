@@ -151,9 +151,11 @@ impl Membership {
                 Err(_) if live.dead.is_cancelled() => {}
                 Err(failure) => {
                     warn!(group = self.group, "A group subscription failed, trying again: {failure:#}");
-                    let has_lasted = begun.elapsed() > Duration::from_millis(CHANNEL_PAUSE_MS_MAX);
-                    pause = if has_lasted { CHANNEL_PAUSE_MS } else { (pause * 2).min(CHANNEL_PAUSE_MS_MAX) };
+                    if begun.elapsed() > Duration::from_millis(CHANNEL_PAUSE_MS_MAX) {
+                        pause = CHANNEL_PAUSE_MS;
+                    }
                     sleep(Duration::from_millis(pause)).await;
+                    pause = (pause * 2).min(CHANNEL_PAUSE_MS_MAX);
                 }
             }
         }

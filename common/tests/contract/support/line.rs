@@ -16,7 +16,7 @@ enum Condition {
     Frozen,
     /// The next request to consume turns it dumb.
     AboutToConsume,
-    /// The broker hears everything, and nothing it says is passed on.
+    /// Passes everything on to the broker, and nothing from it.
     Dumb,
     Cut,
 }
@@ -58,7 +58,7 @@ impl Line {
         self.condition.send_replace(Condition::Frozen);
     }
 
-    /// The broker hears the next request to consume, and everything after it; nobody hears the broker from then on.
+    /// Passes the next request to consume and everything after it on to the broker, and none of the broker's answers to the bus.
     pub fn withhold_consumers(&self) {
         self.condition.send_replace(Condition::AboutToConsume);
     }
