@@ -237,10 +237,15 @@ impl Live {
         self.answer(self.connection.create_channel()).await.context("open a channel")
     }
 
-    /// Returns `outcome`, the result of consuming on `channel`. After a failure it closes the channel first: the broker may
-    /// register the consumer late and deliver to it, and this program would not read those deliveries. If the broker does
-    /// not answer the close either, it ends this life: the broker drops all consumers of a connection that ends.
-    pub(super) async fn settle<T>(&self, channel: &Channel, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    /// Runs `consume` on a channel of its own. If it fails, closes the channel before returning: the broker may register the
+    /// consumer late and deliver to it, and this program would not read those deliveries. If the broker does not answer the
+    /// close either, ends this life: the broker drops all consumers of a connection that ends.
+    pub(super) async fn on_channel<T>(
+        &self,
+        consume: impl AsyncFnOnce(&Channel) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let channel = self.channel().await?;
+        let outcome = consume(&channel).await;
         if outcome.is_err() {
             // An error: the broker has closed it already.
             let closed = timeout(Duration::from_millis(ANSWER_MS_MAX), channel.close(200, "failed".into()));

@@ -141,11 +141,8 @@ impl Membership {
         let (mut ready, mut pause) = (Some(ready), CHANNEL_PAUSE_MS);
         while let Some(live) = self.link.live().await {
             let begun = Instant::now();
-            let run = async {
-                let channel = live.channel().await?;
-                let ended = self.run_on(&live, &channel, &sender, &gone, &mut ready).await;
-                live.settle(&channel, ended).await
-            };
+            let run = live
+                .on_channel(async |channel| self.run_on(&live, channel, &sender, &gone, &mut ready).await);
             match run.await {
                 Ok(()) => return,
                 Err(_) if live.dead.is_cancelled() => {}

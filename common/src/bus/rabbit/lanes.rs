@@ -350,11 +350,8 @@ impl ShardTask {
                     standing.send_modify(|standing| *standing += 1);
                 }
             };
-            let run = async {
-                let channel = live.channel().await?;
-                let ended = self.run_on(&live, &channel, stand, index, gone, stood).await;
-                live.settle(&channel, ended).await
-            };
+            let run =
+                live.on_channel(async |channel| self.run_on(&live, channel, stand, index, gone, stood).await);
             let ended = run.await;
             // It was in line: whatever ended it is no repetition.
             if seat.lock().astray.replace(Instant::now()).is_none() {

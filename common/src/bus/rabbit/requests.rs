@@ -199,11 +199,7 @@ impl Requests {
 
     async fn receive(self: Arc<Self>, link: Arc<BrokerLink>) {
         while let Some(live) = link.live().await {
-            let run = async {
-                let channel = live.channel().await?;
-                let ended = self.receive_on(&live, &channel).await;
-                live.settle(&channel, ended).await
-            };
+            let run = live.on_channel(async |channel| self.receive_on(&live, channel).await);
             let failure = run.await;
             self.ready.store(false, Ordering::Release);
             // Their answers cannot arrive: the queue is gone.

@@ -43,11 +43,7 @@ impl Feed {
     pub(super) async fn run(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         while let Some(live) = self.link.live().await {
-            let run = async {
-                let channel = live.channel().await?;
-                let ended = self.run_on(&live, &channel, &mut ready).await;
-                live.settle(&channel, ended).await
-            };
+            let run = live.on_channel(async |channel| self.run_on(&live, channel, &mut ready).await);
             match run.await {
                 Ok(()) => break,
                 Err(_) if live.dead.is_cancelled() => {}
